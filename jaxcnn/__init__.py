@@ -1,0 +1,1 @@
+"""JAX functional training framework for image CNNs."""

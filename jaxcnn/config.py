@@ -1,0 +1,297 @@
+"""The choices of one run.
+
+Plain dataclasses: choices, never consequences (steps, classes and scaled rates are
+computed where they are used). Each field says what it means and in what unit, and
+whether another value gives other numbers: a run that is resumed must keep those.
+"""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from typing import Any
+
+from jaxcnn.errors import UserError
+
+
+def choice(default: Any, meaning: str, *, changes_numbers: bool = True) -> Any:
+    """A field of a config.
+
+    Args:
+        default: Its value where an experiment says nothing.
+        meaning: What it means, in one line, with the unit and what is allowed.
+        changes_numbers: Whether another value gives other parameters. If so, it may
+            not change when a run is resumed.
+    """
+    metadata = {"meaning": meaning, "changes_numbers": changes_numbers}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def section(cls: type) -> Any:
+    """A field of a config that is a config itself."""
+    return dataclasses.field(default_factory=cls, metadata={"changes_numbers": True})
+
+
+@dataclasses.dataclass
+class DataConfig:
+    """Which images, and how the host makes batches of them."""
+
+    name: str = choice(
+        "digits",
+        "a name in data.DATASETS, tfds:NAME, folder:PATH, or glyphs:PATH (of fonts)",
+    )
+    dir: str = choice(
+        "data",
+        "folder of the original archives or of datasets that TFDS has prepared",
+        changes_numbers=False,
+    )
+    image_size: int = choice(32, "height and width of what the network sees, pixels")
+    channels: int | None = choice(
+        None, "1 grey, 3 RGB; None: the dataset's own, and RGB for folders"
+    )
+    batch_size: int = choice(64, "examples a step, over all devices")
+    eval_batch_size: int = choice(
+        256, "examples a step of evaluation, over all devices", changes_numbers=False
+    )
+    validation_fraction: float = choice(
+        0.1, "part of the training images, cut off where no validation split exists"
+    )
+    test_fraction: float = choice(
+        0.2, "part of a folder's images, cut off where it has no split folders"
+    )
+    split_seed: int = choice(0, "seed of the two cuts; the run's seed leaves them be")
+    train_transform: str = choice(
+        "resize", "on the host, in training: a name in data.TRANSFORMS"
+    )
+    eval_transform: str = choice(
+        "resize", "on the host, in evaluation and prediction: a name in data.TRANSFORMS"
+    )
+    sampling: str = choice(
+        "uniform",
+        "uniform: each example once an epoch; balanced: each class equally often",
+    )
+    bad_images: str = choice(
+        "error", "an unreadable image: error stops; skip lists it and fails above 1%"
+    )
+    num_threads: int = choice(
+        4, "threads that read and decode images", changes_numbers=False
+    )
+    num_workers: int = choice(
+        0, "processes that do so instead; 0: threads only", changes_numbers=False
+    )
+    in_memory_mib: int = choice(
+        1024,
+        "decoded images are kept in memory up to this size, MiB",
+        changes_numbers=False,
+    )
+
+
+@dataclasses.dataclass
+class AugmentConfig:
+    """Random changes of the training images, on the device, in the step."""
+
+    flip: float = choice(0.0, "probability of a horizontal flip")
+    crop_padding_pixels: int = choice(
+        0, "pad by this with zeros, then cut a random window of the old size"
+    )
+    shift_pixels: float = choice(0.0, "largest shift each way, both axes")
+    rotation_degrees: float = choice(0.0, "largest rotation each way")
+    scale: float = choice(0.0, "largest relative change of size: 0.1 is 1/1.1 to 1.1")
+    shear_degrees: float = choice(0.0, "largest horizontal shear each way")
+    noise: float = choice(
+        0.0, "standard deviation of Gaussian noise, grey levels of 255"
+    )
+
+
+@dataclasses.dataclass
+class TaskConfig:
+    """What the network is trained to do."""
+
+    name: str = choice("classification", "a name in tasks.TASKS")
+    label_smoothing: float = choice(
+        0.0, "probability spread over all classes, in [0, 1)"
+    )
+    class_weights: str = choice(
+        "none", "none, or balanced: a class weighs in the loss by 1 / its frequency"
+    )
+
+
+@dataclasses.dataclass
+class OptimConfig:
+    """The optimizer and the learning rate over time."""
+
+    name: str = choice("nesterov", "a name in optim.OPTIMIZERS")
+    peak_lr: float = choice(0.1, "highest learning rate, for the stated batch size")
+    schedule: str = choice("cosine", "after the warm-up: a name in optim.SCHEDULES")
+    warmup_epochs: float = choice(0.0, "linear warm-up from 0, epochs")
+    end_lr_factor: float = choice(
+        0.0, "last rate over the peak, for cosine, linear and polynomial"
+    )
+    decay_factor: float = choice(
+        0.1, "step: rate times this at each decay epoch; exponential: in all of the run"
+    )
+    decay_epochs: tuple[float, ...] = choice(
+        (), "step: when the rate falls, epochs from the start of the run"
+    )
+    power: float = choice(2.0, "exponent of the polynomial schedule")
+    momentum: float = choice(0.9, "sgd, nesterov, rmsprop, lars: decay of the momentum")
+    beta1: float = choice(0.9, "adam, adamw, lamb: decay of the first moment")
+    beta2: float = choice(
+        0.999, "adam, adamw, lamb, rmsprop: decay of the second moment"
+    )
+    epsilon: float = choice(
+        1e-8, "adam, adamw, lamb, rmsprop: added to the denominator"
+    )
+    weight_decay: float = choice(0.0, "of kernels only, never of biases and norms")
+    clip_norm: float | None = choice(
+        None, "largest global norm of the gradient; None: any"
+    )
+    lr_factors: tuple[tuple[str, float], ...] = choice(
+        (), "(pattern of layer groups, factor of the rate) pairs; the first match wins"
+    )
+
+
+@dataclasses.dataclass
+class Config:
+    """One run."""
+
+    model: str = choice("lenet5", "a name in `jaxcnn models`")
+    model_fields: tuple[tuple[str, Any], ...] = choice(
+        (), "(field, value) pairs of the model, such as (('activation', 'tanh'),)"
+    )
+    data: DataConfig = section(DataConfig)
+    augment: AugmentConfig = section(AugmentConfig)
+    task: TaskConfig = section(TaskConfig)
+    optim: OptimConfig = section(OptimConfig)
+    num_epochs: float = choice(10.0, "passes over the training images")
+    seed: int = choice(0, "of parameters, order of examples, augmentation and dropout")
+    compute_dtype: str = choice(
+        "float32", "of the network's forward and backward pass: float32 or bfloat16"
+    )
+    parallel: str = choice(
+        "jit", "how devices share a step: jit or pmap", changes_numbers=False
+    )
+    num_devices: int | None = choice(
+        None, "devices to use, of those there are; None: all", changes_numbers=False
+    )
+    eval_every_epochs: float = choice(
+        1.0,
+        "between two validations, each with a checkpoint, epochs",
+        changes_numbers=False,
+    )
+    save_every_steps: int | None = choice(
+        None, "between two more checkpoints, steps; None: none", changes_numbers=False
+    )
+    keep_checkpoints: int = choice(
+        2, "newest checkpoints kept, besides the best", changes_numbers=False
+    )
+    best_metric: str = choice(
+        "accuracy", "validation metric of the best checkpoint: a name in tasks.METRICS"
+    )
+    log_every_steps: int = choice(
+        50, "between two lines of metrics.jsonl, steps", changes_numbers=False
+    )
+
+
+def fields(config: Any, prefix: str = "") -> dict[str, tuple[dataclasses.Field, Any]]:
+    """Every field that is not a section: dotted name -> (field, value)."""
+    found = {}
+    for field in dataclasses.fields(config):
+        name, value = prefix + field.name, getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            found |= fields(value, f"{name}.")
+        else:
+            found[name] = (field, value)
+    return found
+
+
+def check_types(config: Config) -> None:
+    """Raises UserError for the first field whose value is not of its declared type.
+
+    An int is taken for a float and a list for a tuple, as Python files and JSON have
+    them, and turned into the declared type in place.
+    """
+    for name, (field, value) in fields(config).items():
+        *path, last = name.split(".")
+        holder = config
+        for part in path:
+            holder = getattr(holder, part)
+        declared = typing.get_type_hints(type(holder))[field.name]
+        try:
+            setattr(holder, last, _cast(value, declared))
+        except TypeError:
+            expected = declared.__name__ if type(declared) is type else declared
+            raise UserError(
+                f"Config field {name} is {value!r}; it must be of type {expected}."
+            ) from None
+
+
+def _cast(value: Any, declared: Any) -> Any:
+    """value as the declared type; TypeError where it is of another one."""
+    origin, arguments = typing.get_origin(declared), typing.get_args(declared)
+    if declared is Any:
+        return tuple(value) if isinstance(value, list) else value
+    if origin is types.UnionType:  # T | None is the only union used here
+        return None if value is None else _cast(value, arguments[0])
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            raise TypeError
+        if arguments[-1] is Ellipsis:
+            return tuple(_cast(item, arguments[0]) for item in value)
+        if len(value) != len(arguments):
+            raise TypeError
+        return tuple(map(_cast, value, arguments))
+    if declared is float and type(value) is int:
+        return float(value)
+    if type(value) is not declared:  # bool is no int here
+        raise TypeError
+    return value
+
+
+def unknown_field(name: str) -> UserError:
+    """The error for a dotted name that is no field, with the nearest that are."""
+    known = list(fields(Config()))
+    last = {field: field.rpartition(".")[2] for field in known}
+    nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(name.rpartition(".")[2], last.values(), n=3)
+    nearest += [field for field in known if last[field] in close]
+    nearest = list(dict.fromkeys(nearest)) or known
+    return UserError(f"Unknown config field {name!r}; nearest: {', '.join(nearest)}.")
+
+
+def to_json(config: Config) -> str:
+    """The config as JSON text, for config.json in a run's folder."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """The config that to_json wrote.
+
+    Raises:
+        UserError: A field that this version does not have, or of another type.
+    """
+
+    def fill(config: Any, values: dict[str, Any], prefix: str = "") -> Any:
+        for name, value in values.items():
+            if not hasattr(config, name):
+                raise unknown_field(prefix + name)
+            inner = getattr(config, name)
+            if dataclasses.is_dataclass(inner):
+                value = fill(inner, value, f"{prefix}{name}.")
+            setattr(config, name, value)
+        return config
+
+    config = fill(Config(), json.loads(text))
+    check_types(config)
+    return config
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """What changes the numbers of a run: 'field: old -> new', one for each field."""
+    new_fields = fields(new)
+    return [
+        f"{name}: {value!r} -> {new_fields[name][1]!r}"
+        for name, (field, value) in fields(old).items()
+        if field.metadata["changes_numbers"] and value != new_fields[name][1]
+    ]

@@ -1,0 +1,97 @@
+"""Random access to labelled images: what every source of data gives.
+
+The pipeline asks an Examples for numbers and indices only, so a source is a class with
+three members, and nothing else needs to know of it.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class BadImageError(Exception):
+    """An image that cannot be decoded. Its text is 'where: why', in one line."""
+
+
+class Examples(Protocol):
+    """The examples of one split, in an order of their own that never changes."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 [N], class of each example. May read the whole split; it is cached."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """{"image": uint8 [H, W, C], of any size, "label": int} of one example.
+
+        Raises:
+            BadImageError: The image cannot be decoded.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayExamples:
+    """Examples in memory, all of one size.
+
+    Attributes:
+        images: uint8 [N, H, W, C].
+        labels: int32 [N].
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"image": self.images[index], "label": int(self.labels[index])}
+
+
+@dataclasses.dataclass(frozen=True)
+class Subset:
+    """Some examples of another Examples, such as those left for training.
+
+    Attributes:
+        examples: The whole.
+        indices: int64 [N], which of them, in order.
+    """
+
+    examples: Examples
+    indices: np.ndarray
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.examples.labels[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.examples[int(self.indices[index])]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set, split, with what a run's folder keeps of it.
+
+    Attributes:
+        class_names: Name of each class; the label is the position.
+        splits: "train" and "validation", and "test" where there is one.
+        channels: Of every image that the splits give: 1 grey, 3 RGB.
+        mean: Of each channel over training images, in [0, 1].
+        std: Of each channel over training images, in [0, 1].
+        fingerprint: Changes when the images do, for runs that are resumed.
+        decoder: Name and version of what turns files into pixels; None for arrays.
+    """
+
+    class_names: Sequence[str]
+    splits: Mapping[str, Examples]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+    decoder: str | None = None

@@ -1,0 +1,22 @@
+"""Mistakes of the user, told apart from failures of the program."""
+
+from collections.abc import Iterable
+import difflib
+
+
+class UserError(ValueError):
+    """A mistake of the user, in one line: the rule, the value, what is allowed.
+
+    The command line prints the line alone and exits with 2. Every other exception
+    is a failure of the program, keeps its traceback and exits with 1.
+    """
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is in no table, with the names nearest to it."""
+    known = sorted(known)
+    nearest = difflib.get_close_matches(name, known, n=5, cutoff=0.6)
+    if nearest and len(known) > 12:
+        return UserError(f"Unknown {kind} {name!r}; nearest: {', '.join(nearest)}.")
+    nearest = f"; nearest: {nearest[0]}" if nearest else ""
+    return UserError(f"Unknown {kind} {name!r}{nearest}; known: {', '.join(known)}.")
