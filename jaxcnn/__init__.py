@@ -1,1 +1,69 @@
-"""JAX functional training framework for image CNNs."""
+"""A JAX functional training framework for image CNNs.
+
+    import jaxcnn
+    result = jaxcnn.fit(config, "runs/mine")        # train or resume
+    predictor = jaxcnn.load("runs/mine")            # a function of images
+    model = jaxcnn.create_model("resnet50", num_classes=10)
+
+JAX itself is loaded on first use, so that `import jaxcnn` is quick.
+"""
+
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxcnn import config as _config
+
+if TYPE_CHECKING:
+    from flax import linen as nn
+
+    from jaxcnn.serving.predictor import Predictor
+    from jaxcnn.training.loop import Result
+
+__version__ = metadata.version("jaxcnn")
+
+
+def create_model(name: str, num_classes: int, **fields: Any) -> "nn.Module":
+    """The Linen module of an architecture; see models.create_model."""
+    from jaxcnn import models
+
+    return models.create_model(name, num_classes, **fields)
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names of the architectures that match a shell pattern, such as "resnet*"."""
+    from jaxcnn import models
+
+    return models.list_models(pattern)
+
+
+def fit(config: _config.Config, workdir: str | Path) -> "Result":
+    """Trains, or resumes, the run in a folder; what `jaxcnn train` calls.
+
+    Args:
+        config: All choices of the run.
+        workdir: The run's folder: config, checkpoints, metrics and events.
+
+    Returns:
+        A training.loop.Result, with the test metrics of the best checkpoint.
+
+    Raises:
+        errors.UserError: A ValueError for a mistake in config, data or workdir,
+            before anything is compiled.
+    """
+    from jaxcnn.report import writers
+    from jaxcnn.training import loop
+
+    return loop.fit(config, workdir, make_writer=writers.for_run)
+
+
+def load(workdir: str | Path, checkpoint: str = "best") -> "Predictor":
+    """The classifier that a run has trained, as a function of images.
+
+    Args:
+        workdir: The run's folder.
+        checkpoint: "best", "latest" or a step.
+    """
+    from jaxcnn.serving import predictor
+
+    return predictor.load(workdir, checkpoint)

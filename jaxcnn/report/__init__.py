@@ -1,0 +1,1 @@
+"""What a person sees of a run: log lines, tables and plots, made of plain results."""

@@ -1,0 +1,140 @@
+"""Where the numbers of a run go: metrics.jsonl, TensorBoard, the terminal.
+
+Each writer has write(split, step, values) and close(); values are plain numbers.
+"""
+
+from collections.abc import Mapping, Sequence
+import json
+from pathlib import Path
+from typing import Any
+
+import rich.console
+import rich.live
+import rich.text
+import tensorboardX
+
+Values = Mapping[str, Any]
+
+
+class JsonLines:
+    """One JSON object a line, {"split", "step", ...}, on disk at once.
+
+    Args:
+        path: The file, made if need be.
+        first_step: The run goes on after this step. Later lines, which a killed run
+            left behind its last checkpoint, are dropped, and so is the test's.
+    """
+
+    def __init__(self, path: Path, first_step: int) -> None:
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines(keepends=True)
+                    if _is_before(line, first_step)]
+            unfinished = path.with_suffix(".tmp")
+            unfinished.write_text("".join(kept))
+            unfinished.replace(path)
+        self._file = path.open("a", buffering=1)
+
+    def write(self, split: str, step: int, values: Values) -> None:
+        record = {"split": split, "step": step, **values}
+        self._file.write(json.dumps(record) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _is_before(line: str, first_step: int) -> bool:
+    try:
+        record = json.loads(line)
+    except ValueError:  # the run was killed within the line
+        return False
+    return record["split"] != "test" and record["step"] <= first_step
+
+
+class TensorBoard:
+    """TensorBoard events, tags split/name."""
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        purge = first_step + 1 if first_step else None
+        self._writer = tensorboardX.SummaryWriter(str(folder), purge_step=purge)
+
+    def write(self, split: str, step: int, values: Values) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(f"{split}/{name}", value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Console:
+    """On a terminal one live line, elsewhere one plain line an interval."""
+
+    def __init__(self, num_steps: int, console: rich.console.Console | None = None) -> None:
+        self._num_steps = num_steps
+        self._console = console or rich.console.Console(highlight=False)
+        self._live = None
+        if self._console.is_terminal:
+            self._live = rich.live.Live(console=self._console, auto_refresh=False)
+            self._live.start()
+
+    def write(self, split: str, step: int, values: Values) -> None:
+        if split == "train":
+            line = train_line(step, self._num_steps, values)
+            if self._live is None:
+                self._print(line)
+            else:
+                text = rich.text.Text(line, no_wrap=True, overflow="ellipsis")
+                self._live.update(text, refresh=True)
+        elif split == "validation":
+            self._print(validation_line(step, values))
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, markup=False)
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+
+def train_line(step: int, num_steps: int, values: Values) -> str:
+    """Step, epoch, loss, accuracy, rate, speed, share of waiting, time left."""
+    parts = [
+        f"step {step}/{num_steps}",
+        f"epoch {values['epoch']:.1f}",
+        f"loss {values['loss']:.4f}",
+        f"accuracy {values['accuracy']:.3f}",
+        f"lr {values['learning_rate']:.2e}",
+        f"{values['images_per_second']:,.0f} images/s",
+        f"waiting for data {values['data_wait']:.1%}",
+        f"{duration(values['seconds_left'])} left",
+    ]
+    return "  ".join(parts)
+
+
+def validation_line(step: int, values: Values) -> str:
+    """The metrics of a validation."""
+    numbers = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+    return f"step {step}  validation: {numbers}"
+
+
+def duration(seconds: float) -> str:
+    """3 s, 2:05 or 1:02:05."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{seconds:02}"
+    return f"{minutes}:{seconds:02}" if minutes else f"{seconds} s"
+
+
+class All:
+    """Several writers as one."""
+
+    def __init__(self, writers: Sequence[Any]) -> None:
+        self._writers = writers
+
+    def write(self, split: str, step: int, values: Values) -> None:
+        for writer in self._writers:
+            writer.write(split, step, values)
+
+    def close(self) -> None:
+        for writer in self._writers:
+            writer.close()

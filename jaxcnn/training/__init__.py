@@ -1,0 +1,1 @@
+"""Training: state, step, devices, checkpoints, evaluation and the loop."""

@@ -1,0 +1,227 @@
+"""The training loop, and the run around it."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
+import dataclasses
+import itertools
+import math
+from pathlib import Path
+import time
+from typing import Any, Protocol
+
+import jax
+
+from jaxcnn import errors
+from jaxcnn.config import Config
+from jaxcnn.tasks import METRICS
+from jaxcnn.training import checkpoint, setup, workdir
+from jaxcnn.training.meter import Meter
+from jaxcnn.training.signals import StopRequest
+from jaxcnn.training.state import TrainState
+
+_MAX_STEPS_AHEAD = 2  # of the device: bounds the batches that wait in its memory
+
+
+def train(
+    state: TrainState,
+    batches: Iterator[Any],
+    key: jax.Array,
+    *,
+    step: Callable[..., tuple[TrainState, Any]],
+    num_steps: int,
+    after_step: Callable[[int, TrainState, Any], bool],
+) -> TrainState:
+    """Trains from state.step until num_steps updates, or until after_step says stop.
+
+    Args:
+        state: A fresh state, or the one that the newest checkpoint held.
+        batches: Those that follow state.step. The order of data depends on seed and
+            step alone, so a run that was stopped and started again is the same run,
+            bit for bit.
+        key: Key of the whole run; step folds the step number into it.
+        step: Compiled step(state, batch, key), which consumes its state.
+        num_steps: Updates of the whole run, those before a resume included.
+        after_step: Called as after_step(number, state, metrics) for logging,
+            evaluation and saving; returns True to stop. Reading metrics waits for
+            the device, so it does that rarely.
+    """
+    numbers = range(int(state.step) + 1, num_steps + 1)
+    running = deque()
+    for number, batch in zip(numbers, batches, strict=False):
+        state, metrics = step(state, batch, key)
+        running.append(metrics)
+        if len(running) > _MAX_STEPS_AHEAD:
+            jax.block_until_ready(running.popleft())
+        if after_step(number, state, metrics):
+            break
+    return state
+
+
+class Writer(Protocol):
+    """Where the numbers of a run go."""
+
+    def write(self, split: str, step: int, values: Mapping[str, float]) -> None:
+        """Takes the values of a split ("train", "validation", "test") after a step."""
+
+    def close(self) -> None:
+        """Makes sure that all of it is on disk."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        step: Updates taken in all.
+        stopped_by: Number of the signal that stopped it; None when it is done.
+        best_step: Step of the best checkpoint; None before the first validation.
+        test: Metrics of the best checkpoint on the test split; None without one, or
+            when the run was stopped.
+        seconds: Of this call, from the first batch to the last save.
+        data_wait: Share of the training time spent waiting for data.
+    """
+
+    step: int
+    stopped_by: int | None
+    best_step: int | None
+    test: dict[str, Any] | None
+    seconds: float
+    data_wait: float
+
+
+def steps_of(every_epochs: float, steps_per_epoch: float, num_steps: int) -> set[int]:
+    """The first step at or after each multiple of every_epochs, and the last step."""
+    every = every_epochs * steps_per_epoch
+    # Floats: three times 0.1 epochs of ten steps is 3.0000000000000004.
+    due = (math.ceil(k * every - 1e-6) for k in range(1, int(num_steps / every) + 1))
+    return {*due, num_steps}
+
+
+def fit(
+    config: Config,
+    folder: str | Path,
+    *,
+    make_writer: Callable[[Path, int, int], Writer],
+) -> Result:
+    """Trains, or goes on with, the run in a folder; then tests its best checkpoint.
+
+    Args:
+        config: Of the run; where the folder holds one already, with the same numbers.
+        folder: The run's folder, made if it does not exist.
+        make_writer: Called as make_writer(folder, start step, number of steps).
+
+    Raises:
+        UserError: A mistake in config, data or folder: before anything is compiled.
+            An image that is found unreadable later on.
+        FloatingPointError: The loss is no longer finite.
+    """
+    folder = Path(folder)
+    workdir.check(folder, config)
+    run = setup.prepare(config)
+    workdir.check(folder, config, run.info)
+    with (
+        StopRequest() as stop,
+        checkpoint.open_checkpoints(
+            folder / workdir.CHECKPOINTS,
+            keep=config.keep_checkpoints,
+            metric=METRICS[config.best_metric],
+        ) as checkpoints,
+    ):
+        return _fit(run, folder, checkpoints, stop, make_writer)
+
+
+def _fit(
+    run: setup.Setup,
+    folder: Path,
+    checkpoints: checkpoint.Checkpointer,
+    stop: StopRequest,
+    make_writer: Callable[[Path, int, int], Writer],
+) -> Result:
+    config = run.config
+    start = 0 if checkpoints.latest is None else checkpoints.latest.step
+    if start:
+        state = checkpoint.restore(checkpoints, start, run.state_shapes)
+    batches = run.train_batches(folder, start)
+    # The first batch is drawn before anything is compiled: it may show a mistake.
+    first = list(itertools.islice(batches, 1))
+    evaluate = run.evaluator(folder)
+    if not start:
+        state = run.init_state()
+    step = run.compile_train_step(state) if first else None
+    workdir.write(folder, config, run.info)
+    begin = time.perf_counter()
+    meter = Meter(start, run.num_steps, config.data.batch_size)
+    eval_steps = steps_of(config.eval_every_epochs, run.steps_per_epoch, run.num_steps)
+
+    def log(number: int, metrics: Any) -> None:
+        values = {name: float(x) for name, x in metrics.items()}
+        if not math.isfinite(values["loss"]):
+            raise FloatingPointError(
+                f"The loss of step {number} is {values['loss']}; a lower "
+                "optim.peak_lr, a warm-up or optim.clip_norm may help."
+            )
+        values["epoch"] = number / run.steps_per_epoch
+        values["learning_rate"] = float(run.schedule(number - 1))
+        writer.write("train", number, values | meter.read(number))
+
+    def after_step(number: int, state: TrainState, metrics: Any) -> bool:
+        if number % config.log_every_steps == 0 or number == run.num_steps:
+            log(number, metrics)
+        measured = None
+        with meter.paused():
+            if number in eval_steps:
+                measured = scalars(evaluate("validation", state.variables))
+                writer.write("validation", number, measured)
+            extra = config.save_every_steps
+            due = extra is not None and number % extra == 0
+            if measured or due or stop.received:
+                checkpoint.save(checkpoints, number, state, measured)
+        return stop.received is not None
+
+    with contextlib.closing(make_writer(folder, start, run.num_steps)) as writer:
+        batches = meter.wait_for(itertools.chain(first, batches))
+        state = train(
+            state,
+            batches,
+            run.run_key,
+            step=step,
+            num_steps=run.num_steps,
+            after_step=after_step,
+        )
+        checkpoints.wait()
+        seconds = time.perf_counter() - begin
+        best, test = _test_best(run, checkpoints, evaluate, stop)
+        if test is not None:
+            writer.write("test", best, scalars(test))
+    return Result(
+        step=int(state.step),
+        stopped_by=stop.received,
+        best_step=best,
+        test=test,
+        seconds=seconds,
+        data_wait=meter.data_wait,
+    )
+
+
+def _test_best(
+    run: setup.Setup,
+    checkpoints: checkpoint.Checkpointer,
+    evaluate: Callable[[str, Any], dict[str, Any]],
+    stop: StopRequest,
+) -> tuple[int | None, dict[str, Any] | None]:
+    """(step of the best checkpoint, its metrics on the test split)."""
+    try:
+        metric = METRICS[run.config.best_metric]
+        best = checkpoint.find_step(checkpoints, "best", metric)
+    except errors.UserError:
+        return None, None
+    if stop.received or "test" not in run.dataset.splits:
+        return best, None
+    state = checkpoint.restore(checkpoints, best, run.state_shapes)
+    return best, evaluate("test", state.variables)
+
+
+def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics that are one number, without those of each class."""
+    return {k: value for k, value in metrics.items() if isinstance(value, float)}

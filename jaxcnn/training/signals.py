@@ -1,0 +1,43 @@
+"""SIGTERM and SIGINT as a request that the loop sees after its step."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopRequest:
+    """A context in which the first SIGTERM or SIGINT is noted, not acted on.
+
+    A second one acts as it does by default, for a user who will not wait. Outside
+    the main thread Python delivers no signals, and none is ever noted.
+
+    Attributes:
+        received: Number of the signal, or None.
+    """
+
+    received: int | None = None
+
+    def __enter__(self) -> "StopRequest":
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {s: signal.signal(s, self._note) for s in _SIGNALS}
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()

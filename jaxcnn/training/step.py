@@ -1,0 +1,125 @@
+"""One step of training and of evaluation, as pure functions of their arguments."""
+
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcnn import augment
+from jaxcnn.tasks import Task
+from jaxcnn.training.state import TrainState
+
+Batch = dict[str, jax.Array]  # "image" uint8 [B, H, W, C] and the task's target
+Metrics = dict[str, jax.Array]  # name -> float32 []
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    key: jax.Array,
+    *,
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    task: Task,
+    augmentation: augment.Settings,
+    compute_dtype: jnp.dtype = jnp.float32,
+    axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
+    """Applies one update and returns the new state and this batch's metrics.
+
+    Args:
+        state: State before the update.
+        batch: The global batch under jit, one replica's share of it under pmap.
+        key: Key of the whole run; step, example and replica are folded in here.
+        model: Called as model(images, train=True).
+        tx: Optimizer whose state is state.opt_state.
+        task: Gives the loss of each example, and the metrics.
+        augmentation: Random changes and the scale of images; each example has a key.
+        compute_dtype: Precision of the forward and backward pass. Parameters,
+            statistics, loss and update keep the wider of it and float32.
+        axis_name: pmap axis to average over. None under jit, where the batch is
+            already global.
+    """
+    num_examples = batch["image"].shape[0]
+    replica = 0 if axis_name is None else jax.lax.axis_index(axis_name)
+    augment_key, dropout_key = jax.random.split(key)
+    indices = replica * num_examples + jnp.arange(num_examples)  # in the global batch
+    keys = augment.example_keys(augment_key, state.step, indices)
+    batch = augment.augment_batch(batch, keys, augmentation)
+    dropout_key = jax.random.fold_in(dropout_key, state.step)
+    if axis_name is not None:  # or every replica would draw the same mask
+        dropout_key = jax.random.fold_in(dropout_key, replica)
+
+    def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+        params = jax.tree.map(lambda p: p.astype(compute_dtype), params)
+        logits, mutated = model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            batch["image"].astype(compute_dtype),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key},
+        )
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        loss = jnp.mean(task.loss(logits, batch))
+        return loss, (logits, mutated.get("batch_stats", {}))
+
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    (loss, (logits, batch_stats)), grads = grad_fn(state.params)
+    metrics = {"loss": loss} | task.train_metrics(logits, batch)
+    if axis_name is not None:
+        metrics, grads, batch_stats = jax.lax.pmean(
+            (metrics, grads, batch_stats), axis_name
+        )
+
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    new_state = state.replace(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        batch_stats=batch_stats,
+        opt_state=opt_state,
+    )
+    return new_state, metrics | {"grad_norm": optax.tree.norm(grads)}
+
+
+def forward(
+    variables: dict[str, Any],
+    images: jax.Array,
+    *,
+    model: nn.Module,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    compute_dtype: jnp.dtype = jnp.float32,
+) -> jax.Array:
+    """The task's output for uint8 images [B, H, W, C], with running statistics."""
+    images = augment.normalise(images, mean, std).astype(compute_dtype)
+    params = jax.tree.map(lambda p: p.astype(compute_dtype), variables["params"])
+    output = model.apply({**variables, "params": params}, images, train=False)
+    return output.astype(jnp.promote_types(output.dtype, jnp.float32))
+
+
+def eval_step(
+    variables: dict[str, Any],
+    batch: Batch,
+    *,
+    model: nn.Module,
+    task: Task,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    compute_dtype: jnp.dtype = jnp.float32,
+) -> dict[str, jax.Array]:
+    """Sums over the examples with batch["weight"] 1; padding has weight 0.
+
+    Sums, not means: the caller divides once, after the last batch, so that a
+    short last batch counts for exactly the examples in it.
+    """
+    logits = forward(
+        variables,
+        batch["image"],
+        model=model,
+        mean=mean,
+        std=std,
+        compute_dtype=compute_dtype,
+    )
+    return task.eval_sums(logits, batch)

@@ -1,0 +1,107 @@
+"""The folder of a run: what it holds besides checkpoints and logs.
+
+config.json is the config; dataset.json is what evaluation, prediction and a resume
+must know of the images. Both are written before the first step.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from jaxcnn import config as config_lib
+from jaxcnn import errors
+from jaxcnn.config import Config
+from jaxcnn.data.examples import Dataset
+
+CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
+BAD_IMAGES = "bad_images.txt"
+_CONFIG = "config.json"
+_DATASET = "dataset.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """A data.examples.Dataset without its images.
+
+    Attributes:
+        class_names: Name of each class; the label is the position.
+        num_examples: Split -> number of its examples.
+        channels, mean, std, fingerprint, decoder: As in Dataset.
+    """
+
+    class_names: tuple[str, ...]
+    num_examples: dict[str, int]
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fingerprint: str
+    decoder: str | None
+
+
+def describe(dataset: Dataset) -> DatasetInfo:
+    """What dataset.json keeps of a dataset."""
+    return DatasetInfo(
+        class_names=tuple(dataset.class_names),
+        num_examples={name: len(split) for name, split in dataset.splits.items()},
+        channels=dataset.channels,
+        mean=tuple(dataset.mean),
+        std=tuple(dataset.std),
+        fingerprint=dataset.fingerprint,
+        decoder=dataset.decoder,
+    )
+
+
+def read(workdir: Path) -> tuple[Config, DatasetInfo]:
+    """The config and the data set of a run.
+
+    Raises:
+        UserError: The folder holds no run.
+    """
+    for name in (_CONFIG, _DATASET):
+        if not (workdir / name).is_file():
+            raise errors.UserError(f"No run in {workdir}: it has no {name}.")
+    config = config_lib.from_json((workdir / _CONFIG).read_text())
+    info = json.loads((workdir / _DATASET).read_text())
+    for name in ("class_names", "mean", "std"):
+        info[name] = tuple(info[name])
+    return config, DatasetInfo(**info)
+
+
+def check(workdir: Path, config: Config, info: DatasetInfo | None = None) -> None:
+    """Raises UserError where the folder holds a run with other numbers.
+
+    It holds one as soon as it has a checkpoint; before that nothing can be lost.
+
+    Args:
+        workdir: A folder, which need not exist.
+        config: Of the run that is to go on there.
+        info: Of its images, where they are known already.
+    """
+    if not any(path.name.isdecimal() for path in workdir.glob(f"{CHECKPOINTS}/*")):
+        return
+    old_config, old_info = read(workdir)
+    changed = config_lib.differences(old_config, config)
+    if info is not None:
+        old, new = dataclasses.asdict(old_info), dataclasses.asdict(info)
+        changed += [
+            f"dataset's {name}: {old[name]!r} -> {new[name]!r}"
+            for name in ("class_names", "num_examples", "fingerprint", "decoder")
+            if old[name] != new[name]
+        ]
+    if changed:
+        raise errors.UserError(
+            f"{workdir} holds another run ({'; '.join(changed)}); "
+            "give another --workdir, or the same config and images."
+        )
+
+
+def write(workdir: Path, config: Config, info: DatasetInfo) -> None:
+    """Writes config.json and dataset.json, each whole or not at all."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    info_json = json.dumps(dataclasses.asdict(info), indent=2) + "\n"
+    # Last the config: with it the folder is a run.
+    for name, text in ((_DATASET, info_json), (_CONFIG, config_lib.to_json(config))):
+        unfinished = workdir / f"{name}.tmp"
+        unfinished.write_text(text)
+        unfinished.replace(workdir / name)
