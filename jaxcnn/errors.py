@@ -19,4 +19,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     if nearest and len(known) > 12:
         return UserError(f"Unknown {kind} {name!r}; nearest: {', '.join(nearest)}.")
     nearest = f"; nearest: {nearest[0]}" if nearest else ""
-    return UserError(f"Unknown {kind} {name!r}{nearest}; known: {', '.join(known)}.")
+    return UserError(f"Unknown {kind} {name!r}{nearest}; known: {', '.join(known) or 'none'}.")
+
+
+def require(holds: bool, name: str, value: object, rule: str) -> None:
+    """Raises UserError, 'NAME must be RULE, not VALUE.', unless it holds."""
+    if not holds:
+        raise UserError(f"{name} must be {rule}, not {value!r}.")

@@ -1,0 +1,164 @@
+"""Every network by its name, and what can be computed from a network alone.
+
+A family of architectures is one file with a VARIANTS table, and one line in MODELS.
+"""
+
+from collections.abc import Iterable
+import dataclasses
+import fnmatch
+import functools
+import re
+import types
+import typing
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcnn import errors
+from jaxcnn.models import layers, lenet, linear, resnet
+from jaxcnn.models.variant import Variant
+
+MODELS: dict[str, Variant] = {
+    **linear.VARIANTS,
+    **lenet.VARIANTS,
+    **resnet.VARIANTS,
+}
+
+ImageShape = tuple[int, int, int]  # height, width, channels
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names that match a shell pattern such as "resnet*", resnet18 first."""
+    return sorted(fnmatch.filter(MODELS, pattern), key=_natural)
+
+
+def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
+    """The network of that name.
+
+    Args:
+        name: A name in MODELS.
+        num_classes: Size of the last axis of the logits.
+        **fields: Other values for fields of its module class, such as dropout=0.5.
+
+    Raises:
+        UserError: An unknown name or field, or a value that the field cannot have.
+    """
+    if name not in MODELS:
+        raise errors.unknown("model", name, list_models())
+    build = MODELS[name].build
+    cls = build.func if isinstance(build, functools.partial) else build
+    hints = typing.get_type_hints(cls)
+    known = {f.name for f in dataclasses.fields(cls)} - {"parent", "name"}
+    for field, value in {"num_classes": num_classes, **fields}.items():
+        if field not in known:
+            raise errors.unknown(f"field of {name}", field, known - {"num_classes"})
+        if not _is_a(value, hints[field]):
+            hint = hints[field]
+            kind = hint.__name__ if isinstance(hint, type) else hint
+            raise errors.UserError(
+                f"Field {field} of {name} is {value!r}; it must be of type {kind}."
+            )
+    if num_classes < 1:
+        raise errors.UserError(
+            f"A network has at least 1 class; num_classes={num_classes}."
+        )
+    return build(num_classes=num_classes, **fields)
+
+
+def layer_groups(
+    model: nn.Module, image_shape: ImageShape = (224, 224, 3)
+) -> tuple[str, ...]:
+    """The layer groups from input to head.
+
+    A group is a top-level name of the parameters, such as "stage2_block1", so each
+    parameter belongs to exactly one.
+
+    Args:
+        model: Any network of this package.
+        image_shape: Of any images that the network takes; the groups do not depend
+            on it.
+    """
+    return sort_groups(abstract_variables(model, image_shape)["params"])
+
+
+def sort_groups(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of layer groups from input to head: names are parsed, since a dictionary
+    of parameters comes back in the order of its letters."""
+    return tuple(sorted(names, key=_depth))
+
+
+def abstract_variables(model: nn.Module, image_shape: ImageShape) -> dict[str, Any]:
+    """Shapes and dtypes of the variables, without computing them."""
+    init = functools.partial(model.init, train=False)
+    return jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *image_shape)))
+
+
+def count_params(model: nn.Module, image_shape: ImageShape) -> int:
+    """Trainable numbers of the network."""
+    params = abstract_variables(model, image_shape)["params"]
+    return sum(p.size for p in jax.tree.leaves(params))
+
+
+def count_macs(model: nn.Module, image_shape: ImageShape) -> int:
+    """Multiply-adds of convolutions and linear layers for one image.
+
+    Counted from shapes, the padded border included, as papers and torchvision count;
+    XLA's cost analysis leaves the border out.
+    """
+    macs = 0
+
+    def count(call, args, kwargs, context):
+        nonlocal macs
+        y = call(*args, **kwargs)
+        if isinstance(context.module, layers.Conv | layers.Dense):
+            kernel = context.module.get_variable("params", "kernel")
+            macs += y.size // y.shape[-1] * kernel.size
+        return y
+
+    with nn.intercept_methods(count):
+        abstract_variables(model, image_shape)
+    return macs
+
+
+def _natural(name: str) -> list[Any]:
+    """A key that sorts resnet18 before resnet101."""
+    return [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", name)]
+
+
+_GROUP = re.compile(r"stem|stage(\d+)_block(\d+)|aux(\d+)|head")
+
+
+def _depth(group: str) -> tuple[int, ...]:
+    """A key that sorts layer groups from input to head."""
+    match = _GROUP.fullmatch(group)
+    if match is None:
+        raise ValueError(
+            f"{group!r} is no layer group; groups are stem, stage<i>_block<j>, "
+            "aux<i> and head."
+        )
+    if match[1]:
+        return 1, int(match[1]), int(match[2])
+    if match[3]:
+        return 2, int(match[3])
+    return {"stem": (0,), "head": (3,)}[group]
+
+
+def _is_a(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type; types other than numbers, texts and tuples of
+    them are not looked at."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:
+        return any(_is_a(value, argument) for argument in arguments)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if arguments[-1] is Ellipsis:
+            return all(_is_a(item, arguments[0]) for item in value)
+        return len(value) == len(arguments) and all(map(_is_a, value, arguments))
+    if hint is float:
+        return type(value) in (int, float)
+    if hint in (int, str, bool):
+        return type(value) is hint  # bool is no int here
+    return True

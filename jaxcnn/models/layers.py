@@ -1,0 +1,220 @@
+"""The layers that every network is built of.
+
+Convolution, pooling, normalisation, dropout and ReLU come from here and from nowhere
+else. Padding, epsilon, momentum and initial values are PyTorch's, because most of the
+networks are compared with torchvision; a family that follows another library passes
+that library's numbers.
+
+Parameters start in float32. A layer computes in the wider of the dtypes of its input
+and its parameters: the caller alone chooses the precision, by casting both.
+"""
+
+from collections.abc import Callable
+import math
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.errors import UserError
+
+Activation = Callable[[jax.Array], jax.Array]
+Initializer = nn.initializers.Initializer
+Size = int | tuple[int, int]  # of both axes, or (rows, columns)
+
+relu = jax.nn.relu
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": relu,
+    "leaky_relu": jax.nn.leaky_relu,  # slope 0.01 below zero
+    "softplus": jax.nn.softplus,
+    "sigmoid": jax.nn.sigmoid,
+    "tanh": jnp.tanh,
+}
+
+# nn.init.kaiming_normal_(mode="fan_out"), as torchvision's ResNet.
+kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# nn.Conv2d and nn.Linear by default: uniform on +-1/sqrt(fan_in).
+torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def _torch_bias(kernel: jax.Array) -> Initializer:
+    """Uniform on +-1/sqrt(fan_in of the kernel), as nn.Conv2d and nn.Linear."""
+    bound = 1 / math.sqrt(kernel.size // kernel.shape[-1])
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def _pair(size: Size) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def _padding(x: jax.Array, window: Size, padding: Size) -> list[tuple[int, int]]:
+    """Symmetric padding (before, after) of both axes, once the window fits x.
+
+    Explicit, because with a stride "SAME" starts one pixel later than PyTorch.
+    """
+    pads = _pair(padding)
+    for size, width, pad in zip(x.shape[1:3], _pair(window), pads, strict=True):
+        if size + 2 * pad < width:
+            raise UserError(
+                f"A window of {width} pixels does not fit {size} pixels padded by "
+                f"{pad}; this network needs larger images."
+            )
+    return [(pad, pad) for pad in pads]
+
+
+class Conv(nn.Module):
+    """Convolution, nn.Conv2d of PyTorch.
+
+    Attributes:
+        padding: Zeros on each side; None: dilation * (kernel - 1) // 2, which keeps
+            the size where the kernel is odd and the stride 1.
+        bias_init: None: uniform on +-1/sqrt(fan_in of the kernel), as in PyTorch.
+    """
+
+    filters: int
+    kernel: Size
+    stride: Size = 1
+    padding: Size | None = None
+    groups: int = 1
+    dilation: Size = 1
+    bias: bool = True
+    kernel_init: Initializer = torch_uniform
+    bias_init: Initializer | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H/stride, W/stride, filters], rounded up."""
+        sides, dilation = _pair(self.kernel), _pair(self.dilation)
+        reach = [d * (k - 1) for k, d in zip(sides, dilation, strict=True)]
+        padding = [r // 2 for r in reach] if self.padding is None else self.padding
+        padding = _padding(x, [r + 1 for r in reach], padding)
+        shape = (*sides, x.shape[-1] // self.groups, self.filters)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = None
+        if self.bias:
+            init = self.bias_init or _torch_bias(kernel)
+            bias = self.param("bias", init, (self.filters,), jnp.float32)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
+        y = jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            _pair(self.stride),
+            padding,
+            rhs_dilation=dilation,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=self.groups,
+        )
+        return y if bias is None else y + bias
+
+
+class Dense(nn.Module):
+    """Linear layer, nn.Linear of PyTorch.
+
+    Attributes:
+        bias_init: None: uniform on +-1/sqrt(fan_in of the kernel), as in PyTorch.
+    """
+
+    features: int
+    kernel_init: Initializer = torch_uniform
+    bias_init: Initializer | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, C] -> [B, features]."""
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        init = self.bias_init or _torch_bias(kernel)
+        bias = self.param("bias", init, (self.features,), jnp.float32)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
+        return x @ kernel + bias
+
+
+class BatchNorm(nn.BatchNorm):
+    """Batch normalisation with PyTorch's epsilon and momentum.
+
+    Its running variance is the biased one, as Flax keeps it; PyTorch's is larger by
+    n/(n - 1). Under pmap, axis_name makes the replicas share their statistics.
+    """
+
+    momentum: float = 0.9  # the share that is kept: 0.1 in PyTorch's words
+    epsilon: float = 1e-5
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[..., C] -> [..., C]."""
+        return super().__call__(x, use_running_average=not train)
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, normalisation, activation.
+
+    Attributes:
+        act: None: no activation.
+        norm: Called as norm(scale_init=..., name=...)(x, train=...).
+        scale_init: Initial scale of the normalisation.
+    """
+
+    filters: int
+    kernel: Size
+    stride: Size = 1
+    padding: Size | None = None
+    groups: int = 1
+    dilation: Size = 1
+    act: Activation | None = relu
+    norm: Callable[..., nn.Module] = BatchNorm
+    kernel_init: Initializer = kaiming_normal
+    scale_init: Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H/stride, W/stride, filters], rounded up."""
+        x = Conv(
+            self.filters,
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.groups,
+            self.dilation,
+            bias=False,
+            kernel_init=self.kernel_init,
+            name="conv",
+        )(x)
+        x = self.norm(scale_init=self.scale_init, name="norm")(x, train=train)
+        return x if self.act is None else self.act(x)
+
+
+class Dropout(nn.Module):
+    """Sets each value to 0 with probability rate in training, and scales the rest."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        return nn.Dropout(self.rate, deterministic=not train)(x)
+
+
+def max_pool(x: jax.Array, window: Size, stride: Size, padding: Size = 0) -> jax.Array:
+    """Largest value of each window; what is padded is minus infinity."""
+    padding = _padding(x, window, padding)
+    return nn.max_pool(x, _pair(window), _pair(stride), padding)
+
+
+def avg_pool(
+    x: jax.Array,
+    window: Size,
+    stride: Size,
+    padding: Size = 0,
+    count_include_pad: bool = True,
+) -> jax.Array:
+    """Mean of each window, with the padded zeros counted or left out."""
+    padding = _padding(x, window, padding)
+    return nn.avg_pool(x, _pair(window), _pair(stride), padding, count_include_pad)
+
+
+def global_avg_pool(x: jax.Array) -> jax.Array:
+    """[B, H, W, C] -> [B, C]."""
+    return jnp.mean(x, axis=(1, 2))

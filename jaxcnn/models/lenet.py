@@ -1,0 +1,199 @@
+"""LeNet-5, as printed and as it is written today.
+
+Paper: LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document
+Recognition", Proceedings of the IEEE 1998, section II.B and Figure 2,
+http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf. Images have 32 pixels: those of 28
+are padded by 2 before they come here.
+
+`lenet5_1998` has the paper's layers C1 to F6 and their 60,000 parameters. Departures:
+  * The head is a trainable linear layer, so that there can be any classes; the paper
+    has 84 fixed weights a class, the pixels of a stylised character, and gives the
+    squared distance to each.
+  * Biases start at 0, where Appendix A draws them as the weights.
+  * Colour images feed all their channels to each map of C1.
+
+`lenet5` is what textbooks call LeNet-5: ReLU, max-pooling, C3 connected to every map.
+Its initial values are PyTorch's.
+"""
+
+import functools
+import math
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.errors import UserError
+from jaxcnn.models.layers import Conv, Dense, Dropout, avg_pool, max_pool, relu
+from jaxcnn.models.variant import Variant
+
+# Table I: the maps of S2 that each map of C3 is connected to, in its three kinds:
+# three neighbours, four maps, and all of them.
+C3_TABLE = (
+    ((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (4, 5, 0), (5, 0, 1)),
+    (
+        *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5)),
+        *((0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
+        *((0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5)),
+    ),
+    ((0, 1, 2, 3, 4, 5),),
+)
+
+
+def squash(x: jax.Array) -> jax.Array:
+    """1.7159 tanh(2/3 x), which has f(1) = 1 and f(-1) = -1 (Appendix A)."""
+    return 1.7159 * jnp.tanh(2 / 3 * x)
+
+
+def fan_in_uniform(
+    key: jax.Array,
+    shape: tuple[int, ...],
+    dtype: jnp.dtype,
+    fan_in: int | None = None,
+) -> jax.Array:
+    """Uniform on +-2.4/fan_in (Appendix A); a kernel's is in its shape."""
+    bound = 2.4 / (fan_in or math.prod(shape[:-1]))
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+_inits = {"kernel_init": fan_in_uniform, "bias_init": nn.initializers.zeros}
+PaperConv = functools.partial(Conv, kernel=5, padding=0, **_inits)
+PaperDense = functools.partial(Dense, **_inits)
+
+
+class Subsample(nn.Module):
+    """S2 and S4: the sum of 2x2 units, with one coefficient and one bias a map."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H/2, W/2, C]."""
+        shape = (x.shape[-1],)
+        init = functools.partial(fan_in_uniform, fan_in=4)
+        coefficient = self.param("coefficient", init, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        return squash(coefficient * (4 * avg_pool(x, 2, 2)) + bias)
+
+
+class PaperStem(nn.Module):
+    """C1 and S2."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[B, 32, 32, C] -> [B, 14, 14, 6]."""
+        x = squash(PaperConv(6, name="conv")(x))  # [B, 28, 28, 6]
+        return Subsample(name="subsample")(x)
+
+
+class PartialConvBlock(nn.Module):
+    """C3, each of whose maps sees some maps of S2 (Table I), and S4."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[B, 14, 14, 6] -> [B, 5, 5, 16]."""
+        maps = []
+        for kind in C3_TABLE:
+            inputs = x[..., np.concatenate(kind)]
+            conv = PaperConv(len(kind), groups=len(kind), name=f"conv_of{len(kind[0])}")
+            maps.append(conv(inputs))
+        x = squash(jnp.concatenate(maps, axis=-1))  # [B, 10, 10, 16]
+        return Subsample(name="subsample")(x)
+
+
+class PaperConvLayer(nn.Module):
+    """C5: its kernel covers all of S4."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[B, 5, 5, 16] -> [B, 1, 1, 120]."""
+        return squash(PaperConv(120, name="conv")(x))
+
+
+class PaperDenseLayer(nn.Module):
+    """F6."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[B, 1, 1, 120] -> [B, 84]."""
+        x = x.reshape(len(x), -1)  # [B, 120]
+        return squash(PaperDense(84, name="dense")(x))
+
+
+class LeNet5As1998(nn.Module):
+    """The paper's C1 to F6 and a linear head."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Returns logits [B, num_classes] for images [B, 32, 32, C]."""
+        x = PaperStem(name="stem")(images, train=train)
+        x = PartialConvBlock(name="stage1_block1")(x, train=train)
+        x = PaperConvLayer(name="stage2_block1")(x, train=train)
+        x = PaperDenseLayer(name="stage2_block2")(x, train=train)
+        return PaperDense(self.num_classes, name="head")(x)
+
+
+class ConvPool(nn.Module):
+    """5x5 convolution, ReLU, 2x2 max-pool."""
+
+    filters: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, (H - 4)/2, (W - 4)/2, filters]."""
+        x = relu(Conv(self.filters, 5, padding=0, name="conv")(x))
+        return max_pool(x, 2, 2)
+
+
+class DenseLayer(nn.Module):
+    """Linear layer, ReLU, dropout."""
+
+    width: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[B, C] -> [B, width]."""
+        x = relu(Dense(self.width, name="dense")(x))
+        return Dropout(self.dropout, name="dropout")(x, train=train)
+
+
+class LeNet5(nn.Module):
+    """Two convolutions with max-pooling, two hidden layers, linear head.
+
+    Attributes:
+        dropout: Of the two hidden layers: probability that a unit is set to 0.
+    """
+
+    num_classes: int
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"Dropout must be in [0, 1); dropout={self.dropout}.")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Returns logits [B, num_classes] for images [B, 32, 32, C]."""
+        x = ConvPool(6, name="stem")(images, train=train)  # [B, 14, 14, 6]
+        x = ConvPool(16, name="stage1_block1")(x, train=train)  # [B, 5, 5, 16]
+        x = x.reshape(len(x), -1)  # [B, 400]
+        x = DenseLayer(120, self.dropout, name="stage2_block1")(x, train=train)
+        x = DenseLayer(84, self.dropout, name="stage2_block2")(x, train=train)
+        return Dense(self.num_classes, name="head")(x)
+
+
+_row = functools.partial(
+    Variant,
+    paper="LeCun et al. 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf",
+    image_size=32,
+    channels=1,
+)
+
+VARIANTS = {
+    "lenet5": _row(LeNet5),
+    # Section III.B and Figure 9: 0.95% of the test images wrong, without distortions.
+    "lenet5_1998": _row(LeNet5As1998, top1=99.05, top1_source="MNIST, the paper"),
+}

@@ -1,0 +1,28 @@
+"""What one row of a VARIANTS table says."""
+
+from collections.abc import Callable
+import dataclasses
+
+from flax import linen as nn
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A network of a paper: how to build it, and what cannot be computed from it.
+
+    Attributes:
+        build: Called as build(num_classes=..., **fields): a module class, or a
+            functools.partial of one.
+        paper: Authors, year and link.
+        image_size: Height and width that the paper or the reference uses, pixels.
+        channels: 1 grey, 3 RGB.
+        top1: Published accuracy, percent, one crop and one network; None: none is.
+        top1_source: The data set, and who published the accuracy.
+    """
+
+    build: Callable[..., nn.Module]
+    paper: str
+    image_size: int = 224
+    channels: int = 3
+    top1: float | None = None
+    top1_source: str = ""

@@ -1,0 +1,109 @@
+"""Layer-wise learning rates: one factor per layer group, chosen by its name.
+
+first_match is the language of patterns, for whatever else names layers.
+"""
+
+from collections.abc import Sequence
+import difflib
+import math
+import re
+from typing import Any
+
+import jax
+import optax
+
+from jaxcnn.errors import UserError, require
+
+Rule = tuple[str, float]  # (pattern, learning-rate factor)
+
+
+def first_match(patterns: Sequence[str], params: Any) -> dict[str, int | None]:
+    """Which pattern is the first to match each parameter.
+
+    A pattern is a regular expression for the whole name of a layer group, which is a
+    top-level name of the parameters such as "stage2_block1", or, if it has a "/" in
+    it, for the whole path of a parameter such as "stage2_block1/conv1/kernel".
+
+    Args:
+        patterns: The patterns, the first match first.
+        params: Parameters, or their shapes.
+
+    Returns:
+        Path of each parameter -> position of its pattern, None where none matches.
+
+    Raises:
+        UserError: A pattern is no regular expression, or the first match of nothing:
+            the patterns do not say what their author meant.
+    """
+    paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    matches = []
+    for pattern in patterns:
+        name = (lambda path: path) if "/" in pattern else _group
+        try:
+            regex = re.compile(pattern)
+        except re.error as error:
+            raise UserError(f"{pattern!r} is no regular expression: {error}.") from None
+        matches.append({path for path in paths if regex.fullmatch(name(path))})
+        if not matches[-1]:
+            kind = "parameter" if "/" in pattern else "layer group"
+            known = dict.fromkeys(map(name, paths))
+            nearest = difflib.get_close_matches(pattern, known, n=3, cutoff=0)
+            raise UserError(
+                f"Pattern {pattern!r} matches no {kind}; nearest: {', '.join(nearest)}."
+            )
+        if matches[-1] <= set().union(*matches[:-1]):
+            raise UserError(
+                f"Pattern {pattern!r} is never the first to match: those before it, "
+                f"{', '.join(patterns[: len(matches) - 1])}, match all that it does."
+            )
+    return {
+        path: next((i for i, found in enumerate(matches) if path in found), None)
+        for path in paths
+    }
+
+
+def scale_by_group(rules: Sequence[Rule], params: Any) -> optax.GradientTransformation:
+    """Multiplies each update by the factor of the first rule that it matches.
+
+    As the last link of a chain it scales the learning rate, and nothing that the
+    optimizer remembers depends on it.
+
+    Raises:
+        UserError: A factor is negative or not finite, a pattern is refused by
+            first_match, or a parameter matches no rule.
+    """
+    for pattern, factor in rules:
+        name = f"The learning-rate factor of {pattern!r}"
+        require(0 <= factor < math.inf, name, factor, "0 or more")
+    first = first_match([pattern for pattern, _ in rules], params)
+    missing = [path for path, index in first.items() if index is None]
+    if missing:
+        # A whole group by its name, a part of one by its paths.
+        partly = {_group(path) for path in first.keys() - set(missing)}
+        names = [path if _group(path) in partly else _group(path) for path in missing]
+        raise UserError(
+            f"No learning-rate rule matches {', '.join(dict.fromkeys(names))}; "
+            "a last rule ('.*', 1.0) takes the rest."
+        )
+    factors = {path: rules[index][1] for path, index in first.items()}
+
+    def scale(updates, _):
+        return jax.tree_util.tree_map_with_path(
+            lambda path, update: factors[_path(path)] * update, updates
+        )
+
+    return optax.stateless(scale)
+
+
+def decay_by_depth(groups: Sequence[str], decay: float) -> tuple[Rule, ...]:
+    """Rules for groups listed from input to head: each is decay times the next one."""
+    last = len(groups) - 1
+    return tuple((re.escape(g), decay ** (last - i)) for i, g in enumerate(groups))
+
+
+def _path(keys: tuple[Any, ...]) -> str:
+    return jax.tree_util.keystr(keys, simple=True, separator="/")
+
+
+def _group(path: str) -> str:
+    return path.partition("/")[0]

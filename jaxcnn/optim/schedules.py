@@ -1,0 +1,134 @@
+"""The learning rate over the steps of a run: a linear warm-up, then a schedule.
+
+Sources:
+  * warm-up: Goyal et al., "Accurate, Large Minibatch SGD", 2017, sec. 2.2,
+    https://arxiv.org/abs/1706.02677. Ours starts at 0, so the first update is 0.
+  * cosine: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm
+    Restarts", ICLR 2017, eq. 5 without restarts, https://arxiv.org/abs/1608.03983
+  * one_cycle: Smith and Topin, "Super-Convergence", 2017, the three linear phases,
+    https://arxiv.org/abs/1708.07120, with optax's lengths and ratios (those of
+    fastai and PyTorch): from peak/25 to the peak in 30% of the steps, back at 85%,
+    down to peak/250,000 at the end.
+"""
+
+import math
+
+import optax
+
+from jaxcnn.config import OptimConfig
+from jaxcnn.errors import UserError, require, unknown
+
+
+def constant(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
+    """The peak, always."""
+    return optax.constant_schedule(config.peak_lr)
+
+
+def step(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
+    """Times decay_factor at each of the drops."""
+    factors = dict.fromkeys(drops, config.decay_factor)
+    return optax.piecewise_constant_schedule(config.peak_lr, factors)
+
+
+def cosine(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
+    """Half a period of a cosine, from the peak to end_lr_factor times it."""
+    return optax.cosine_decay_schedule(config.peak_lr, steps, config.end_lr_factor)
+
+
+def polynomial(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
+    """The part of the run that is left, to a power, down to end_lr_factor."""
+    end_lr = config.end_lr_factor * config.peak_lr
+    return optax.polynomial_schedule(config.peak_lr, end_lr, config.power, steps)
+
+
+def linear(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
+    """A straight line from the peak to end_lr_factor times it."""
+    end_lr = config.end_lr_factor * config.peak_lr
+    return optax.linear_schedule(config.peak_lr, end_lr, steps)
+
+
+def exponential(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
+    """Times the same number each step, which makes decay_factor at the end."""
+    return optax.exponential_decay(config.peak_lr, steps, config.decay_factor)
+
+
+def one_cycle(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
+    """Up to the peak, down again, and then to almost nothing."""
+    return optax.linear_onecycle_schedule(steps, config.peak_lr)
+
+
+# Each is called with the steps that the warm-up leaves and, counted from its end, the
+# steps of decay_epochs; it is evaluated at the number of updates since the warm-up.
+SCHEDULES = {
+    "constant": constant,
+    "step": step,
+    "cosine": cosine,
+    "linear": linear,
+    "polynomial": polynomial,
+    "exponential": exponential,
+    "one_cycle": one_cycle,
+}
+
+
+def make_schedule(
+    config: OptimConfig, num_steps: int, steps_per_epoch: float
+) -> optax.Schedule:
+    """The learning rate of each step of a run, from 0 to num_steps - 1.
+
+    The warm-up goes in a straight line from 0 to the first value of the schedule,
+    which takes the steps that are left. Boundaries of the step schedule count epochs
+    from the start of the run, the warm-up included.
+
+    Args:
+        config: The choices. Those that the chosen schedule does not use are ignored.
+        num_steps: Updates of the whole run.
+        steps_per_epoch: Updates in one pass over the training images.
+
+    Raises:
+        UserError: A choice that is not allowed.
+    """
+    if config.schedule not in SCHEDULES:
+        raise unknown("schedule", config.schedule, SCHEDULES)
+    for name, rule, holds in (
+        ("peak_lr", "a positive number", 0 < config.peak_lr < math.inf),
+        ("warmup_epochs", "0 or more", 0 <= config.warmup_epochs < math.inf),
+        ("end_lr_factor", "0 or more", 0 <= config.end_lr_factor < math.inf),
+        ("decay_factor", "a positive number", 0 < config.decay_factor < math.inf),
+        ("power", "a positive number", 0 < config.power < math.inf),
+    ):
+        require(holds, f"optim.{name}", getattr(config, name), rule)
+
+    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
+    if warmup_steps >= num_steps:
+        raise UserError(
+            f"optim.warmup_epochs must be shorter than the run, {num_steps} steps, "
+            f"not {config.warmup_epochs!r}, {warmup_steps} steps."
+        )
+    drops = [round(epoch * steps_per_epoch) for epoch in config.decay_epochs]
+    if config.schedule == "step":
+        _check_drops(config, drops, warmup_steps, num_steps)
+    drops = [drop - warmup_steps for drop in drops]
+    schedule = SCHEDULES[config.schedule](config, num_steps - warmup_steps, drops)
+    if not warmup_steps:  # optax.linear_schedule of 0 steps stays at 0 for ever
+        return schedule
+    warmup = optax.linear_schedule(0.0, float(schedule(0)), warmup_steps)
+    return optax.join_schedules([warmup, schedule], [warmup_steps])
+
+
+def _check_drops(
+    config: OptimConfig, drops: list[int], warmup_steps: int, num_steps: int
+) -> None:
+    """Raises UserError unless warmup_steps < drops < num_steps, in ascending order."""
+    if not drops:
+        raise UserError(
+            "The step schedule needs optim.decay_epochs, such as (30.0, 60.0); "
+            "it is empty."
+        )
+    bounds = [warmup_steps, *drops, num_steps]
+    require(
+        all(before < after for before, after in zip(bounds, bounds[1:], strict=False)),
+        "optim.decay_epochs",
+        config.decay_epochs,
+        "ascending, at least one step apart, after the warm-up and before the end "
+        f"of the run (steps {warmup_steps} to {num_steps}; they are steps {drops})",
+    )
