@@ -51,7 +51,7 @@ def decode(
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with Image.open(file, formats=FORMATS) as image:
-            return _pixels(ImageOps.exif_transpose(image), channels)
+            return to_pixels(image, channels)
     except PIL.UnidentifiedImageError:
         why = "no JPEG, PNG, WebP or BMP image"  # Pillow's text has a memory address
     except Exception as error:  # broken files raise nearly any type in Pillow
@@ -63,8 +63,9 @@ def decode(
     raise BadImageError(f"{where}: {why}")
 
 
-def _pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """An image of any mode as uint8 [H, W, channels]."""
+def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
+    """An image of any mode as uint8 [H, W, channels], as the module says."""
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16-bit grey
         wide = np.asarray(image).astype(np.int64)
         image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))

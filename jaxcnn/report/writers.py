@@ -138,3 +138,14 @@ class All:
     def close(self) -> None:
         for writer in self._writers:
             writer.close()
+
+
+def for_run(folder: Path, first_step: int, num_steps: int) -> All:
+    """All writers of a run that goes on after first_step."""
+    return All(
+        [
+            JsonLines(folder / "metrics.jsonl", first_step),
+            TensorBoard(folder / "tensorboard", first_step),
+            Console(num_steps),
+        ]
+    )

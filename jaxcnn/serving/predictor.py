@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 import numpy as np
 from PIL import Image
 
 from jaxcnn import errors
 from jaxcnn.config import Config
 from jaxcnn.data import images as images_lib
+from jaxcnn.data.examples import BadImageError
 from jaxcnn.data.transforms import TRANSFORMS
 from jaxcnn.tasks import METRICS
 from jaxcnn.training import checkpoint as checkpoint_lib
@@ -51,9 +53,12 @@ class Predictor:
             image: Path, encoded bytes, PIL image, or uint8 [H, W] or [H, W, C].
 
         Raises:
-            BadImageError: It cannot be decoded.
+            UserError: It cannot be decoded.
         """
-        return self.transform(images_lib.read(image, self.channels))
+        try:
+            return self.transform(_pixels(image, self.channels))
+        except BadImageError as error:
+            raise errors.UserError(f"Unreadable image: {error}.") from error
 
     def __call__(self, images: Iterable[ImageLike]) -> np.ndarray:
         """Probabilities, float32 [N, K], of any number of images."""
@@ -66,10 +71,25 @@ class Predictor:
         logits = self.forward(np.pad(batch, filling))[: len(batch)]
         return np.asarray(jax.nn.softmax(logits, axis=-1), np.float32)
 
-    def top_k(self, probabilities: np.ndarray, k: int) -> list[tuple[str, float]]:
-        """(class name, probability) of the k most likely classes of one image."""
-        order = np.argsort(-probabilities, kind="stable")[:k]
-        return [(self.class_names[i], float(probabilities[i])) for i in order]
+    def top_k(
+        self, images: Sequence[ImageLike], k: int = 5
+    ) -> list[list[tuple[str, float]]]:
+        """(class name, probability) of the k most likely classes of each image."""
+        probabilities = self(images)
+        order = np.argsort(-probabilities, axis=-1, kind="stable")[:, :k]
+        return [
+            [(self.class_names[i], float(row[i])) for i in best]
+            for row, best in zip(probabilities, order, strict=True)
+        ]
+
+
+def _pixels(image: ImageLike, channels: int) -> np.ndarray:
+    """Any image as uint8 [H, W, channels]."""
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
+    if isinstance(image, Image.Image):
+        return images_lib.to_pixels(image, channels)
+    return images_lib.decode(image, channels)
 
 
 def _batched(items: Iterable[Any]) -> Iterator[list[Any]]:
@@ -91,7 +111,8 @@ def load(folder: str | Path, checkpoint: str = "best") -> Predictor:
     folder = Path(folder)
     config, info = workdir.read(folder)
     model = setup.make_model(config, info)
-    number, variables = load_variables(folder, config, info, checkpoint)
+    mesh = parallel.data_mesh(1)
+    number, variables = load_variables(folder, config, info, checkpoint, mesh)
     shape = setup.image_shape(config, info)
     forward = functools.partial(
         step.forward, model=model, **setup.numerics(config, info)
@@ -109,15 +130,15 @@ def load(folder: str | Path, checkpoint: str = "best") -> Predictor:
 
 
 def load_variables(
-    folder: Path, config: Config, info: workdir.DatasetInfo, which: str
+    folder: Path, config: Config, info: workdir.DatasetInfo, which: str, mesh: Mesh
 ) -> tuple[int, dict[str, Any]]:
-    """(step, {"params", "batch_stats"}) of a checkpoint of a run, on one device."""
+    """(step, {"params", "batch_stats"}) of a checkpoint, on every device of a mesh."""
     init = functools.partial(
         init_variables,
         setup.make_model(config, info),
         image_shape=setup.image_shape(config, info),
     )
-    sharding = parallel.replicated(parallel.data_mesh(1))
+    sharding = parallel.replicated(mesh)
     target = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         jax.eval_shape(init, jax.random.key(0)),

@@ -18,8 +18,21 @@ from jaxcnn.errors import UserError, require, unknown
 
 Batch = Mapping[str, jax.Array]  # "label" int32 [B]; in evaluation "weight" float32 [B]
 
-# What a checkpoint can be the best by -> the best of several values.
-METRICS = {"accuracy": max, "top5_accuracy": max, "macro_f1": max, "loss": min}
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """What a checkpoint can be the best by."""
+
+    name: str
+    greater_is_better: bool = True
+
+
+METRICS = {
+    "accuracy": Metric("accuracy"),
+    "top5_accuracy": Metric("top5_accuracy"),
+    "macro_f1": Metric("macro_f1"),
+    "loss": Metric("loss", greater_is_better=False),
+}
 
 TOP = 5  # of ImageNet's challenge: the right class is among the first five
 
@@ -138,8 +151,8 @@ class Classification:
         Returns:
             "loss", "accuracy", "top5_accuracy" (for more than five classes; it is 1
             for fewer), "macro_f1" (the mean over all K classes), and of each class a
-            list: "precision", "recall", "f1", "support". A ratio of 0 to 0 is 0, as
-            scikit-learn's zero_division=0.
+            list: "precision", "recall", "f1", "support"; and "confusion" [K, K]. A
+            ratio of 0 to 0 is 0, as scikit-learn's zero_division=0.
         """
         confusion = np.asarray(sums["confusion"], np.float64)
         correct, count = np.diag(confusion), confusion.sum()
@@ -154,6 +167,7 @@ class Classification:
             "recall": _ratio(correct, support).tolist(),
             "f1": f1.tolist(),
             "support": support.tolist(),
+            "confusion": confusion.tolist(),
         }
         if self.num_classes <= TOP:
             del values["top5_accuracy"]

@@ -52,8 +52,7 @@ def make_model(config: Config, info: DatasetInfo) -> nn.Module:
 def image_shape(config: Config, info: DatasetInfo) -> tuple[int, int, int]:
     """(H, W, C) of what the network sees."""
     size = config.data.image_size
-    if size < 1:
-        raise errors.UserError(f"data.image_size is {size}; it must be at least 1.")
+    errors.require(size >= 1, "data.image_size", size, "at least 1")
     return (size, size, info.channels)
 
 
@@ -250,6 +249,8 @@ def prepare(config: Config) -> Setup:
     info = describe(dataset)
     pipeline.check(config.data, info.num_examples)
     model = make_model(config, info)
+    task = make_task(config, dataset)
+    task.check_metric(config.best_metric)
     steps_per_epoch = info.num_examples["train"] / config.data.batch_size
     num_steps = max(1, round(config.num_epochs * steps_per_epoch))
     schedule = optim.make_schedule(config.optim, num_steps, steps_per_epoch)
@@ -265,7 +266,7 @@ def prepare(config: Config) -> Setup:
         dataset=dataset,
         info=info,
         model=model,
-        task=make_task(config, dataset),
+        task=task,
         mesh=mesh,
         num_steps=num_steps,
         steps_per_epoch=steps_per_epoch,
@@ -285,10 +286,9 @@ def _check_run(config: Config) -> None:
     """Raises UserError for the choices that no other function looks at."""
     compute_dtype(config.compute_dtype)
     parallel.layout(config.parallel)
-    if config.best_metric not in tasks.METRICS:
-        raise errors.unknown("best_metric", config.best_metric, tasks.METRICS)
     positive = ("num_epochs", "eval_every_epochs", "keep_checkpoints")
     for name in (*positive, "log_every_steps", "save_every_steps"):
         value = getattr(config, name)
-        if value is not None and not (0 < value < float("inf")):
-            raise errors.UserError(f"{name} is {value}; it must be positive.")
+        holds = value is None or 0 < value < float("inf")
+        errors.require(holds, name, value, "positive")
+    errors.require(config.seed >= 0, "seed", config.seed, "0 or more")

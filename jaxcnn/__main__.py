@@ -1,0 +1,95 @@
+"""`jaxcnn VERB ...`, or `python -m jaxcnn VERB ...`: runs cli/VERB.py."""
+
+from collections.abc import Sequence
+import importlib
+import pkgutil
+import sys
+import traceback
+import types
+
+from absl import flags
+
+from jaxcnn import cli
+from jaxcnn.errors import UserError, unknown
+
+USER_MISTAKE = 2
+INTERRUPTED = 130  # 128 + SIGINT
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a verb and returns its exit code; sys.argv[1:] is the default."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(argv)
+    except UserError as error:
+        print(f"jaxcnn: {error}", file=sys.stderr)
+        return USER_MISTAKE
+    except KeyboardInterrupt:
+        print("jaxcnn: interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, such as head, has gone
+        sys.stderr.close()
+        return 1
+
+
+def _dispatch(argv: list[str]) -> int:
+    names = [module.name for module in pkgutil.iter_modules(cli.__path__)]
+    verbs = [name for name in names if not name.startswith("_")]
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview(verbs))
+        return 0 if argv else USER_MISTAKE
+    name, *rest = argv
+    if name not in verbs:
+        raise unknown("verb", name, verbs)
+    verb = _module(name)
+    values = flags.FlagValues()
+    try:
+        verb.define_flags(values, argv)
+        if any(arg in ("-h", "--help", "-help") for arg in rest):
+            print(_help(verb, values))
+            return 0
+        arguments = values(argv)[1:]
+    except flags.Error as error:
+        raise UserError(" ".join(str(error).split())) from error
+    except UserError:
+        raise
+    except Exception as error:  # of the experiment file, which runs while flags parse
+        raise UserError(_in_file(error)) from error
+    flags.FLAGS(["jaxcnn"])  # Grain's worker processes ask whether flags were parsed
+    return verb.run(values, arguments)
+
+
+def _in_file(error: Exception) -> str:
+    """One line for what an experiment file raised, with the place."""
+    if isinstance(error, SyntaxError):
+        place, text = f"{error.filename}, line {error.lineno}", error.msg
+    else:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place, text = f"{frame.filename}, line {frame.lineno}", str(error)
+    return f"--config: {type(error).__name__} in {place}: {' '.join(text.split())}"
+
+
+def _module(verb: str) -> types.ModuleType:
+    return importlib.import_module(f"jaxcnn.cli.{verb}")
+
+
+def _overview(verbs: Sequence[str]) -> str:
+    lines = ["usage: jaxcnn VERB ...; jaxcnn VERB --help explains its flags.", ""]
+    for verb in verbs:
+        lines.append(f"  {verb:<12} {_module(verb).__doc__.splitlines()[0]}")
+    return "\n".join(lines)
+
+
+def _help(verb: types.ModuleType, values: flags.FlagValues) -> str:
+    lines = [verb.__doc__.strip(), "", "Flags:"]
+    for name in values:
+        flag = values[name]
+        default = "" if flag.default is None else f" (default: {flag.default_as_str})"
+        lines.append(f"  --{name}: {flag.help}{default}")
+    if hasattr(verb, "more_help"):
+        lines += ["", verb.more_help()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Measures a trained network on a split of its data set.
+
+    jaxcnn evaluate --workdir=runs/digits
+    jaxcnn evaluate --workdir=runs/digits --split=validation --format=json
+
+The confusion matrix is written into the run's folder as CSV and PNG.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from jaxcnn.cli import _flags
+
+
+def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
+    _flags.define_run(values)
+    flags.DEFINE_string(
+        "split", "test", "train, validation or test", flag_values=values
+    )
+    flags.DEFINE_string(
+        "data_name",
+        None,
+        "data.name of other images of the same classes, such as folder:PATH",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "data_dir", None, "data.dir, where the data have moved", flag_values=values
+    )
+    _flags.define_format(values, "table", "json")
+
+
+def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
+    _flags.no_arguments(arguments)
+    workdir = _flags.workdir(values)
+    from jaxcnn.report import confusion, text
+    from jaxcnn.serving import measure
+
+    measured = measure.evaluate(
+        workdir,
+        values.checkpoint,
+        values.split,
+        data_name=values.data_name,
+        data_dir=values.data_dir,
+    )
+    files = confusion.write(
+        Path(workdir) / f"confusion_{measured.split}",
+        measured.metrics["confusion"],
+        measured.class_names,
+    )
+    print(text.EVALUATIONS[values.format](measured))
+    if values.format == "table":
+        print("\nWritten: " + ", ".join(map(str, files)))
+    return 0

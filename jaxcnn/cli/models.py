@@ -1,0 +1,30 @@
+"""Lists the networks there are.
+
+    jaxcnn models
+    jaxcnn models "resnet*" --format=json
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from jaxcnn.cli import _flags
+from jaxcnn.errors import UserError
+
+
+def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
+    _flags.define_format(values, "table", "json")
+
+
+def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
+    if len(arguments) > 1:
+        raise UserError(f"models takes one PATTERN, not {len(arguments)}; quote it.")
+    pattern = arguments[0] if arguments else "*"
+    from jaxcnn import models
+    from jaxcnn.report import text
+
+    rows = models.catalogue(pattern)
+    if not rows:
+        raise UserError(f"No model matches {pattern!r}; `jaxcnn models` lists them.")
+    print(text.MODELS[values.format](rows))
+    return 0

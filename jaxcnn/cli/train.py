@@ -1,0 +1,47 @@
+r"""Trains a network, or goes on with a run that was stopped.
+
+    jaxcnn train --config=experiments/lenet5_digits.py --workdir=runs/digits \
+        --config.optim.peak_lr=0.05
+
+The same command starts a run and resumes it. SIGTERM and Ctrl-C save the current step.
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+import jaxcnn
+from jaxcnn.cli import _flags
+
+more_help = _flags.config_fields
+
+
+def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
+    _flags.define_config(values, argv)
+    flags.DEFINE_string(
+        "workdir", None, "folder of the run, made if need be", flag_values=values
+    )
+    flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "check the data, compile, take two steps, print time, memory and input rate; "
+        "write nothing",
+        flag_values=values,
+    )
+
+
+def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
+    _flags.no_arguments(arguments)
+    config = _flags.config(values)
+    if values.dry_run:
+        from jaxcnn.report import text
+        from jaxcnn.training import dry_run
+
+        print(text.pairs(dry_run.dry_run(config)))
+        return 0
+    workdir = _flags.workdir(values)
+    result = jaxcnn.fit(config, workdir)
+    from jaxcnn.report import text
+
+    print(text.result(result, workdir))
+    return 0 if result.stopped_by is None else 128 + result.stopped_by

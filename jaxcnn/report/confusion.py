@@ -1,0 +1,55 @@
+"""The confusion matrix as CSV and as a picture."""
+
+from collections.abc import Sequence
+import csv
+from pathlib import Path
+
+from matplotlib.figure import Figure
+import numpy as np
+
+
+def write(
+    path: Path, confusion: Sequence[Sequence[float]], class_names: Sequence[str]
+) -> tuple[Path, Path]:
+    """Writes path.csv and path.png: rows are true classes, columns predicted ones.
+
+    Args:
+        path: Without a suffix.
+        confusion: [K, K], number of images.
+        class_names: K names.
+    """
+    counts = np.asarray(confusion).astype(int)
+    files = path.with_suffix(".csv"), path.with_suffix(".png")
+    with files[0].open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("true \\ predicted", *class_names))
+        writer.writerows(
+            (name, *row) for name, row in zip(class_names, counts, strict=True)
+        )
+    figure(counts, class_names).savefig(files[1], dpi=150)
+    return files
+
+
+def figure(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
+    """Shares of each true class as shades, numbers of images as text."""
+    num_classes = len(class_names)
+    side = float(np.clip(0.42 * num_classes + 1.8, 4.0, 20.0))  # inches
+    made = Figure(figsize=(side, side), layout="constrained")
+    axes = made.add_subplot()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    correct = np.trace(counts)
+    axes.set_title(f"{correct} of {counts.sum()} correct", fontsize="medium")
+    if num_classes <= 60:  # more names cannot be read
+        turn = 90 if max(map(len, class_names)) > 2 else 0
+        axes.set_xticks(range(num_classes), class_names, rotation=turn)
+        axes.set_yticks(range(num_classes), class_names)
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                shade = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(
+                    column, row, count, ha="center", va="center", color=shade, size=8
+                )
+    return made
