@@ -1,0 +1,223 @@
+"""A folder of images: `folder:PATH`, one sub-folder per class.
+
+    PATH/cat/1.jpg, PATH/dog/a/2.png, ...                        cut by data.split_seed
+    PATH/train/cat/1.jpg, ..., PATH/val/..., PATH/test/...       split already
+
+val may be called valid or validation. Without it validation is cut off train; without
+train/ test is cut off first. Files count by extension (images.EXTENSIONS), at any depth
+below their class; what starts with a dot is ignored. Classes and files are sorted by
+name, so that the order does not depend on the file system.
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import hashlib
+import os
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.config import DataConfig
+from jaxcnn.data import images, splits
+from jaxcnn.data.examples import Dataset, Examples, Subset
+from jaxcnn.errors import UserError
+
+SPLIT_FOLDERS = {
+    "train": ("train",),
+    "validation": ("val", "valid", "validation"),
+    "test": ("test",),
+}
+
+# Mean and standard deviation of ImageNet's training images, as torchvision and timm
+# have them. Of grey: the luma of the mean, and of the standard deviation, which is
+# exact where the three channels rise and fall together.
+STATISTICS = {
+    1: ((0.459,), (0.226,)),
+    3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderExamples:
+    """Image files with their labels.
+
+    Attributes:
+        paths: Path of each file.
+        labels: int32 [N].
+        channels: 1 for grey, 3 for RGB.
+    """
+
+    paths: Sequence[str]
+    labels: np.ndarray
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image = images.decode(self.paths[index], self.channels)
+        return {"image": image, "label": int(self.labels[index])}
+
+
+def load(path: str, config: DataConfig) -> Dataset:
+    """The images below a folder, split.
+
+    Raises:
+        UserError: The folder is not laid out as the module says, a class is empty or
+            too small to be cut, or the splits differ in their classes.
+    """
+    if not os.path.isdir(path):
+        raise UserError(f"There is no folder {path!r} of images.")
+    channels = 3 if config.channels is None else config.channels
+    if channels not in STATISTICS:
+        raise UserError(
+            f"Config field data.channels is {channels}; of a folder's images it can be "
+            "1 (grey), 3 (RGB) or None (RGB)."
+        )
+    files = {
+        split: _class_files(os.path.join(path, folder), split)
+        for split, folder in _split_folders(path).items()
+    }
+    class_names = list(next(iter(files.values())))
+    for split, found in files.items():
+        _check_classes(split, list(found), class_names)
+
+    whole = {split: _examples(found, channels) for split, found in files.items()}
+    mean, std = STATISTICS[channels]
+    return Dataset(
+        class_names=class_names,
+        splits=_cut(whole, class_names, config),
+        channels=channels,
+        mean=mean,
+        std=std,
+        fingerprint=_fingerprint(path, whole),
+        decoder=images.decoder(),
+    )
+
+
+def _folders(path: str) -> list[str]:
+    """Names of the sub-folders, sorted; hidden ones left out."""
+    with os.scandir(path) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and e.name[0] != ".")
+
+
+def _files(path: str) -> list[str]:
+    """Paths of the image files at any depth, sorted; hidden ones left out."""
+    found = []
+    for folder, subfolders, names in os.walk(path, followlinks=True):
+        subfolders[:] = [name for name in subfolders if name[0] != "."]
+        found += [
+            os.path.join(folder, name)
+            for name in names
+            if name[0] != "." and name.lower().endswith(images.EXTENSIONS)
+        ]
+    return sorted(found)
+
+
+def _split_folders(path: str) -> dict[str, str]:
+    """Split -> its folder; {"all": "."} where train/ holds no class folders."""
+    folders = _folders(path)
+    splits_there = {
+        split: [name for name in names if name in folders]
+        for split, names in SPLIT_FOLDERS.items()
+    }
+    others = set(folders).difference(*splits_there.values())
+    if not splits_there["train"] or not _folders(os.path.join(path, "train")):
+        if folders and not others:
+            raise UserError(
+                f"Folder {path!r} has {', '.join(folders)} but no training classes: "
+                "train/ with one sub-folder per class is missing."
+            )
+        return {"all": "."}
+    for split, names in splits_there.items():
+        if len(names) > 1:
+            raise UserError(
+                f"Folder {path!r} has {' and '.join(names)}; one folder for the "
+                f"{split} split is allowed."
+            )
+    for name in sorted(others):
+        if _files(os.path.join(path, name)):
+            raise UserError(
+                f"Folder {path!r} has train/ and images in {name}/, which is no split; "
+                "allowed: train, val (valid, validation), test."
+            )
+    return {split: names[0] for split, names in splits_there.items() if names}
+
+
+def _class_files(path: str, split: str) -> dict[str, list[str]]:
+    """Class -> paths of its images, both sorted."""
+    whose = "" if split == "all" else f" of the {split} split"
+    files = {name: _files(os.path.join(path, name)) for name in _folders(path)}
+    if not files:
+        raise UserError(
+            f"Folder {path!r}{whose} has no sub-folders; one for each class is needed."
+        )
+    empty = [name for name, paths in files.items() if not paths]
+    if empty:
+        raise UserError(
+            f"Class {empty[0]!r}{whose} has no images in {path!r}; files that end in "
+            f"{', '.join(images.EXTENSIONS)} are read."
+        )
+    return files
+
+
+def _check_classes(split: str, found: list[str], expected: list[str]) -> None:
+    """Raises UserError unless the classes of a split are those of training."""
+    if len(expected) < 2:
+        raise UserError(
+            f"There is one class, {expected[0]!r}; at least two are needed, each in a "
+            "sub-folder of its own."
+        )
+    if found != expected:
+        extra = sorted(set(found) - set(expected)) or "none"
+        missing = sorted(set(expected) - set(found)) or "none"
+        raise UserError(
+            f"The classes of the {split} split differ from those of training: missing "
+            f"{missing}, not in training {extra}."
+        )
+
+
+def _examples(files: Mapping[str, list[str]], channels: int) -> FolderExamples:
+    counts = [len(paths) for paths in files.values()]
+    labels = np.repeat(np.arange(len(files), dtype=np.int32), counts)
+    return FolderExamples(sum(files.values(), []), labels, channels)
+
+
+def _cut(
+    whole: Mapping[str, FolderExamples], class_names: list[str], config: DataConfig
+) -> dict[str, Examples]:
+    """Train, validation and, unless there is only train/ and val/, test."""
+    result: dict[str, FolderExamples | Subset] = dict(whole)
+    seed = config.split_seed
+    if "all" in result:
+        smallest = int(np.argmin(np.bincount(result["all"].labels)))
+        count = int(np.bincount(result["all"].labels)[smallest])
+        if count < 3:
+            raise UserError(
+                f"Class {class_names[smallest]!r} is too small to be cut into train, "
+                f"validation and test: it has {count}, three are needed. Add images, "
+                "or make folders train/, val/ and test/."
+            )
+        result["train"], result["test"] = splits.cut(
+            result.pop("all"), config.test_fraction, seed, "test"
+        )
+    if "validation" not in result:
+        result["train"], result["validation"] = splits.cut(
+            result["train"],
+            config.validation_fraction,
+            seed,
+            "validation",
+            class_names=class_names,
+        )
+    return {split: result[split] for split in SPLIT_FOLDERS if split in result}
+
+
+def _fingerprint(path: str, whole: Mapping[str, FolderExamples]) -> str:
+    """SHA-256 of split, label, size in bytes and relative path of every file."""
+    digest = hashlib.sha256()
+    for split, examples in whole.items():
+        for file, label in zip(examples.paths, examples.labels, strict=True):
+            name = os.path.relpath(file, path).replace(os.sep, "/")
+            line = f"{split}\t{label}\t{os.path.getsize(file)}\t{name}\n"
+            digest.update(os.fsencode(line))
+    return digest.hexdigest()

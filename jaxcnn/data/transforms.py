@@ -1,0 +1,115 @@
+"""Images of any size to squares of one size, on the host.
+
+A transform is a function (image uint8 [H, W, C], size, rng) -> uint8 [size, size, C].
+Resizing is Pillow's bilinear, which averages over the source pixels when it shrinks.
+The deterministic transforms give an image that has the right size back unchanged, so
+images can be transformed once and kept.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import math
+
+import numpy as np
+from PIL import Image
+
+CROP_FRACTION = 0.875  # 224 of 256, the usual evaluation on ImageNet
+AREA = (0.08, 1.0)  # of a random crop, relative to the image
+ASPECT = (3 / 4, 4 / 3)  # of a random crop, width over height
+TRIES = 10
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """[H, W, C] -> [height, width, C]."""
+    pixels = image[:, :, 0] if image.shape[2] == 1 else image
+    resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(
+        (width, height), Image.Resampling.BILINEAR
+    )
+    return np.asarray(resized).reshape(height, width, image.shape[2])
+
+
+def resize(image: np.ndarray, size: int, rng: np.random.Generator | None) -> np.ndarray:
+    """The whole image, its aspect ratio not kept."""
+    return _resize(image, size, size)
+
+
+def center_crop(
+    image: np.ndarray, size: int, rng: np.random.Generator | None
+) -> np.ndarray:
+    """The centre, after the shorter side is resized to size / 0.875.
+
+    For 224 this is the evaluation of torchvision's ImageNet models, Resize(256) and
+    CenterCrop(224), with its rounding; only an image of size x size is left alone.
+    """
+    height, width, _ = image.shape
+    if height == width == size:
+        return image
+    shorter, target = min(height, width), round(size / CROP_FRACTION)
+    height, width = target * height // shorter, target * width // shorter
+    image = _resize(image, height, width)
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    return image[top : top + size, left : left + size]
+
+
+def pad(image: np.ndarray, size: int, rng: np.random.Generator | None) -> np.ndarray:
+    """The whole image at the centre of a black square, shrunk first if it is larger."""
+    height, width, channels = image.shape
+    if max(height, width) > size:
+        scale = size / max(height, width)
+        height, width = max(1, round(height * scale)), max(1, round(width * scale))
+        image = _resize(image, height, width)
+    canvas = np.zeros((size, size, channels), np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+def random_window(
+    height: int, width: int, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """A window (top, left, height, width) of random area and aspect ratio.
+
+    Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, sec. 6,
+    https://arxiv.org/abs/1409.4842. As in torchvision the logarithm of the aspect
+    ratio is uniform, and after ten windows that do not fit, the largest central one
+    with an allowed aspect ratio is taken.
+    """
+    for _ in range(TRIES):
+        area = height * width * rng.uniform(*AREA)
+        aspect = math.exp(rng.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
+            return int(top), int(left), h, w
+    h = min(height, round(width / ASPECT[0]))
+    w = min(width, round(height * ASPECT[1]))
+    return (height - h) // 2, (width - w) // 2, h, w
+
+
+def random_resized_crop(
+    image: np.ndarray, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """A random window, its aspect ratio not kept."""
+    top, left, height, width = random_window(*image.shape[:2], rng)
+    return _resize(image[top : top + height, left : left + width], size, size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Transform:
+    """A row of TRANSFORMS.
+
+    Attributes:
+        apply: Called as apply(image, size, rng).
+        random: Whether it draws from rng; if not, rng may be None.
+    """
+
+    apply: Callable[[np.ndarray, int, np.random.Generator | None], np.ndarray]
+    random: bool = False
+
+
+TRANSFORMS = {
+    "resize": Transform(resize),
+    "center_crop": Transform(center_crop),
+    "pad": Transform(pad),
+    "random_resized_crop": Transform(random_resized_crop, random=True),
+}
