@@ -1,0 +1,1 @@
+"""Data sets: where labelled images come from, and how the host makes batches."""

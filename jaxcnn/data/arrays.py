@@ -1,0 +1,118 @@
+"""From arrays in memory to a Dataset: checks, the validation cut, mean and std."""
+
+from collections.abc import Mapping, Sequence
+import hashlib
+
+import numpy as np
+from PIL import Image
+
+from jaxcnn.config import DataConfig
+from jaxcnn.data import splits
+from jaxcnn.data.examples import ArrayExamples, Dataset
+from jaxcnn.errors import UserError
+
+Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [N, H, W, C] images, int [N] labels
+
+
+def dataset(
+    name: str,
+    class_names: Sequence[str],
+    parts: Mapping[str, Arrays],
+    config: DataConfig,
+) -> Dataset:
+    """The Dataset of images in memory.
+
+    Validation is cut from the training images where parts has none. Mean and std are
+    those of the training images that are left after it.
+
+    Args:
+        name: Of the data set, for errors.
+        class_names: Name of each class; the label is the position.
+        parts: "train", and "validation" and "test" where there are such.
+        config: Gives the number of channels and the cut.
+
+    Raises:
+        UserError: A part is empty, a label is not in 0 .. K-1, or config.channels is
+            neither 1 nor 3.
+    """
+    digest = hashlib.sha256()
+    examples = {}
+    for part, (images, labels) in parts.items():
+        if len(labels) == 0:
+            raise UserError(f"Dataset {name!r}: the {part} split has no images.")
+        check_labels(labels, len(class_names), f"Dataset {name!r}, {part} split")
+        labels = labels.astype(np.int32)
+        digest.update(f"{part} {images.shape}".encode())
+        digest.update(np.ascontiguousarray(images))
+        digest.update(labels)
+        channels = config.channels or images.shape[-1]
+        examples[part] = ArrayExamples(with_channels(images, channels), labels)
+    if "validation" not in examples:
+        whole = examples["train"]
+        halves = splits.cut(
+            whole,
+            config.validation_fraction,
+            config.split_seed,
+            "validation",
+            class_names=class_names,
+        )
+        examples["train"], examples["validation"] = (
+            ArrayExamples(whole.images[half.indices], whole.labels[half.indices])
+            for half in halves
+        )
+    mean, std = channel_statistics(examples["train"].images)
+    return Dataset(
+        class_names=tuple(class_names),
+        splits=examples,
+        channels=channels,
+        mean=mean,
+        std=std,
+        fingerprint=digest.hexdigest()[:16],
+    )
+
+
+def check_labels(labels: np.ndarray, num_classes: int, where: str) -> None:
+    """Raises UserError for a label that is not in 0 .. num_classes - 1.
+
+    JAX would train on it without a word: one_hot gives zeros and a gather clamps.
+    """
+    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(wrong):
+        raise UserError(
+            f"{where}: the label of example {wrong[0]} is {labels[wrong[0]]}; labels "
+            f"must be 0 to {num_classes - 1}."
+        )
+
+
+def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """[N, H, W, C] -> [N, H, W, channels], of 1 (grey) or 3 (RGB) channels.
+
+    Grey is repeated; RGB becomes luma as in the image files of images.decode.
+    """
+    if channels not in (1, 3):
+        raise UserError(f"data.channels is {channels}; it must be 1 (grey) or 3 (RGB).")
+    if images.shape[-1] == channels:
+        return images
+    if channels == 3:
+        return np.repeat(images, 3, axis=-1)  # [N, H, W, 3]
+    grey = np.empty(images.shape[:-1], np.uint8)
+    for image, row in zip(images, grey, strict=True):
+        row[...] = Image.fromarray(image).convert("L")
+    return grey[..., None]  # [N, H, W, 1]
+
+
+def channel_statistics(
+    images: np.ndarray,
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel over all pixels, in [0, 1].
+
+    From the counts of the 256 grey levels: exact, and without a float copy.
+    """
+    levels = np.arange(256) / 255
+    mean, std = [], []
+    for channel in range(images.shape[-1]):
+        counts = np.bincount(images[..., channel].reshape(-1), minlength=256)
+        mean.append(float(np.average(levels, weights=counts)))
+        variance = np.average((levels - mean[-1]) ** 2, weights=counts)
+        std.append(float(np.sqrt(variance)))
+    return tuple(mean), tuple(std)
