@@ -119,6 +119,7 @@ def fit(
     folder = Path(folder)
     workdir.check(folder, config)
     run = setup.prepare(config)
+    run.check_training()
     workdir.check(folder, config, run.info)
     with (
         StopRequest() as stop,

@@ -146,6 +146,17 @@ class Setup:
         batch = layout.put(batch, self.mesh)
         return compiled.lower(state, batch, self.run_key).compile()
 
+    def check_training(self) -> None:
+        """Raises UserError where batches cannot be made as the config says.
+
+        An evaluation of the run, on other devices, does not ask for this.
+        """
+        data_config = self.config.data
+        parallel.check_batch_size("data.batch_size", data_config.batch_size, self.mesh)
+        pipeline.check_training(self.dataset.splits["train"], data_config)
+        for split in self.dataset.splits.keys() - {"train"}:
+            pipeline.check_evaluation(self.dataset.splits[split], data_config, split)
+
     def train_batches(
         self, folder: Path | None, start_step: int
     ) -> Iterator[dict[str, jax.Array]]:
@@ -244,10 +255,8 @@ def prepare(config: Config) -> Setup:
     config_lib.check_types(config)
     _check_run(config)
     mesh = parallel.data_mesh(config.num_devices)
-    parallel.check_batch_size("data.batch_size", config.data.batch_size, mesh)
     dataset = data.load(config.data)
     info = describe(dataset)
-    pipeline.check(config.data, info.num_examples)
     model = make_model(config, info)
     task = make_task(config, dataset)
     task.check_metric(config.best_metric)
