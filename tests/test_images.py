@@ -155,7 +155,10 @@ def test_a_truncated_file_is_one_line_with_its_path(photo, format, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"GIF89a" + bytes(50)])
+GIF = encoded(Image.new("L", (4, 4)), "GIF")
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", GIF])
 def test_what_is_no_image_is_refused_by_the_name_given(data):
     with pytest.raises(BadImageError, match="^record 3: no JPEG, PNG, WebP or BMP"):
         images.decode(data, 3, "record 3")
