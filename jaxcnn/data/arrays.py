@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import splits
+from jaxcnn.data import pipeline, splits
 from jaxcnn.data.examples import ArrayExamples, Dataset
 from jaxcnn.errors import UserError
 
@@ -40,7 +40,7 @@ def dataset(
     for part, (images, labels) in parts.items():
         if len(labels) == 0:
             raise UserError(f"Dataset {name!r}: the {part} split has no images.")
-        check_labels(labels, len(class_names), f"Dataset {name!r}, {part} split")
+        pipeline.check_labels(labels, len(class_names), part)
         labels = labels.astype(np.int32)
         digest.update(f"{part} {images.shape}".encode())
         digest.update(np.ascontiguousarray(images))
@@ -67,21 +67,8 @@ def dataset(
         channels=channels,
         mean=mean,
         std=std,
-        fingerprint=digest.hexdigest()[:16],
+        fingerprint=digest.hexdigest(),
     )
-
-
-def check_labels(labels: np.ndarray, num_classes: int, where: str) -> None:
-    """Raises UserError for a label that is not in 0 .. num_classes - 1.
-
-    JAX would train on it without a word: one_hot gives zeros and a gather clamps.
-    """
-    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
-    if len(wrong):
-        raise UserError(
-            f"{where}: the label of example {wrong[0]} is {labels[wrong[0]]}; labels "
-            f"must be 0 to {num_classes - 1}."
-        )
 
 
 def with_channels(images: np.ndarray, channels: int) -> np.ndarray:

@@ -48,7 +48,7 @@ def load(name: str, class_names: Sequence[str], config: DataConfig) -> Dataset |
         return None
     if missing := [file for file in wanted if file not in found]:
         raise UserError(
-            f"Dataset {name!r}: {folder} lacks {', '.join(missing)} (each .gz or plain)."
+            f"Dataset {name!r}: {folder} lacks {', '.join(missing)} (.gz or plain)."
         )
     parts = {}
     for part, (image_file, label_file) in FILES.items():

@@ -1,0 +1,95 @@
+"""The data sets by name: DATASETS, and what data.name may be besides."""
+
+from collections.abc import Callable, Mapping, Sequence
+import functools
+
+from jaxcnn.config import DataConfig
+from jaxcnn.data import cifar, embedded, folder, glyphs, mnist
+from jaxcnn.data.examples import Dataset
+from jaxcnn.data.tfds_source import TfdsSet, prepared_folder
+from jaxcnn.errors import UserError, unknown
+
+Source = Callable[[DataConfig], Dataset]
+
+
+def _original(
+    name: str,
+    read: Callable[[DataConfig], Dataset | None],
+    files: Sequence[str],
+    config: DataConfig,
+) -> Dataset:
+    """A data set from its original files or, where they are not, from TFDS."""
+    dataset = read(config)
+    if dataset is not None:
+        return dataset
+    if prepared_folder(name, config.dir) is None:
+        raise UserError(
+            f"Dataset {name!r} is not in data.dir {config.dir!r}: put "
+            f"{' or '.join(files)} into {config.dir}/{name}, or let TFDS prepare it "
+            f"(`tfds build {name} --file_format=array_record --data_dir={config.dir}`, "
+            "where TensorFlow is installed)."
+        )
+    return TfdsSet(name)(config)
+
+
+def _mnist(name: str, class_names: Sequence[str]) -> Source:
+    files = ", ".join(f"{file}.gz" for pair in mnist.FILES.values() for file in pair)
+    read = functools.partial(mnist.load, name, class_names)
+    return functools.partial(_original, name, read, [files])
+
+
+def _cifar(name: str) -> Source:
+    files = [version.archive for version in cifar.VERSIONS[name]]
+    return functools.partial(
+        _original, name, functools.partial(cifar.load, name), files
+    )
+
+
+# A row is a function of the config. Of TFDS's data sets, those need one whose splits
+# are not called train, validation and test, or that are large.
+DATASETS: Mapping[str, Source] = {
+    "digits": embedded.digits,
+    "glyphs": glyphs.matplotlib_fonts,
+    "mnist": _mnist("mnist", mnist.DIGITS),
+    "fashion_mnist": _mnist("fashion_mnist", mnist.CLOTHES),
+    "cifar10": _cifar("cifar10"),
+    "cifar100": _cifar("cifar100"),
+    # The labelled validation images are what the field reports on, so they test and
+    # select nothing. Labels of 1.28 million files are not read for the cut.
+    "imagenet2012": TfdsSet(
+        "imagenet2012", {"train": "train", "test": "validation"}, stratify=False
+    ),
+    "imagenette": TfdsSet("imagenette", {"train": "train", "test": "validation"}),
+    "oxford_flowers102": TfdsSet("oxford_flowers102"),
+    "oxford_iiit_pet": TfdsSet("oxford_iiit_pet"),
+}
+
+# data.name is PREFIX:REST.
+PREFIXES: Mapping[str, Callable[[str, DataConfig], Dataset]] = {
+    "tfds": lambda name, config: _tfds(name)(config),
+    "folder": folder.load,
+    "glyphs": glyphs.folder_of_fonts,
+}
+
+
+def _tfds(name: str) -> TfdsSet:
+    """The data set of TFDS, with the splits of its row in DATASETS if it has one."""
+    row = DATASETS.get(name.split("/")[0])
+    if not isinstance(row, TfdsSet):
+        return TfdsSet(name)
+    return TfdsSet(name, row.parts, row.stratify)
+
+
+def load(config: DataConfig) -> Dataset:
+    """The data set config.name, split into train, validation and often test.
+
+    Raises:
+        UserError: The name is unknown, or the data is missing or broken.
+    """
+    prefix, colon, rest = config.name.partition(":")
+    if colon and rest and prefix in PREFIXES:
+        return PREFIXES[prefix](rest, config)
+    if config.name not in DATASETS:
+        known = [*DATASETS, "tfds:NAME", "folder:PATH", "glyphs:PATH"]
+        raise unknown("dataset", config.name, known)
+    return DATASETS[config.name](config)
