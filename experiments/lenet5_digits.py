@@ -1,4 +1,5 @@
 """x"""
+
 from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
 
 
@@ -9,7 +10,9 @@ def get_config() -> Config:
         augment=AugmentConfig(
             shift_pixels=3.0, rotation_degrees=10.0, scale=0.1, shear_degrees=10.0
         ),
-        optim=OptimConfig(name="adamw", peak_lr=2e-3, weight_decay=1e-2, warmup_epochs=2.0),
+        optim=OptimConfig(
+            name="adamw", peak_lr=2e-3, weight_decay=1e-2, warmup_epochs=2.0
+        ),
         num_epochs=60,
         eval_every_epochs=5.0,
         best_metric="loss",

@@ -19,7 +19,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     if nearest and len(known) > 12:
         return UserError(f"Unknown {kind} {name!r}; nearest: {', '.join(nearest)}.")
     nearest = f"; nearest: {nearest[0]}" if nearest else ""
-    return UserError(f"Unknown {kind} {name!r}{nearest}; known: {', '.join(known) or 'none'}.")
+    return UserError(
+        f"Unknown {kind} {name!r}{nearest}; known: {', '.join(known) or 'none'}."
+    )
 
 
 def require(holds: bool, name: str, value: object, rule: str) -> None:

@@ -1,7 +1,7 @@
 """Lists the networks there are.
 
-    jaxcnn models
-    jaxcnn models "resnet*" --format=json
+jaxcnn models
+jaxcnn models "resnet*" --format=json
 """
 
 from collections.abc import Sequence

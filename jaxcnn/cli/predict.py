@@ -1,6 +1,6 @@
 """Names the most likely classes of images.
 
-    jaxcnn predict --workdir=runs/digits IMAGE_OR_FOLDER ...
+jaxcnn predict --workdir=runs/digits IMAGE_OR_FOLDER ...
 """
 
 from collections.abc import Sequence

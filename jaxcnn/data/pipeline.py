@@ -221,6 +221,36 @@ def _gatherable(examples: Examples, transform: Transform, config: DataConfig) ->
 # Batches.
 
 
+def check_training(
+    examples: Examples, config: DataConfig, process_count: int = 1
+) -> None:
+    """Raises UserError where train_batches cannot work with the settings."""
+    _transform(config.train_transform)
+    if config.sampling not in SAMPLING:
+        raise unknown("sampling", config.sampling, SAMPLING)
+    _check_sizes(examples, "batch_size", config.batch_size, process_count, "train")
+    if config.batch_size > len(examples):
+        raise UserError(
+            f"Config field data.batch_size is {config.batch_size}, more than the "
+            f"{len(examples)} training examples; it may be at most that."
+        )
+
+
+def check_evaluation(
+    examples: Examples, config: DataConfig, split: str, process_count: int = 1
+) -> None:
+    """Raises UserError where eval_batches cannot work with the settings."""
+    _check_sizes(
+        examples, "eval_batch_size", config.eval_batch_size, process_count, split
+    )
+    if _transform(config.eval_transform).random:
+        fixed = [name for name, row in TRANSFORMS.items() if not row.random]
+        raise UserError(
+            f"Config field data.eval_transform is {config.eval_transform!r}, which is "
+            f"random; allowed: {', '.join(fixed)}."
+        )
+
+
 def train_batches(
     examples: Examples,
     config: DataConfig,
@@ -259,18 +289,11 @@ def train_batches(
         UserError: At once for settings that cannot work; while reading for a bad
             image or label.
     """
-    row = _transform(config.train_transform)
-    if config.sampling not in SAMPLING:
-        raise unknown("sampling", config.sampling, SAMPLING)
+    check_training(examples, config, process_count)
     if seed < 0:
         raise UserError(f"The seed is {seed}; it must be 0 or more.")
+    row = TRANSFORMS[config.train_transform]
     bad_images = bad_images or BadImages(config.bad_images, "train")
-    _check_sizes(examples, "batch_size", config.batch_size, process_count, "train")
-    if config.batch_size > len(examples):
-        raise UserError(
-            f"Config field data.batch_size is {config.batch_size}, more than the "
-            f"{len(examples)} training examples; it may be at most that."
-        )
     source = _TrainSource(
         Stream(examples, config.sampling, seed),
         num_steps * config.batch_size,
@@ -324,16 +347,9 @@ def eval_batches(
     Raises:
         UserError: As train_batches.
     """
-    row = _transform(config.eval_transform)
+    check_evaluation(examples, config, split, process_count)
+    row, size = TRANSFORMS[config.eval_transform], config.eval_batch_size
     bad_images = bad_images or BadImages(config.bad_images, split)
-    size = config.eval_batch_size
-    _check_sizes(examples, "eval_batch_size", size, process_count, split)
-    if row.random:
-        allowed = [name for name, row in TRANSFORMS.items() if not row.random]
-        raise UserError(
-            f"Config field data.eval_transform is {config.eval_transform!r}, which is "
-            f"random; allowed: {', '.join(allowed)}."
-        )
     share = size // process_count
     num_batches = -(-len(examples) // size)
     if _gatherable(examples, row, config):

@@ -70,7 +70,11 @@ def evaluation(measured: Any) -> str:
         about["images"] = "not those of the run"
     columns = ("precision", "recall", "f1")
     rows = [
-        (name, *(f"{metrics[c][i]:.4f}" for c in columns), f"{metrics['support'][i]:.0f}")
+        (
+            name,
+            *(f"{metrics[c][i]:.4f}" for c in columns),
+            f"{metrics['support'][i]:.0f}",
+        )
         for i, name in enumerate(names)
     ]
     parts = [pairs(about | scalars), table(rows, ("class", *columns, "images"))]
@@ -153,7 +157,9 @@ def _models_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 "{0} x {0} x {1}".format(row["image_size"], row["channels"]),
                 f"{row['parameters']:,}",
                 f"{row['macs']:,}",
-                "" if row["top1"] is None else f"{row['top1']:.2f} {row['top1_source']}",
+                ""
+                if row["top1"] is None
+                else f"{row['top1']:.2f} {row['top1_source']}",
             )
             for row in rows
         ],

@@ -27,8 +27,11 @@ class JsonLines:
 
     def __init__(self, path: Path, first_step: int) -> None:
         if path.exists():
-            kept = [line for line in path.read_text().splitlines(keepends=True)
-                    if _is_before(line, first_step)]
+            kept = [
+                line
+                for line in path.read_text().splitlines(keepends=True)
+                if _is_before(line, first_step)
+            ]
             unfinished = path.with_suffix(".tmp")
             unfinished.write_text("".join(kept))
             unfinished.replace(path)
@@ -68,7 +71,9 @@ class TensorBoard:
 class Console:
     """On a terminal one live line, elsewhere one plain line an interval."""
 
-    def __init__(self, num_steps: int, console: rich.console.Console | None = None) -> None:
+    def __init__(
+        self, num_steps: int, console: rich.console.Console | None = None
+    ) -> None:
         self._num_steps = num_steps
         self._console = console or rich.console.Console(highlight=False)
         self._live = None

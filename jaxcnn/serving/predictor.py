@@ -63,7 +63,9 @@ class Predictor:
     def __call__(self, images: Iterable[ImageLike]) -> np.ndarray:
         """Probabilities, float32 [N, K], of any number of images."""
         batches = [self._probabilities(b) for b in _batched(map(self.read, images))]
-        return np.concatenate([np.zeros((0, len(self.class_names)), np.float32), *batches])
+        return np.concatenate(
+            [np.zeros((0, len(self.class_names)), np.float32), *batches]
+        )
 
     def _probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
         batch = np.stack(images)

@@ -21,6 +21,7 @@ from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import Dataset, Examples
 from jaxcnn.training import evaluation, parallel
 from jaxcnn.training import step as step_lib
+from jaxcnn.training.prefetch import prefetch
 from jaxcnn.training.state import TrainState, create_state, init_variables
 from jaxcnn.training.workdir import BAD_IMAGES, DatasetInfo, describe
 
@@ -119,9 +120,7 @@ class Setup:
     def init_state(self) -> TrainState:
         """The state before the first step, on every device."""
         shape = image_shape(self.config, self.info)
-        create = functools.partial(
-            create_state, self.model, self.tx, image_shape=shape
-        )
+        create = functools.partial(create_state, self.model, self.tx, image_shape=shape)
         everywhere = parallel.replicated(self.mesh)
         return jax.jit(create, out_shardings=everywhere)(self._keys[0])
 
@@ -186,7 +185,7 @@ class Setup:
             bad_images=bad_images,
         )
         layout = parallel.layout(self.config.parallel)
-        return (layout.put(batch, self.mesh) for batch in batches)
+        return prefetch(layout.put(batch, self.mesh) for batch in batches)
 
     def evaluator(self, folder: Path | None) -> Callable[[str, Any], dict[str, Any]]:
         """evaluate(split, variables) -> metrics; decodes and compiles once a split.

@@ -1,0 +1,1 @@
+"""Weights of other libraries as variables of our networks."""

@@ -1,0 +1,196 @@
+"""LeNet-5 against the paper's tables and formulas, and against PyTorch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import signal
+
+from jaxcnn import models
+from jaxcnn.models import lenet
+from jaxcnn.pretrained.torchvision import Rule
+from tests.reference import compare
+
+# Trainable parameters in LeCun et al. 1998, section II.B; C5 and F6 from its text.
+PUBLISHED = {
+    "stem/conv": 156,  # C1
+    "stem/subsample": 12,  # S2
+    "stage1_block1/conv": 1_516,  # C3
+    "stage1_block1/subsample": 32,  # S4
+    "stage2_block1": 48_120,  # C5
+    "stage2_block2": 10_164,  # F6
+}
+
+# Its Table I: a row for each map of S2, a column for each map of C3.
+TABLE_I = """
+    X . . . X X X . . X X X X . X X
+    X X . . . X X X . . X X X X . X
+    X X X . . . X X X . . X . X X X
+    . X X X . . X X X X . . X . X X
+    . . X X X . . X X X X . X X . X
+    . . . X X X . . X X X X . X X X
+"""
+
+LENET_RULES = (
+    Rule("conv1", lambda: "stem/conv"),
+    Rule("conv2", lambda: "stage1_block1/conv"),
+    Rule("fc1", lambda: "stage2_block1/dense", channels=16),
+    Rule("fc2", lambda: "stage2_block2/dense"),
+    Rule("fc3", lambda: "head"),
+)
+
+
+def squash(x):
+    return 1.7159 * np.tanh(2 / 3 * x)
+
+
+@pytest.fixture(scope="module")
+def printed():
+    """The network as printed with its variables, biases moved off zero."""
+    model = models.create_model("lenet5_1998", 10)
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 1)).astype(np.float32)
+    variables = model.init(jax.random.key(0), images, train=False)
+    leaves, tree = jax.tree.flatten(variables)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    moved = [v + 0.1 * jax.random.normal(k, v.shape) for v, k in zip(leaves, keys)]
+    return model, jax.tree.unflatten(tree, moved), images
+
+
+def test_each_layer_has_the_published_number_of_parameters(printed):
+    params = printed[1]["params"]
+    counts = dict.fromkeys(PUBLISHED, 0)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if not name.startswith("head/"):
+            (layer,) = (known for known in PUBLISHED if name.startswith(known))
+            counts[layer] += leaf.size
+    assert counts == PUBLISHED
+    assert sum(counts.values()) == 60_000
+
+
+def test_multiply_adds_are_the_published_connections_without_biases(printed):
+    # 122,304 connections of C1, 151,600 of C3, 48,120 of C5, 10,164 of F6 (section
+    # II.B), each less one bias a unit; and 84 weights for each of 10 classes.
+    expected = 122_304 - 6 * 28**2 + 151_600 - 16 * 10**2
+    expected += 48_120 - 120 + 10_164 - 84 + 840
+    assert models.count_macs(printed[0], (32, 32, 1)) == expected
+
+
+def test_maps_of_c3_see_the_maps_of_s2_in_table_1():
+    block = lenet.PartialConvBlock()
+    variables = block.init(jax.random.key(0), jnp.zeros((1, 14, 14, 6)), train=False)
+
+    def maps(x):  # the sum over each map of S4, which has the same inputs as C3
+        return block.apply(variables, x[None], train=False)[0].sum((0, 1))
+
+    jacobian = jax.jacobian(maps)(jnp.full((14, 14, 6), 0.1))
+    connected = np.abs(jacobian).sum((1, 2)).T > 0  # [S2, C3]
+    printed = [
+        [mark == "X" for mark in row.split()] for row in TABLE_I.split("\n")[1:-1]
+    ]
+    np.testing.assert_array_equal(connected, printed)
+
+
+def test_a_unit_of_s2_is_the_formula_of_the_paper(printed):
+    model, variables, images = printed
+    _, seen = model.apply(
+        variables,
+        images,
+        train=False,
+        capture_intermediates=True,
+        mutable=["intermediates"],
+    )
+    (s2,) = seen["intermediates"]["stem"]["__call__"]
+    stem = jax.tree.map(np.asarray, variables["params"]["stem"])
+    row, column, m = 3, 11, 4
+    total = 0
+    for i in 2 * row, 2 * row + 1:
+        for j in 2 * column, 2 * column + 1:
+            patch = images[1, i : i + 5, j : j + 5, 0]
+            weighted = (patch * stem["conv"]["kernel"][:, :, 0, m]).sum()
+            total += squash(weighted + stem["conv"]["bias"][m])
+    subsample = stem["subsample"]
+    expected = squash(subsample["coefficient"][m] * total + subsample["bias"][m])
+    np.testing.assert_allclose(s2[1, row, column, m], expected, rtol=1e-5)
+
+
+def test_a_map_of_c3_is_the_sum_over_its_four_maps_of_s2(printed):
+    _, variables, _ = printed
+    params = jax.tree.map(np.asarray, variables["params"]["stage1_block1"])
+    s2 = np.random.default_rng(1).normal(size=(14, 14, 6)).astype(np.float32)
+    # Column 13 of Table I, the eighth of those with four maps, sees 1, 2, 4 and 5.
+    kernel, bias = params["conv_of4"]["kernel"][..., 7], params["conv_of4"]["bias"][7]
+    c3 = sum(
+        signal.correlate2d(s2[..., m], kernel[..., i], "valid")
+        for i, m in enumerate((1, 2, 4, 5))
+    )
+    c3 = squash(c3 + bias)
+    sums = c3.reshape(5, 2, 5, 2).sum((1, 3))
+    subsample = params["subsample"]
+    expected = squash(subsample["coefficient"][13] * sums + subsample["bias"][13])
+    block = lenet.PartialConvBlock()
+    s4 = block.apply({"params": params}, s2[None], train=False)
+    np.testing.assert_allclose(s4[0, ..., 13], expected, atol=1e-5)
+
+
+def test_weights_as_printed_start_uniform_within_2_4_over_fan_in():
+    # Appendix A. The largest of many draws is close to the bound.
+    model = models.create_model("lenet5_1998", 10)
+    params = model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)), train=False)
+    params = params["params"]
+    for layer, fan_in in [
+        (params["stem"]["conv"], 25),
+        (params["stage1_block1"]["conv_of3"], 75),
+        (params["stage2_block1"]["conv"], 400),
+        (params["stage2_block2"]["dense"], 120),
+    ]:
+        largest = np.abs(layer["kernel"]).max()
+        assert 0.95 * 2.4 / fan_in < largest <= 2.4 / fan_in
+    assert np.abs(params["stem"]["subsample"]["coefficient"]).max() <= 2.4 / 4
+
+
+def test_today_s_lenet_has_the_known_number_of_parameters():
+    # The count of PyTorch's tutorial network for 32x32x1.
+    model = models.create_model("lenet5", 10)
+    assert models.count_params(model, (32, 32, 1)) == 61_706
+
+
+def test_today_s_lenet_gives_the_logits_and_gradients_of_pytorch():
+    model = models.create_model("lenet5", 10)
+    float32, float64 = compare.logits_errors("lenet5", model, LENET_RULES)
+    assert float32 < 1e-4
+    assert float64 < 1e-8
+    errors = compare.gradient_errors("lenet5", model, LENET_RULES)
+    assert {name: error for name, error in errors.items() if error > 1e-7} == {}
+
+
+@pytest.mark.parametrize("name", lenet.VARIANTS)
+def test_colour_images_and_any_number_of_classes_are_taken(name):
+    model = models.create_model(name, 7)
+    images = jnp.zeros((3, 32, 32, 3))
+    logits, _ = model.init_with_output(jax.random.key(0), images, train=False)
+    assert logits.shape == (3, 7)
+
+
+def test_dropout_acts_in_training_only():
+    model = models.create_model("lenet5", 10, dropout=0.5)
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 1))
+    variables = model.init(jax.random.key(0), images, train=False)
+
+    def logits(key, train):
+        rngs = {"dropout": jax.random.key(key)}
+        return model.apply(variables, images, train=train, rngs=rngs)
+
+    np.testing.assert_array_equal(logits(0, False), logits(1, False))
+    assert np.abs(logits(0, True) - logits(1, True)).min() > 0
+
+
+def test_dropout_of_everything_is_refused():
+    with pytest.raises(ValueError, match=r"Dropout must be in \[0, 1\); dropout=1"):
+        models.create_model("lenet5", 10, dropout=1.0)
+
+
+def test_images_that_are_too_small_are_refused():
+    model = models.create_model("lenet5_1998", 10)
+    with pytest.raises(ValueError, match="this network needs larger images"):
+        models.count_params(model, (28, 28, 1))

@@ -1,0 +1,173 @@
+"""What every network of the table promises."""
+
+import importlib
+import pkgutil
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxcnn import models
+
+FAMILIES = {
+    info.name: module.VARIANTS
+    for info in pkgutil.iter_modules(models.__path__)
+    if hasattr(
+        module := importlib.import_module(f"jaxcnn.models.{info.name}"), "VARIANTS"
+    )
+}
+ONE_OF_EACH = [next(iter(variants)) for variants in FAMILIES.values()]
+
+
+def image_shape(name):
+    row = models.MODELS[name]
+    return row.image_size, row.image_size, row.channels
+
+
+def test_every_row_of_every_family_is_in_the_table_once():
+    rows = [
+        (name, row) for variants in FAMILIES.values() for name, row in variants.items()
+    ]
+    assert len(rows) == len(models.MODELS)
+    assert dict(rows) == models.MODELS
+
+
+def test_every_row_says_where_its_facts_are_from():
+    for name, row in models.MODELS.items():
+        assert "http" in row.paper, name
+        assert bool(row.top1) == bool(row.top1_source), name
+
+
+def test_names_are_listed_in_the_order_of_their_numbers():
+    names = ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+    found = models.list_models("resnet*")
+    assert [name for name in found if not name.endswith("cifar")] == names
+    assert set(models.list_models()) == set(models.MODELS)
+    assert models.list_models("no such*") == []
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_groups_hold_every_parameter_and_end_with_the_head(name):
+    model = models.create_model(name, 10)
+    groups = models.layer_groups(model, image_shape(name))
+    assert groups[-1] == "head"
+    params = models.abstract_variables(model, image_shape(name))["params"]
+    assert sorted(groups) == sorted(params)
+
+
+def test_groups_are_sorted_by_their_numbers():
+    # By hand: from input to head, whatever the order of the letters.
+    names = ["head", "aux1", "stage1_block10", "stage1_block2", "stage10_block1"]
+    names += ["stage2_block1", "stem", "aux2"]
+    assert models.sort_groups(names) == (
+        *("stem", "stage1_block2", "stage1_block10", "stage2_block1"),
+        *("stage10_block1", "aux1", "aux2", "head"),
+    )
+    with pytest.raises(ValueError, match="'conv1' is no layer group; groups are stem"):
+        models.sort_groups(["stem", "conv1"])
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_every_part_but_the_head_is_told_whether_it_trains(name):
+    model = models.create_model(name, 10)
+    told = {}
+
+    def record(call, args, kwargs, context):
+        if len(context.module.path) == 1:
+            told.setdefault(context.module.path[0], kwargs.get("train"))
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(record):
+        groups = models.layer_groups(model, image_shape(name))
+    assert told.pop("head") is None
+    assert set(groups) - {"head"} <= set(told)
+    assert set(told.values()) <= {False}
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
+def test_logits_have_the_dtype_of_images_and_parameters(name, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        model = models.create_model(name, 10)
+        variables = models.abstract_variables(model, image_shape(name))
+        assert {v.dtype.name for v in jax.tree.leaves(variables)} == {"float32"}
+        if dtype == "float64":
+            variables = cast(variables, dtype)
+        # As a step does: running statistics are not cast to a narrower type.
+        variables |= {"params": cast(variables["params"], dtype)}
+        images = jax.ShapeDtypeStruct((2, *image_shape(name)), dtype)
+        logits, updated = jax.eval_shape(
+            lambda v, x: model.apply(
+                v,
+                x,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(0)},
+            ),
+            variables,
+            images,
+        )
+        assert (logits.shape, logits.dtype) == ((2, 10), dtype)
+        wide = jnp.promote_types(dtype, jnp.float32)
+        assert {v.dtype for v in jax.tree.leaves(updated)} <= {wide}
+
+
+def cast(tree, dtype):
+    return jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, dtype), tree)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_forward_and_backward_lower_for_accelerators(name):
+    model = models.create_model(name, 10)
+    variables = models.abstract_variables(model, image_shape(name))
+    images = jax.ShapeDtypeStruct((8, *image_shape(name)), jnp.float32)
+
+    def loss(variables, images):
+        logits, updated = model.apply(
+            variables,
+            images,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )
+        return jnp.sum(jax.nn.log_softmax(logits)[:, 0]), updated
+
+    step = jax.jit(jax.grad(loss, has_aux=True)).trace(variables, images)
+    for platform in "cuda", "tpu":
+        assert "dot_general" in step.lower(lowering_platforms=(platform,)).as_text()
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="Unknown model 'resnet19'; nearest: resnet18"):
+        models.create_model("resnet19", 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "fields", "text"),
+    [
+        ("resnet18", 10, {"deths": (1,)}, "field of resnet18 'deths'; nearest: depths"),
+        ("lenet5_1998", 10, {"dropout": 0.5}, "'dropout'; known: none."),
+        ("mlp", 10, {"hidden": 8}, "hidden of mlp is 8; it must be of type tuple"),
+        ("mlp", 10, {"hidden": ("8",)}, r"hidden of mlp is \('8',\)"),
+        ("lenet5", 10, {"dropout": "0.5"}, "dropout of lenet5 is '0.5'; it must be of"),
+        ("mlp", 0, {}, "at least 1 class; num_classes=0"),
+        ("mlp", 10.0, {}, "num_classes of mlp is 10.0; it must be of type int"),
+        ("mlp", True, {}, "num_classes of mlp is True"),
+    ],
+)
+def test_a_wrong_field_is_refused(name, num_classes, fields, text):
+    with pytest.raises(ValueError, match=text):
+        models.create_model(name, num_classes, **fields)
+
+
+def test_the_border_counts_in_multiply_adds():
+    # By hand: 3x3 kernels from 2 to 5 channels at each of 4x4 pixels, then 5 to 3.
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, images, *, train):
+            x = models.layers.Conv(5, 3)(images)
+            return models.layers.Dense(3)(models.layers.global_avg_pool(x))
+
+    assert models.count_macs(Network(), (4, 4, 2)) == 4 * 4 * 9 * 2 * 5 + 5 * 3
+    assert models.count_params(Network(), (4, 4, 2)) == 9 * 2 * 5 + 5 + 5 * 3 + 3

@@ -1,0 +1,142 @@
+"""ResNets against torchvision, pytorchcv and numbers that other people published."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcnn import models
+from jaxcnn.models import resnet
+from jaxcnn.pretrained.torchvision import Rule
+from tests.reference import compare
+
+# "num_params" and "GFLOPS" (of multiply-adds) at 1000 classes on torchvision's model
+# cards, https://pytorch.org/vision/stable/models/generated/torchvision.models.resnet18
+TORCHVISION_CARDS = {
+    "resnet18": (11_689_512, 1.814),
+    "resnet34": (21_797_672, 3.664),
+    "resnet50": (25_557_032, 4.089),
+    "resnet101": (44_549_160, 7.801),
+    "resnet152": (60_192_808, 11.514),
+}
+
+# Millions of parameters in He et al. 2016, Table 6.
+TABLE_6 = {
+    "resnet20_cifar": 0.27,
+    "resnet32_cifar": 0.46,
+    "resnet44_cifar": 0.66,
+    "resnet56_cifar": 0.85,
+    "resnet110_cifar": 1.7,
+}
+
+# pytorchcv counts stages and units from 1, as we do. Its shortcuts are projections.
+PYTORCHCV_RULES = (
+    Rule(r"features\.init_block\.conv", lambda: "stem/conv/conv"),
+    Rule(r"features\.init_block\.bn", lambda: "stem/conv/norm"),
+    Rule(
+        r"features\.stage(\d)\.unit(\d)\.body\.conv(\d)\.conv",
+        lambda i, j, k: f"stage{i}_block{j}/conv{k}/conv",
+    ),
+    Rule(
+        r"features\.stage(\d)\.unit(\d)\.body\.conv(\d)\.bn",
+        lambda i, j, k: f"stage{i}_block{j}/conv{k}/norm",
+    ),
+    Rule(
+        r"features\.stage(\d)\.unit(\d)\.identity_conv\.conv",
+        lambda i, j: f"stage{i}_block{j}/proj/conv",
+    ),
+    Rule(
+        r"features\.stage(\d)\.unit(\d)\.identity_conv\.bn",
+        lambda i, j: f"stage{i}_block{j}/proj/norm",
+    ),
+    Rule(r"output", lambda: "head"),
+)
+
+
+def resnet20_with_projections():
+    return models.create_model("resnet20_cifar", 10, block=resnet.BasicBlock)
+
+
+@pytest.mark.parametrize("name", TORCHVISION_CARDS)
+def test_parameters_and_multiply_adds_are_those_of_torchvision(name):
+    model = models.create_model(name, num_classes=1000)
+    num_params, giga_macs = TORCHVISION_CARDS[name]
+    assert models.count_params(model, (224, 224, 3)) == num_params
+    assert round(models.count_macs(model, (224, 224, 3)) / 1e9, 3) == giga_macs
+
+
+@pytest.mark.parametrize("name", TABLE_6)
+def test_parameters_of_cifar_networks_are_those_of_the_paper(name):
+    model = models.create_model(name, num_classes=10)
+    millions = models.count_params(model, (32, 32, 3)) / 1e6
+    digits = len(str(TABLE_6[name])) - 2
+    assert round(millions, digits) == TABLE_6[name]
+
+
+def test_projections_cost_what_they_cost_in_pytorchcv():
+    # The count of pytorchcv 0.0.74's resnet20_cifar10.
+    assert models.count_params(resnet20_with_projections(), (32, 32, 3)) == 272_474
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_logits_are_those_of_torchvision(name):
+    float32, float64 = compare.logits_errors(name, models.create_model(name, 10))
+    assert float32 < 1e-4
+    assert float64 < 1e-8
+
+
+def test_logits_and_gradients_of_a_cifar_network_are_those_of_pytorchcv():
+    model = resnet20_with_projections()
+    errors = compare.logits_errors("resnet20_cifar10", model, PYTORCHCV_RULES)
+    assert errors[0] < 1e-4
+    assert errors[1] < 1e-8
+    errors = compare.gradient_errors("resnet20_cifar10", model, PYTORCHCV_RULES)
+    assert {name: error for name, error in errors.items() if error > 1e-7} == {}
+
+
+def test_a_block_starts_as_its_shortcut():
+    # Goyal et al. 2017, sec. 5.1: with the last scale at 0 the branch adds nothing.
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 16))
+    block = resnet.BasicBlock(filters=16, stride=1)
+    y, _ = block.init_with_output(jax.random.key(1), x, train=False)
+    np.testing.assert_array_equal(y, np.maximum(x, 0.0))
+    block = resnet.BottleneckBlock(filters=4, stride=1)
+    y, _ = block.init_with_output(jax.random.key(1), x, train=False)
+    np.testing.assert_array_equal(y, np.maximum(x, 0.0))
+
+
+def test_option_a_takes_every_second_pixel_and_pads_the_filters_with_zeros():
+    # He et al. 2016, sec. 3.3 (A) and 4.2: "extra zero entries padded", "performed
+    # with a stride of 2". The block starts as this shortcut.
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    block = resnet.BasicBlock(filters=5, stride=2, shortcut=resnet.Subsampling)
+    y, variables = block.init_with_output(jax.random.key(1), x, train=False)
+    expected = np.zeros((2, 4, 4, 5))
+    for row in range(4):
+        for column in range(4):
+            expected[:, row, column, :3] = x[:, 2 * row, 2 * column]
+    np.testing.assert_array_equal(y, np.maximum(expected, 0.0))
+    assert set(variables["params"]) == {"conv1", "conv2"}
+
+
+def test_normalisation_is_passed_down_to_every_layer():
+    calls = []
+
+    class Recorder(models.layers.BatchNorm):
+        def __call__(self, x, *, train):
+            calls.append(self.path)
+            return super().__call__(x, train=train)
+
+    for name, norms in [("resnet50", 53), ("resnet18", 20), ("resnet20_cifar", 19)]:
+        calls.clear()
+        model = models.create_model(name, 10, norm=Recorder)
+        variables = models.abstract_variables(model, (64, 64, 3))
+        # The number of convolutions: every convolution of a ResNet has its norm.
+        kernels = [v for v in jax.tree.leaves(variables["params"]) if v.ndim == 4]
+        assert len(calls) == len(set(calls)) == len(kernels) == norms
+
+
+def test_a_network_of_another_depth_is_a_field_away():
+    model = models.create_model("resnet18", 10, depths=(1, 1))
+    groups = ("stem", "stage1_block1", "stage2_block1", "head")
+    assert models.layer_groups(model) == groups
+    assert isinstance(model, resnet.ResNet)
