@@ -51,10 +51,11 @@ def trajectory(schedule=falling, **choices):
     params = tree(PARAMS)
     config = OptimConfig(**{"weight_decay": DECAY, **choices})
     tx = make_optimizer(config, schedule, params)
+    update = jax.jit(tx.update)
     state, path, steps = tx.init(params), [], []
     for step in range(NUM_STEPS):
         grads = tree({name: grad[step] for name, grad in GRADS.items()})
-        updates, state = tx.update(grads, state, params)
+        updates, state = update(grads, state, params)
         params = optax.apply_updates(params, updates)
         path.append(flat(params))
         steps.append(flat(updates))
@@ -147,10 +148,11 @@ def test_a_factor_multiplies_the_whole_update(name):
     config.lr_factors = (("stem", 0.1), (".*/bias", 0.0), (".*", 1.7))
     scaled = make_optimizer(config, falling, tree(PARAMS))
     states = [plain.init(tree(PARAMS)), scaled.init(tree(PARAMS))]
+    updates = [jax.jit(plain.update), jax.jit(scaled.update)]
     for step in range(NUM_STEPS):
         grads = tree({name: grad[step] for name, grad in GRADS.items()})
-        expected, states[0] = plain.update(grads, states[0], tree(PARAMS))
-        found, states[1] = scaled.update(grads, states[1], tree(PARAMS))
+        expected, states[0] = updates[0](grads, states[0], tree(PARAMS))
+        found, states[1] = updates[1](grads, states[1], tree(PARAMS))
         expected, found = flat(expected), flat(found)
         for parameter, factor in zip(NAMES, (0.1, 0.1, 1.7, 0.0), strict=True):
             assert np.any(expected[parameter])
