@@ -111,9 +111,10 @@ class Classification:
         Cross entropy with smoothed labels (Szegedy et al., CVPR 2016, sec. 7,
         https://arxiv.org/abs/1512.00567) times the weight of the example's class.
         """
-        labels = jax.nn.one_hot(batch["label"], self.num_classes)  # [B, K]
-        labels = optax.smooth_labels(labels, self.label_smoothing)
-        loss = optax.softmax_cross_entropy(_wide(logits), labels)  # [B]
+        logits = _wide(logits)
+        labels = jax.nn.one_hot(batch["label"], self.num_classes, dtype=logits.dtype)
+        labels = optax.smooth_labels(labels, self.label_smoothing)  # [B, K]
+        loss = optax.softmax_cross_entropy(logits, labels)  # [B]
         if self.class_weights is None:
             return loss
         return loss * jnp.asarray(self.class_weights, loss.dtype)[batch["label"]]

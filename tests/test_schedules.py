@@ -1,0 +1,119 @@
+"""Learning rates against closed forms and values computed by hand."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcnn.config import OptimConfig
+from jaxcnn.errors import UserError
+from jaxcnn.optim import SCHEDULES, make_schedule
+
+STEPS = np.arange(100)
+PART = STEPS / 100  # of the run that is over
+
+
+def rates(num_steps=100, steps_per_epoch=10.0, **choices):
+    config = OptimConfig(**{"peak_lr": 0.4, **choices})
+    schedule = make_schedule(config, num_steps, steps_per_epoch)
+    return np.array([schedule(step) for step in range(num_steps)], np.float64)
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        ({"schedule": "constant"}, np.full(100, 0.4)),
+        # Loshchilov and Hutter 2017, eq. 5:
+        # min + (max - min) (1 + cos(pi T_cur / T_i)) / 2
+        (
+            {"schedule": "cosine", "end_lr_factor": 0.1},
+            0.04 + 0.5 * (0.4 - 0.04) * (1 + np.cos(np.pi * PART)),
+        ),
+        ({"schedule": "linear", "end_lr_factor": 0.1}, 0.4 - 0.36 * PART),
+        # The "poly" rate of Caffe and of PyTorch's PolynomialLR.
+        ({"schedule": "polynomial", "power": 0.9}, 0.4 * (1 - PART) ** 0.9),
+        # PyTorch's ExponentialLR with gamma = 0.01 ** (1 / 100).
+        (
+            {"schedule": "exponential", "decay_factor": 0.01},
+            0.4 * (0.01 ** (1 / 100)) ** STEPS,
+        ),
+        # PyTorch's MultiStepLR with milestones 30 and 60.
+        (
+            {"schedule": "step", "decay_epochs": (3.0, 6.0)},
+            0.4 * 0.1 ** ((STEPS >= 30).astype(float) + (STEPS >= 60)),
+        ),
+        # Straight lines through peak/25, peak at 30%, peak/25 at 85%, peak/250000.
+        (
+            {"schedule": "one_cycle"},
+            np.interp(STEPS, [0, 30, 85, 100], [0.016, 0.4, 0.016, 1.6e-6]),
+        ),
+    ],
+    ids=lambda value: value["schedule"] if isinstance(value, dict) else "",
+)
+def test_a_schedule_follows_its_formula(choices, expected):
+    np.testing.assert_allclose(rates(**choices), expected, rtol=2e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_warm_up_rises_from_0_to_where_the_schedule_starts(schedule):
+    choices = {"schedule": schedule}
+    if schedule == "step":
+        choices["decay_epochs"] = (5.0,)
+    found = rates(warmup_epochs=2.0, **choices)
+    first = 0.016 if schedule == "one_cycle" else 0.4
+    np.testing.assert_allclose(found[:21], first * np.arange(21) / 20, rtol=1e-6)
+    if schedule == "step":  # epochs count from the start of the run
+        choices["decay_epochs"] = (3.0,)
+    np.testing.assert_allclose(found[20:], rates(num_steps=80, **choices), rtol=1e-7)
+
+
+def test_decay_epochs_count_the_warm_up():
+    found = rates(schedule="step", decay_epochs=(3.0,), warmup_epochs=1.0)
+    np.testing.assert_allclose(found[[29, 30]], [0.4, 0.04], rtol=1e-6)
+
+
+def test_a_warm_up_of_no_step_is_left_out():
+    assert rates(warmup_epochs=0.04)[0] == np.float32(0.4)  # 0.4 of a step
+
+
+def test_a_schedule_is_the_same_in_a_compiled_step():
+    schedule = make_schedule(OptimConfig(warmup_epochs=1.0), 30, 10.0)
+    compiled = jax.jit(schedule)
+    found = [compiled(step) for step in range(30)]
+    expected = [schedule(step) for step in range(30)]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("choices", "text"),
+    [
+        (
+            {"schedule": "cosin"},
+            "Unknown schedule 'cosin'; nearest: cosine; known: con",
+        ),
+        ({"peak_lr": 0.0}, "optim.peak_lr must be a positive number, not 0.0."),
+        ({"peak_lr": float("nan")}, "optim.peak_lr must be a positive number, not nan"),
+        ({"peak_lr": float("inf")}, "optim.peak_lr must be a positive number, not inf"),
+        ({"warmup_epochs": -1.0}, "optim.warmup_epochs must be 0 or more, not -1.0."),
+        (
+            {"warmup_epochs": 10.0},
+            "must be shorter than the run, 100 steps, not 10.0, 100 steps.",
+        ),
+        ({"decay_factor": 0.0}, "optim.decay_factor must be a positive number"),
+        ({"schedule": "step"}, r"The step schedule needs optim.decay_epochs"),
+        (
+            {"schedule": "step", "decay_epochs": (6.0, 3.0)},
+            r"optim.decay_epochs must be ascending.*not \(6.0, 3.0\)",
+        ),
+        (
+            {"schedule": "step", "decay_epochs": (3.0, 10.0)},
+            r"before the end of the run \(steps 0 to 100; they are steps \[30, 100\]\)",
+        ),
+        (
+            {"schedule": "step", "decay_epochs": (1.0,), "warmup_epochs": 2.0},
+            "optim.decay_epochs must be .* after the warm-up",
+        ),
+    ],
+)
+def test_a_choice_that_is_not_allowed_is_refused(choices, text):
+    with pytest.raises(UserError, match=text):
+        rates(**choices)
