@@ -293,5 +293,13 @@ def differences(old: Config, new: Config) -> list[str]:
     return [
         f"{name}: {value!r} -> {new_fields[name][1]!r}"
         for name, (field, value) in fields(old).items()
-        if field.metadata["changes_numbers"] and value != new_fields[name][1]
+        if field.metadata["changes_numbers"]
+        and _without_path(value) != _without_path(new_fields[name][1])
     ]
+
+
+def _without_path(value: Any) -> Any:
+    """folder:PATH without PATH: images may move; their fingerprint is compared."""
+    if isinstance(value, str) and value.startswith(("folder:", "glyphs:")):
+        return value.partition(":")[0]
+    return value

@@ -14,7 +14,7 @@ from jaxcnn.report.writers import duration
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str], left: int = 1) -> str:
-    """Aligned columns; the first `left` of them to the left, the others to the right."""
+    """Aligned columns; the first `left` ones to the left, the others to the right."""
     made = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(header):
         made.add_column(name, justify="left" if i < left else "right", no_wrap=True)

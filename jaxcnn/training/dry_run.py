@@ -1,5 +1,6 @@
 """A look at a run before it is started: checks, compilation, two steps."""
 
+from collections.abc import Iterator
 import itertools
 import time
 
@@ -46,14 +47,18 @@ def dry_run(config: Config) -> dict[str, str]:
         "compilation": f"{compile_seconds:.1f} s",
         "a step": f"{step_seconds * 1000:.1f} ms, "
         f"{config.data.batch_size / step_seconds:,.0f} images/s",
-        "memory": f"{memory.argument_size_in_bytes / 2**20:.1f} MiB of state and batch, "
-        f"{memory.temp_size_in_bytes / 2**20:.1f} MiB more within a step",
+        "memory": f"{_mib(memory.argument_size_in_bytes)} of state and batch, "
+        f"{_mib(memory.temp_size_in_bytes)} more within a step",
         "input": f"{images / seconds:,.0f} images/s" if images else "too few to time",
         "loss": f"{float(metrics['loss']):.4f} at step {_NUM_STEPS}",
     }
 
 
-def _input_rate(batches: object, batch_size: int) -> tuple[int, float]:
+def _mib(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:.1f} MiB"
+
+
+def _input_rate(batches: Iterator[object], batch_size: int) -> tuple[int, float]:
     """(images, seconds) of reading some batches on their own."""
     images, start = 0, time.perf_counter()
     for _ in itertools.islice(batches, _MAX_BATCHES):

@@ -1,0 +1,96 @@
+"""The config of a run: types, names, JSON, and what a resume may change."""
+
+import dataclasses
+
+import pytest
+
+from jaxcnn import config as config_lib
+from jaxcnn.config import Config, DataConfig, OptimConfig
+
+
+def test_every_field_says_what_it_means():
+    for name, (field, _) in config_lib.fields(Config()).items():
+        assert len(field.metadata["meaning"]) > 10, name
+
+
+def test_json_gives_the_same_config_back():
+    config = Config(
+        model="mlp",
+        model_fields=(("widths", (8, 4)), ("activation", "tanh")),
+        data=DataConfig(channels=3),
+        optim=OptimConfig(lr_factors=(("stem", 0.1), (".*", 1.0)), clip_norm=1),
+    )
+    config_lib.check_types(config)
+    back = config_lib.from_json(config_lib.to_json(config))
+    assert back == config
+    assert back.model_fields == (("widths", (8, 4)), ("activation", "tanh"))
+    assert type(back.optim.clip_norm) is float
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("num_epochs", "3", "num_epochs is '3'; it must be of type float"),
+        ("seed", 1.5, "seed is 1.5; it must be of type int"),
+        ("seed", True, "seed is True; it must be of type int"),
+        ("num_devices", 2.0, r"num_devices is 2.0; it must be of type int \| None"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(name, value, expected):
+    config = dataclasses.replace(Config(), **{name: value})
+    with pytest.raises(ValueError, match=expected):
+        config_lib.check_types(config)
+
+
+def test_a_pair_of_another_type_is_refused():
+    config = Config(optim=OptimConfig(lr_factors=(("stem", "fast"),)))
+    with pytest.raises(ValueError, match="optim.lr_factors is .*'fast'"):
+        config_lib.check_types(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("optim.peak_lrr", "optim.peak_lr"),
+        ("peak_lr", "optim.peak_lr"),
+        ("data.batchsize", "data.batch_size"),
+        ("epochs", "num_epochs"),
+    ],
+)
+def test_an_unknown_field_is_refused_with_the_nearest_ones(name, nearest):
+    error = config_lib.unknown_field(name)
+    assert f"Unknown config field {name!r}; nearest: " in str(error)
+    assert nearest in str(error)
+
+
+def test_a_field_of_another_version_is_refused_by_name():
+    text = config_lib.to_json(Config()).replace('"peak_lr"', '"peak_rate"')
+    with pytest.raises(ValueError, match="Unknown config field 'optim.peak_rate'"):
+        config_lib.from_json(text)
+
+
+def test_only_what_changes_numbers_counts_as_a_difference():
+    old = Config()
+    new = Config(
+        data=DataConfig(dir="/elsewhere", num_threads=9),
+        log_every_steps=3,
+        num_devices=4,
+        parallel="pmap",
+    )
+    assert config_lib.differences(old, new) == []
+    new = Config(optim=OptimConfig(peak_lr=0.5), seed=1)
+    assert config_lib.differences(old, new) == [
+        "optim.peak_lr: 0.1 -> 0.5",
+        "seed: 0 -> 1",
+    ]
+
+
+def test_a_folder_that_has_moved_is_no_difference():
+    # Its content is compared by the fingerprint of the images.
+    def config(name):
+        return Config(data=DataConfig(name=name))
+
+    same = config_lib.differences(config("folder:/a"), config("folder:/b"))
+    assert same == []
+    other = config_lib.differences(config("folder:/a"), config("tfds:a"))
+    assert other == ["data.name: 'folder:/a' -> 'tfds:a'"]

@@ -1,0 +1,104 @@
+"""Who may import whom: the table of the README's architecture section."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = ROOT / "jaxcnn"
+
+# Package -> (packages of jaxcnn, other libraries) that it may import, besides itself,
+# errors, NumPy and the standard library.
+ALLOWED = {
+    "errors": ("", ""),
+    "config": ("", ""),
+    "augment": ("", "jax"),
+    "models": ("", "flax jax"),
+    "data": ("config", "grain tensorflow_datasets etils sklearn matplotlib PIL"),
+    "optim": ("config", "optax jax"),
+    "tasks": ("config", "jax optax"),
+    "pretrained": ("models", "flax safetensors h5py"),
+    "training": (
+        "config data augment models optim tasks pretrained",
+        "jax flax optax orbax grain",
+    ),
+    "report": ("", "matplotlib jinja2 tensorboardX rich"),
+    "serving": ("config data tasks models pretrained training", "jax PIL"),
+    "cli": (
+        "config data models report serving training",
+        "absl ml_collections",
+    ),
+    "experiments": ("config", ""),
+}
+
+
+def imports(path):
+    """(module, names imported from it) of each import statement."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, []) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield node.module, [alias.name for alias in node.names]
+
+
+def imported_packages(path):
+    """(packages of jaxcnn, other top-level modules) that a file imports."""
+    ours, others = set(), set()
+    for module, names in imports(path):
+        top, _, rest = module.partition(".")
+        if top != "jaxcnn":
+            others.add(top)
+        elif rest:
+            ours.add(rest.partition(".")[0])
+        else:
+            ours |= set(names)
+    return ours, others
+
+
+FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "experiments").glob("*.py")])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_imports_only_what_its_package_may(path):
+    parts = path.relative_to(ROOT).parts
+    package = parts[0] if parts[0] == "experiments" else parts[1].removesuffix(".py")
+    ours, others = imported_packages(path)
+    others -= sys.stdlib_module_names | {"numpy"}
+    if package.startswith("__"):  # jaxcnn/__init__.py and __main__.py
+        assert others <= {"absl", "flax"}
+        return
+    packages, libraries = ALLOWED[package]
+    assert ours - {package, "errors"} <= set(packages.split())
+    assert others <= set(libraries.split())
+
+
+def run_python(code):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_neither_tensorflow_nor_torch_is_ever_imported():
+    code = """
+import pkgutil, sys, importlib, jaxcnn
+for module in pkgutil.walk_packages(jaxcnn.__path__, "jaxcnn."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+import tensorflow_datasets as tfds
+tfds.data_source
+print(sorted({"tensorflow", "torch"} & set(sys.modules)))
+"""
+    assert run_python(code).strip() == "[]"
+    for path in FILES:
+        assert not imported_packages(path)[1] & {"tensorflow", "torch"}
+
+
+def test_import_jaxcnn_does_not_load_jax():
+    code = "import sys, jaxcnn; print('jax' in sys.modules, 'numpy' in sys.modules)"
+    assert run_python(code).strip() == "False False"
