@@ -7,8 +7,8 @@ by Pillow. Training, evaluation and prediction see the same pixels:
   * Alpha, as a channel, in a palette or as one transparent colour, is composited over
     white.
   * Palettes become their colours, one bit becomes 0 and 255. CMYK becomes RGB by
-    Pillow's (255 - c) * (255 - k) / 255; the inverted values that Adobe writes into
-    JPEG files are turned back first.
+    Pillow's (255 - c) * (255 - k) / 255; that of JPEG files is taken as Adobe writes
+    it, inverted.
   * 16-bit grey is scaled, round(v / 257); Pillow's own conversion would clip it at 255.
     Its transparent grey level, if it has one, is ignored. Of other 16-bit images
     Pillow keeps the high byte.

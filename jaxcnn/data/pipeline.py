@@ -185,8 +185,14 @@ def in_memory(
         images[index] = row.apply(example["image"], size, None)
         labels[index] = example["label"]
 
+    def decode_block(block: range) -> None:  # one task an image would cost more
+        for index in block:
+            decode(index)
+
+    indices = range(len(examples))
+    blocks = [indices[i : i + 64] for i in indices[::64]]
     with concurrent.futures.ThreadPoolExecutor(max(1, config.num_threads)) as threads:
-        for _ in threads.map(decode, range(len(examples))):
+        for _ in threads.map(decode_block, blocks):
             pass
     for index in errors:  # balanced sampling counts them
         labels[index] = examples.labels[index]

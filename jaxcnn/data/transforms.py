@@ -21,6 +21,8 @@ TRIES = 10
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """[H, W, C] -> [height, width, C]."""
+    if image.shape[:2] == (height, width):
+        return image
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
     resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(
         (width, height), Image.Resampling.BILINEAR
