@@ -62,11 +62,14 @@ def test_no_letter_is_clipped_or_empty(dataset):
         assert images.max((1, 2)).min() > 100
 
 
-@pytest.mark.parametrize("name", ["DejaVuSerif", "STIXGeneralItalic", "cmtt10"])
-def test_each_image_shows_the_letter_of_its_label(name):
+@pytest.mark.parametrize("name", ["STIXGeneralItalic", "cmr10", "cmtt10"])
+def test_each_image_shows_the_letter_of_its_label(dataset, name):
     # matplotlib's own rendering of the letter, large, brought to the ink's box: of all
     # letters it is the one most like the image.
-    image = glyphs.render(FONTS / f"{name}.ttf").reshape(13, 26, 32, 32)[-1]
+    examples = dataset.splits["test"]
+    last = 338 * (glyphs.MATPLOTLIB_FONTS["test"].index(name) + 1)
+    largest = slice(last - 26, last)
+    image = examples.images[largest, ..., 0]
     font = ft2font.FT2Font(str(FONTS / f"{name}.ttf"))
     font.set_size(200, 72)
     drawn = []
@@ -75,7 +78,7 @@ def test_each_image_shows_the_letter_of_its_label(name):
         font.draw_glyphs_to_bitmap(antialiased=True)
         drawn.append(standardised(np.asarray(font.get_image())))
     likeness = np.array([standardised(x) for x in image]) @ np.array(drawn).T
-    np.testing.assert_array_equal(likeness.argmax(1), np.arange(26))
+    np.testing.assert_array_equal(likeness.argmax(1), examples.labels[largest])
 
 
 def standardised(image):

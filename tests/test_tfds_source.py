@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import datasets, tfds_source
+from jaxcnn.data.examples import BadImageError
 
 NAMES = ["cat", "dog", "owl"]
 
@@ -132,6 +133,33 @@ assert "tensorflow" not in sys.modules and "torch" not in sys.modules
 """
     root = pathlib.Path(tfds_source.__file__).parents[2]
     subprocess.run([sys.executable, "-c", program], check=True, cwd=root)
+
+
+def test_image_files_are_decoded_as_everywhere_and_not_by_tfds(tmp_path):
+    # EXIF orientation 6: the first row is the right side. TFDS ignores it.
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(0)).save(file, "PNG", exif=exif)
+    features = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "label": tfds.features.ClassLabel(num_classes=2),
+    }
+    items = [{"image": file.getvalue(), "label": 1}] * 4
+    Builder("turned", features, {"train": items}, tmp_path).download_and_prepare()
+    image = load(tmp_path, "tfds:turned").splits["train"][0]["image"]
+    np.testing.assert_array_equal(image, np.rot90(picture(0), -1))
+
+
+def test_a_broken_image_file_is_named_by_its_split_and_number(tmp_path):
+    features = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "label": tfds.features.ClassLabel(num_classes=2),
+    }
+    items = [{"image": png(picture(0))[:60], "label": 1}] * 4
+    Builder("broken", features, {"train": items}, tmp_path).download_and_prepare()
+    train = load(tmp_path, "tfds:broken").splits["train"]
+    with pytest.raises(BadImageError, match=r"broken/1.0.0:train\[\d\]: "):
+        train[0]
 
 
 def test_tensors_of_uint8_pixels_are_images(tmp_path):

@@ -245,7 +245,7 @@ def image_and_label(info: Any) -> tuple[str, str]:
     """
     import tensorflow_datasets as tfds
 
-    features = info.features
+    features = dict(sorted(info.features.items()))  # their order varies by process
     image_keys = [
         key
         for key, feature in features.items()
