@@ -95,8 +95,11 @@ def test_replicas_of_pmap_share_their_statistics_by_the_name_of_their_axis():
         IMAGES[:, None]
     )
     np.testing.assert_allclose(y[:, 0], expected, atol=1e-5)
-    for mine, ours in zip(*map(jax.tree.leaves, (batch_stats, expected_stats))):
-        np.testing.assert_allclose(mine[0], ours, atol=1e-6)
+    jax.tree.map(
+        lambda shared, one: np.testing.assert_allclose(shared[0], one, atol=1e-6),
+        batch_stats,
+        expected_stats,
+    )
 
 
 def test_max_pool_pads_with_less_than_any_value():

@@ -1,6 +1,7 @@
 """Compares a network of ours with the numbers of make_reference.py."""
 
 from collections.abc import Sequence
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -12,103 +13,85 @@ from jaxcnn.pretrained.torchvision import Rule, from_torchvision
 from tests.reference import filling
 
 
-class Reference:
-    """The numbers of one network, with its tensors made again.
-
-    Attributes:
-        numbers: What the file holds.
-        state_dict: The tensors of the outside network, float64.
-        images: float64 [B, H, W, C].
-    """
-
-    def __init__(self, name: str) -> None:
-        self.numbers = np.load(Path(__file__).parent / f"{name}.npz")
-        names, texts = self.numbers["names"], self.numbers["shapes"]
-        pairs = zip(names.tolist(), texts.tolist(), strict=True)
-        self.shapes = {name: tuple(map(int, text.split())) for name, text in pairs}
-        self.state_dict = filling.tensors(self.shapes)
-        self.images = filling.images(tuple(self.numbers["image_shape"].tolist()))
-
-    def variables(
-        self,
-        model: nn.Module,
-        rules: Sequence[Rule] | None,
-        tensors: dict[str, np.ndarray] | None = None,
-    ) -> dict[str, Any]:
-        """Our variables made of the outside network's tensors, or of others."""
-        tensors = self.state_dict if tensors is None else tensors
-        return from_torchvision(tensors, model, self.images.shape[1:], rules)
+def load(name: str) -> tuple[dict[str, np.ndarray], filling.Shapes, np.ndarray]:
+    """The file of a network, the shapes of its tensors, and its images."""
+    with np.load(Path(__file__).parent / f"{name}.npz") as file:
+        numbers = dict(file)
+    shapes = {
+        name: tuple(map(int, text.split()))
+        for name, text in zip(numbers["names"], numbers["shapes"], strict=True)
+    }
+    return numbers, shapes, filling.images(tuple(numbers["image_shape"]))
 
 
 def relative_error(ours: Any, theirs: np.ndarray) -> float:
     """Distance of two arrays over the length of the second."""
-    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+    return float(np.linalg.norm(np.asarray(ours) - theirs) / np.linalg.norm(theirs))
 
 
-def logits_errors(
-    name: str, model: nn.Module, rules: Sequence[Rule] | None = None
-) -> tuple[float, float]:
-    """Relative errors of the logits in float32 and in float64."""
-    reference = Reference(name)
-    variables = reference.variables(model, rules)
-    found = []
-    for dtype in np.float32, np.float64:
-        with jax.enable_x64(dtype is np.float64):
-            cast = jax.tree.map(lambda v: v.astype(dtype), variables)  # noqa: B023
-            logits = model.apply(cast, reference.images.astype(dtype), train=False)
-            assert logits.dtype == dtype
-            found.append(
-                relative_error(logits, reference.numbers[np.dtype(dtype).name])
-            )
-    return found[0], found[1]
+def logits_error(
+    name: str, model: nn.Module, dtype: str, rules: Sequence[Rule] | None = None
+) -> float:
+    """Relative error of the logits in evaluation, in float32 or float64."""
+    numbers, shapes, images = load(name)
+    variables = from_torchvision(
+        filling.tensors(shapes), model, images.shape[1:], rules
+    )
+    apply = jax.jit(functools.partial(model.apply, train=False))
+    with jax.enable_x64(dtype == "float64"):
+        variables = jax.tree.map(lambda v: v.astype(dtype), variables)
+        logits = apply(variables, images.astype(dtype))
+    assert logits.dtype == dtype
+    return relative_error(logits, numbers[dtype])
 
 
-def gradient_errors(
+def training_errors(
     name: str, model: nn.Module, rules: Sequence[Rule] | None = None
 ) -> dict[str, float]:
-    """Relative errors in training, float64: of the logits and of each gradient.
+    """Relative errors in training, in float64: of the logits and of each gradient.
 
-    Of a gradient, the larger one of its norm and of its projection on a direction;
-    norm and projection do not depend on the order of the axes.
+    Of a gradient the larger error, of its norm or of its projection on a direction;
+    neither depends on the order of the axes.
     """
-    reference = Reference(name)
-    numbers, shapes = reference.numbers, reference.shapes
-    with jax.enable_x64(True):
-        variables = jax.tree.map(jax.numpy.asarray, reference.variables(model, rules))
-        directions = reference.variables(model, rules, filling.directions(shapes))
-        # Each tensor filled with its number says where it has gone.
-        numbered = {
-            name: np.full(shape, i) for i, (name, shape) in enumerate(shapes.items())
-        }
-        places = reference.variables(model, rules, numbered)
-        logits_shape = numbers["train_logits"].shape
-        weights = filling.directions({"logits": logits_shape})["logits"]
+    numbers, shapes, images = load(name)
 
-        @jax.jit
-        def gradient(params):
-            def weighted_logits(params):
-                logits, _ = model.apply(
-                    {**variables, "params": params},
-                    reference.images,
-                    train=True,
-                    mutable=["batch_stats"],
-                )
-                return (logits * weights).sum(), logits
+    def convert(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+        return from_torchvision(tensors, model, images.shape[1:], rules)
 
-            return jax.grad(weighted_logits, has_aux=True)(params)
+    variables = convert(filling.tensors(shapes))
 
-        gradients, logits = gradient(variables["params"])
-    errors = {"logits": relative_error(logits, numbers["train_logits"])}
-    norms, projections = (
-        dict(zip(numbers["gradient_names"].tolist(), numbers[key], strict=True))
-        for key in ("gradient_norms", "gradient_projections")
-    )
-    leaves = map(jax.tree.leaves, (gradients, directions["params"], places["params"]))
-    for ours, direction, place in zip(*leaves, strict=True):
-        tensor = list(shapes)[place.flat[0]]
-        errors[tensor] = max(
-            abs(np.linalg.norm(ours) - norms[tensor]) / norms[tensor],
-            abs(np.vdot(ours, direction) - projections[tensor]) / norms[tensor],
+    def forward(params):
+        return model.apply(
+            variables | {"params": params}, images, train=True, mutable=["batch_stats"]
         )
-    assert errors.keys() - {"logits"} == norms.keys()
+
+    @jax.jit
+    def gradients(params, weights):
+        logits, backward, _ = jax.vjp(forward, params, has_aux=True)
+        return logits, *backward(weights)
+
+    logits_shape = {"logits": numbers["train_logits"].shape}
+    with jax.enable_x64(True):
+        weights = filling.directions(logits_shape)["logits"]
+        logits, gradient = jax.device_get(gradients(variables["params"], weights))
+
+    errors = {"logits": relative_error(logits, numbers["train_logits"])}
+    theirs = {
+        tensor: (norm, projection)
+        for tensor, norm, projection in zip(
+            numbers["gradient_names"],
+            numbers["gradient_norms"],
+            numbers["gradient_projections"],
+            strict=True,
+        )
+    }
+    # Each tensor filled with its position says which of our variables it becomes.
+    places = convert({n: np.full(s, i) for i, (n, s) in enumerate(shapes.items())})
+    trees = gradient, convert(filling.directions(shapes))["params"], places["params"]
+    for ours, direction, place in zip(*map(jax.tree.leaves, trees), strict=True):
+        tensor = list(shapes)[place.flat[0]]
+        norm, projection = theirs.pop(tensor)
+        error = abs(np.linalg.norm(ours) - norm)
+        errors[tensor] = max(error, abs(np.vdot(ours, direction) - projection)) / norm
+    assert not theirs  # every gradient is compared
     return errors
