@@ -2,6 +2,7 @@
 
 import functools
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ import optax
 import pytest
 
 from jaxcnn import augment, tasks
-from jaxcnn.models.layers import BatchNorm
+from jaxcnn.models.layers import BatchNorm, Dropout
 from jaxcnn.training import parallel, state, step
 from tests.tiny import Tiny
 
@@ -80,27 +81,39 @@ def test_eight_devices_make_the_update_of_one(layout, dropout, capsys):
         print(f"\n{layout}, 8 devices against 1, float32: {float32:.1e}")
 
 
+class GatheredDropout(nn.Module):
+    """Its output is the dropout mask itself."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        scale = self.param("scale", nn.initializers.ones, (64,))
+        return Dropout(0.5)(jnp.broadcast_to(scale, (len(images), 64)), train=train)
+
+
+class GatheringTask(tasks.Classification):
+    """Gives the outputs of all replicas as a metric."""
+
+    def train_metrics(self, logits, batch):
+        return {"outputs": jax.lax.all_gather(logits, parallel.AXIS)}
+
+
 def test_dropout_differs_between_the_replicas_of_pmap():
-    # With the same mask on every replica two equal examples would have equal losses.
-    mesh = parallel.data_mesh(2)
-    row = parallel.LAYOUTS["pmap"]
-    images = np.ones((2, *SHAPE), np.uint8)
-    drawn = []
-
-    def draw(_, batch, key):
-        # As in train_step: the replica's number is folded into the key.
-        replica = jax.lax.axis_index(parallel.AXIS)
-        key = jax.random.fold_in(key, replica)
-        mask = jax.random.bernoulli(key, 0.5, (64,))
-        return jnp.zeros(()), jax.lax.all_gather(mask, parallel.AXIS)
-
-    def with_axis(state, batch, key, axis_name):
-        return draw(state, batch, key)
-
-    compiled = row.compile(with_axis, mesh)
-    batch = row.put({"image": images}, mesh)
-    _, drawn = compiled(jnp.zeros(()), batch, jax.random.key(0))
-    assert (drawn[0] != drawn[1]).any()
+    mesh, row = parallel.data_mesh(2), parallel.LAYOUTS["pmap"]
+    model, tx = GatheredDropout(), optax.sgd(0.1)
+    now = state.create_state(model, tx, jax.random.key(0), SHAPE)
+    train_step = functools.partial(
+        step.train_step,
+        model=model,
+        tx=tx,
+        task=GatheringTask(64),
+        augmentation=augment.Settings(mean=(0.0,), std=(1.0,)),
+    )
+    batch = {"image": np.ones((2, *SHAPE), np.uint8), "label": np.zeros(2, np.int32)}
+    now = jax.device_put(now, parallel.replicated(mesh))
+    compiled = row.compile(train_step, mesh)
+    _, metrics = compiled(now, row.put(batch, mesh), jax.random.key(0))
+    first, second = metrics["outputs"]
+    assert (first != second).any()
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_sizes():

@@ -75,7 +75,7 @@ def load(path: str, config: DataConfig) -> Dataset:
             "1 (grey), 3 (RGB) or None (RGB)."
         )
     files = {
-        split: _class_files(os.path.join(path, folder), split)
+        split: _class_files(os.path.normpath(os.path.join(path, folder)), split)
         for split, folder in _split_folders(path).items()
     }
     class_names = list(next(iter(files.values())))
@@ -112,6 +112,26 @@ def _files(path: str) -> list[str]:
             if name[0] != "." and name.lower().endswith(images.EXTENSIONS)
         ]
     return sorted(found)
+
+
+def find_images(paths: Sequence[str]) -> list[str]:
+    """Files as they are named, and of each folder the image files at any depth.
+
+    Raises:
+        UserError: A path that does not exist, or a folder without images.
+    """
+    found = []
+    for path in paths:
+        if not os.path.exists(path):
+            raise UserError(f"There is no file or folder {path!r}.")
+        inside = _files(path) if os.path.isdir(path) else [path]
+        if not inside:
+            raise UserError(
+                f"Folder {path!r} has no images; files that end in "
+                f"{', '.join(images.EXTENSIONS)} are read."
+            )
+        found += inside
+    return found
 
 
 def _split_folders(path: str) -> dict[str, str]:

@@ -225,6 +225,7 @@ def check_training(
     examples: Examples, config: DataConfig, process_count: int = 1
 ) -> None:
     """Raises UserError where train_batches cannot work with the settings."""
+    BadImages(config.bad_images, "train")  # knows which policies there are
     _transform(config.train_transform)
     if config.sampling not in SAMPLING:
         raise unknown("sampling", config.sampling, SAMPLING)

@@ -122,6 +122,35 @@ def count_macs(model: nn.Module, image_shape: ImageShape) -> int:
     return macs
 
 
+def catalogue(pattern: str = "*") -> list[dict[str, Any]]:
+    """What there is to say of each network, for 1000 classes or the paper's own.
+
+    Args:
+        pattern: As in list_models.
+
+    Returns:
+        One dict a network: "model", "paper", "image_size", "channels", "num_classes",
+        "parameters", "macs", "top1" (percent, or None), "top1_source".
+    """
+    return [_row(name, MODELS[name]) for name in list_models(pattern)]
+
+
+def _row(name: str, variant: Variant) -> dict[str, Any]:
+    shape = (variant.image_size, variant.image_size, variant.channels)
+    model = create_model(name, variant.num_classes)
+    return {
+        "model": name,
+        "paper": variant.paper,
+        "image_size": variant.image_size,
+        "channels": variant.channels,
+        "num_classes": variant.num_classes,
+        "parameters": count_params(model, shape),
+        "macs": count_macs(model, shape),
+        "top1": variant.top1,
+        "top1_source": variant.top1_source,
+    }
+
+
 def _natural(name: str) -> list[Any]:
     """A key that sorts resnet18 before resnet101."""
     return [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", name)]

@@ -190,6 +190,7 @@ _row = functools.partial(
     paper="LeCun et al. 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf",
     image_size=32,
     channels=1,
+    num_classes=10,
 )
 
 VARIANTS = {

@@ -72,6 +72,6 @@ class Mlp(nn.Module):
 _PAPER = "LeCun et al. 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf"
 
 VARIANTS = {
-    "softmax_regression": Variant(SoftmaxRegression, _PAPER, 28, 1),
-    "mlp": Variant(Mlp, _PAPER, 28, 1),
+    "softmax_regression": Variant(SoftmaxRegression, _PAPER, 28, 1, 10),
+    "mlp": Variant(Mlp, _PAPER, 28, 1, 10),
 }

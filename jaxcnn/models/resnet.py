@@ -179,7 +179,7 @@ _row = functools.partial(
     top1_source="ImageNet, torchvision IMAGENET1K_V1",
 )
 _cifar_row = functools.partial(
-    _row, image_size=32, top1_source="CIFAR-10, the paper's Table 6"
+    _row, image_size=32, num_classes=10, top1_source="CIFAR-10, the paper's Table 6"
 )
 
 VARIANTS = {

@@ -16,6 +16,7 @@ class Variant:
         paper: Authors, year and link.
         image_size: Height and width that the paper or the reference uses, pixels.
         channels: 1 grey, 3 RGB.
+        num_classes: Of the data set that the paper or the reference is about.
         top1: Published accuracy, percent, one crop and one network; None: none is.
         top1_source: The data set, and who published the accuracy.
     """
@@ -24,5 +25,6 @@ class Variant:
     paper: str
     image_size: int = 224
     channels: int = 3
+    num_classes: int = 1000
     top1: float | None = None
     top1_source: str = ""

@@ -52,9 +52,7 @@ def make_model(config: Config, info: DatasetInfo) -> nn.Module:
 
 def image_shape(config: Config, info: DatasetInfo) -> tuple[int, int, int]:
     """(H, W, C) of what the network sees."""
-    size = config.data.image_size
-    errors.require(size >= 1, "data.image_size", size, "at least 1")
-    return (size, size, info.channels)
+    return (config.data.image_size, config.data.image_size, info.channels)
 
 
 def numerics(config: Config, info: DatasetInfo) -> dict[str, Any]:
@@ -238,7 +236,7 @@ def eval_data_config(config: Config, mesh: Mesh) -> DataConfig:
 
     Padding fills it up and counts for nothing, so this changes no number.
     """
-    size = -(-max(config.data.eval_batch_size, 1) // mesh.size) * mesh.size
+    size = -(-config.data.eval_batch_size // mesh.size) * mesh.size
     return dataclasses.replace(config.data, eval_batch_size=size)
 
 
@@ -300,3 +298,8 @@ def _check_run(config: Config) -> None:
         holds = value is None or 0 < value < float("inf")
         errors.require(holds, name, value, "positive")
     errors.require(config.seed >= 0, "seed", config.seed, "0 or more")
+    for name in ("batch_size", "eval_batch_size", "num_threads", "image_size"):
+        value = getattr(config.data, name)
+        errors.require(value >= 1, f"data.{name}", value, "at least 1")
+    workers = config.data.num_workers
+    errors.require(workers >= 0, "data.num_workers", workers, "0 or more")
