@@ -132,20 +132,19 @@ def test_a_map_of_c3_is_the_sum_over_its_four_maps_of_s2(printed):
     np.testing.assert_allclose(s4[0, ..., 13], expected, atol=1e-5)
 
 
-def test_weights_as_printed_start_uniform_within_2_4_over_fan_in():
+@pytest.mark.parametrize(
+    ("layer", "shape", "fan_in"),
+    [
+        (lenet.PaperConv(120), (1, 5, 5, 16), 400),
+        (lenet.PaperConv(9, groups=9), (1, 5, 5, 36), 100),
+        (lenet.PaperDense(84), (1, 120), 120),
+    ],
+)
+def test_weights_as_printed_start_uniform_within_2_4_over_fan_in(layer, shape, fan_in):
     # Appendix A. The largest of many draws is close to the bound.
-    model = models.create_model("lenet5_1998", 10)
-    init = jax.jit(functools.partial(model.init, train=False))
-    params = init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))["params"]
-    for layer, fan_in in [
-        (params["stem"]["conv"], 25),
-        (params["stage1_block1"]["conv_of3"], 75),
-        (params["stage2_block1"]["conv"], 400),
-        (params["stage2_block2"]["dense"], 120),
-    ]:
-        largest = np.abs(layer["kernel"]).max()
-        assert 0.95 * 2.4 / fan_in < largest <= 2.4 / fan_in
-    assert np.abs(params["stem"]["subsample"]["coefficient"]).max() <= 2.4 / 4
+    params = layer.init(jax.random.key(0), jnp.zeros(shape))["params"]
+    largest = np.abs(params["kernel"]).max()
+    assert 0.95 * 2.4 / fan_in < largest <= 2.4 / fan_in
 
 
 def test_today_s_lenet_has_the_known_number_of_parameters():

@@ -116,7 +116,7 @@ def test_a_block_starts_as_its_shortcut(block):
 def test_option_a_takes_every_second_pixel_and_pads_the_filters_with_zeros():
     # He et al. 2016, sec. 3.3 (A) and 4.2: "extra zero entries padded", "performed
     # with a stride of 2". The block starts as this shortcut.
-    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
     block = resnet.BasicBlock(filters=5, stride=2, shortcut=resnet.Subsampling)
     y, variables = start(block, x)
     expected = np.zeros((2, 4, 4, 5))
