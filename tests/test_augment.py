@@ -1,5 +1,7 @@
 """Augmentation against NumPy, SciPy and cases computed by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -183,19 +185,27 @@ def test_noise_has_its_standard_deviation_and_stays_in_range():
     assert abs((black == 0).mean() - 0.5) < 0.05  # one half is below and clipped
 
 
-@jax.jit
-def augmented(batch, step, indices):
+@functools.partial(jax.jit, static_argnames="settings")
+def augmented(batch, step, indices, settings=ALL):
     batch_keys = augment.example_keys(jax.random.key(0), step, indices)
-    return augment.augment_batch({"image": batch}, batch_keys, ALL)["image"]
+    return augment.augment_batch({"image": batch}, batch_keys, settings)["image"]
 
 
-def test_an_example_is_augmented_alike_in_any_slice_of_the_batch():
-    # Odd sizes too: they end in another part of a vectorised loop.
-    whole, indices = augmented(images(), 7, jnp.arange(16)), jnp.arange(16)
+WITHOUT_AFFINE = augment.Settings(
+    mean=MEAN, std=STD, flip=0.5, crop_padding_pixels=2, noise=5.0
+)
+
+
+# A warp is rounded differently in batches of other sizes: a hundredth of a grey level.
+@pytest.mark.parametrize(
+    ("settings", "tolerance"), [(WITHOUT_AFFINE, 0.0), (ALL, 0.01 / 255 / 0.2)]
+)
+def test_an_example_is_augmented_alike_in_any_slice_of_the_batch(settings, tolerance):
+    whole = augmented(images(), 7, jnp.arange(16), settings)
     assert not np.array_equal(whole, augment.normalise(images(), MEAN, STD))
-    for rows in (slice(8, 16), slice(5, 12), slice(3, 4)):
-        part = augmented(images()[rows], 7, indices[rows])
-        np.testing.assert_array_equal(part, whole[rows])
+    for rows in (slice(5, 12), slice(3, 4)):
+        part = augmented(images()[rows], 7, jnp.arange(16)[rows], settings)
+        np.testing.assert_allclose(part, whole[rows], rtol=0, atol=tolerance)
 
 
 def test_each_step_and_each_example_draws_its_own():
