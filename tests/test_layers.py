@@ -199,3 +199,68 @@ def test_a_layer_computes_in_bfloat16_where_input_and_parameters_are():
 def test_a_window_larger_than_the_image_is_refused(layer):
     with pytest.raises(ValueError, match="window of 5 pixels does not fit 4 pixels"):
         layer(jnp.zeros((1, 4, 4, 1)))
+
+
+# torch 2.13.0: nn.functional.max_pool2d(x, window, stride, padding, ceil_mode=True) of
+# torch.arange(size * size).reshape(1, 1, size, size), shape of the result.
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "padding", "expected"),
+    [
+        (112, 3, 2, 0, 56),
+        (7, 3, 2, 1, 4),
+        (6, 3, 2, 1, 4),
+        (5, 2, 2, 0, 3),
+        (4, 2, 2, 1, 3),
+        (5, 2, 3, 1, 2),
+    ],
+)
+def test_ceil_mode_has_the_windows_of_pytorch(size, window, stride, padding, expected):
+    x = jnp.arange(size * size, dtype=jnp.float32).reshape(1, size, size, 1)
+    y = layers.max_pool(x, window, stride, padding, ceil_mode=True)
+    assert y.shape == (1, expected, expected, 1)
+    last = min((expected - 1) * stride - padding + window, size) - 1
+    assert y[0, -1, -1, 0] == last * size + last
+
+
+def test_local_response_norm_is_the_formula_of_its_paper():
+    # Krizhevsky et al. 2012, section 3.3, with their k, n, alpha and beta.
+    x = np.random.default_rng(0).normal(size=(2, 3, 3, 8)) * 30
+    expected = np.empty_like(x)
+    for i in range(8):
+        neighbours = x[..., max(0, i - 2) : min(8, i + 3)]
+        total = (neighbours**2).sum(axis=-1)
+        expected[..., i] = x[..., i] / (2 + 1e-4 * total) ** 0.75
+    y = layers.local_response_norm(jnp.asarray(x), 5, alpha=1e-4, beta=0.75, k=2.0)
+    np.testing.assert_allclose(y, expected, rtol=1e-5)
+
+
+def test_channel_shuffle_takes_from_each_group_in_turn():
+    # Zhang et al. 2018, Figure 1: three groups of two.
+    x = jnp.arange(6.0).reshape(1, 1, 1, 6)
+    y = layers.channel_shuffle(x, 3)
+    assert y.ravel().tolist() == [0, 2, 4, 1, 3, 5]
+
+
+def test_stochastic_depth_drops_whole_examples_and_keeps_the_mean():
+    x = jnp.ones((2000, 2, 2, 3))
+    layer = layers.StochasticDepth(0.25)
+    y = layer.apply({}, x, train=True, rngs={"dropout": jax.random.key(0)})
+    kept = y[:, 0, 0, 0] != 0
+    np.testing.assert_array_equal(y[kept], np.full_like(y[kept], 1 / 0.75))
+    assert not y[~kept].any()
+    assert float(kept.mean()) == pytest.approx(0.75, abs=0.03)  # three deviations
+    np.testing.assert_array_equal(layer.apply({}, x, train=False), x)
+
+
+def test_squeeze_and_excitation_is_the_formula_of_its_paper():
+    # Hu et al. 2018, equations 2 to 4.
+    x = np.random.default_rng(0).normal(size=(2, 3, 3, 4))
+    layer = layers.SqueezeExcitation(2)
+    y, variables = layer.init_with_output(
+        jax.random.key(0), jnp.asarray(x), train=False
+    )
+    fc1, fc2 = variables["params"]["fc1"], variables["params"]["fc2"]
+    z = x.mean(axis=(1, 2))
+    z = np.maximum(z @ fc1["kernel"][0, 0] + fc1["bias"], 0)
+    gate = 1 / (1 + np.exp(-(z @ fc2["kernel"][0, 0] + fc2["bias"])))
+    np.testing.assert_allclose(y, x * gate[:, None, None, :], rtol=1e-4, atol=1e-6)

@@ -197,10 +197,112 @@ class Dropout(nn.Module):
         return nn.Dropout(self.rate, deterministic=not train)(x)
 
 
-def max_pool(x: jax.Array, window: Size, stride: Size, padding: Size = 0) -> jax.Array:
-    """Largest value of each window; what is padded is minus infinity."""
+class StochasticDepth(nn.Module):
+    """Leaves a residual branch out, of each example by itself, in training.
+
+    Huang et al., ECCV 2016, https://arxiv.org/abs/1603.09382; as in torchvision
+    (mode "row") what stays is divided by the probability that it stays.
+
+    Attributes:
+        rate: Probability that the branch is left out.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, C]."""
+        drop = nn.Dropout(self.rate, (1, 2, 3), deterministic=not train)
+        return drop(x)
+
+
+class SqueezeExcitation(nn.Module):
+    """A gate for each channel, from the mean of all (Hu et al., CVPR 2018, Figure 3).
+
+    Attributes:
+        filters: Of the squeezed vector.
+        act: After the first of the two linear layers.
+        gate: After the second.
+    """
+
+    filters: int
+    act: Activation = relu
+    gate: Activation = jax.nn.sigmoid
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, C]."""
+        y = jnp.mean(x, axis=(1, 2), keepdims=True)  # [B, 1, 1, C]
+        y = self.act(Conv(self.filters, 1, name="fc1")(y))  # [B, 1, 1, filters]
+        return x * self.gate(Conv(x.shape[-1], 1, name="fc2")(y))
+
+
+class LayerNorm(nn.LayerNorm):
+    """Normalisation over the channels of each pixel; epsilon as in ConvNeXt."""
+
+    epsilon: float = 1e-6
+
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[..., C] -> [..., C]."""
+        return super().__call__(x)
+
+
+def local_response_norm(
+    x: jax.Array, size: int, alpha: float, beta: float, k: float
+) -> jax.Array:
+    """x / (k + alpha * sum of squares over size neighbouring channels) ** beta.
+
+    Krizhevsky et al., NIPS 2012, section 3.3. Caffe and PyTorch divide alpha by size.
+    """
+    half = size // 2
+    padding = ((0, 0), (0, 0), (0, 0), (half, size - 1 - half))
+    window = (1, 1, 1, size)
+    squares = jax.lax.reduce_window(
+        jnp.square(x), 0.0, jax.lax.add, window, (1, 1, 1, 1), padding
+    )
+    return x / (k + alpha * squares) ** beta
+
+
+def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
+    """Takes channels from each group in turn (ShuffleNet, Figure 1).
+
+    [B, H, W, C] -> [B, H, W, C].
+    """
+    grouped = x.reshape(*x.shape[:-1], groups, -1)  # [B, H, W, groups, C/groups]
+    return grouped.swapaxes(-1, -2).reshape(x.shape)
+
+
+def max_pool(
+    x: jax.Array,
+    window: Size,
+    stride: Size,
+    padding: Size = 0,
+    ceil_mode: bool = False,
+) -> jax.Array:
+    """Largest value of each window; what is padded is minus infinity.
+
+    With ceil_mode, as in PyTorch, a last window that starts inside the image may
+    reach beyond it.
+    """
     padding = _padding(x, window, padding)
+    if ceil_mode:
+        padding = _ceil_padding(x, window, stride, padding)
     return nn.max_pool(x, _pair(window), _pair(stride), padding)
+
+
+def _ceil_padding(
+    x: jax.Array, window: Size, stride: Size, padding: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """The padding with what PyTorch's ceil_mode adds behind."""
+    result = []
+    axes = zip(x.shape[1:3], _pair(window), _pair(stride), padding, strict=True)
+    for size, width, step, (before, after) in axes:
+        count = -(-(size + before + after - width) // step) + 1
+        if (count - 1) * step >= size + before:  # it would start in the padding
+            count -= 1
+        behind = (count - 1) * step + width - size - before
+        result.append((before, max(behind, after)))
+    return result
 
 
 def avg_pool(
