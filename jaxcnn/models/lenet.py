@@ -28,16 +28,13 @@ from jaxcnn.errors import UserError
 from jaxcnn.models.layers import Conv, Dense, Dropout, avg_pool, max_pool, relu
 from jaxcnn.models.variant import Variant
 
-# Table I: the maps of S2 that each map of C3 is connected to, in its three kinds:
-# three neighbours, four maps, and all of them.
+# Table I: the maps of S2 that each map of C3 is connected to.
 C3_TABLE = (
-    ((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (4, 5, 0), (5, 0, 1)),
-    (
-        *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5)),
-        *((0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
-        *((0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5)),
-    ),
-    ((0, 1, 2, 3, 4, 5),),
+    *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
+    *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5)),
+    *((0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
+    *((0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5)),
+    (0, 1, 2, 3, 4, 5),
 )
 
 
@@ -91,11 +88,12 @@ class PartialConvBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, 14, 14, 6] -> [B, 5, 5, 16]."""
-        maps = []
-        for kind in C3_TABLE:
-            inputs = x[..., np.concatenate(kind)]
-            conv = PaperConv(len(kind), groups=len(kind), name=f"conv_of{len(kind[0])}")
-            maps.append(conv(inputs))
+        # One convolution a map: the gradient of grouped ones is some 30 times slower
+        # on a CPU.
+        maps = [
+            PaperConv(1, name=f"conv{i + 1}")(x[..., np.array(inputs)])
+            for i, inputs in enumerate(C3_TABLE)
+        ]
         x = squash(jnp.concatenate(maps, axis=-1))  # [B, 10, 10, 16]
         return Subsample(name="subsample")(x)
 
