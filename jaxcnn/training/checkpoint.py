@@ -133,7 +133,10 @@ def load_part(directory: Path, which: str, metric: Metric, target: Any) -> Any:
 def _restore(checkpointer: Checkpointer, step: int, target: Any, *, whole: bool) -> Any:
     path = checkpointer.directory / str(step)
     try:
-        saved = _shapes(checkpointer.metadata(step).metadata)
+        saved = checkpointer.metadata(step).metadata
+        if saved is None:  # what Orbax gives where it cannot read the metadata
+            raise OSError("its metadata is damaged")
+        saved = _shapes(saved)
         wanted = _shapes(target)
         if not whole:
             saved = {leaf: saved[leaf] for leaf in saved.keys() & wanted.keys()}

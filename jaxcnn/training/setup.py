@@ -253,6 +253,7 @@ def prepare(config: Config) -> Setup:
     _check_run(config)
     mesh = parallel.data_mesh(config.num_devices)
     dataset = data.load(config.data)
+    check_statistics(dataset)
     info = describe(dataset)
     model = make_model(config, info)
     task = make_task(config, dataset)
@@ -286,6 +287,15 @@ def prepare(config: Config) -> Setup:
             jax.eval_shape(create, key),
         ),
     )
+
+
+def check_statistics(dataset: Dataset) -> None:
+    """Raises UserError where normalisation would divide by zero."""
+    if min(dataset.std) <= 0:
+        raise errors.UserError(
+            "The images of the training split are all of one colour: the standard "
+            f"deviation of their channels is {dataset.std}; it must be over 0."
+        )
 
 
 def _check_run(config: Config) -> None:
