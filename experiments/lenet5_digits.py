@@ -1,4 +1,10 @@
-"""x"""
+r"""LeNet-5 on digits.
+
+Result: to be measured.
+
+    python -m jaxcnn train --config=experiments/lenet5_digits.py \
+        --workdir=runs/digits
+"""
 
 from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
 

@@ -55,7 +55,6 @@ def _dispatch(argv: list[str]) -> int:
         raise
     except Exception as error:  # of the experiment file, which runs while flags parse
         raise UserError(_in_file(error)) from error
-    flags.FLAGS(["jaxcnn"])  # Grain's worker processes ask whether flags were parsed
     return verb.run(values, arguments)
 
 

@@ -17,7 +17,7 @@ ALLOWED = {
     "config": ("", ""),
     "augment": ("", "jax"),
     "models": ("", "flax jax"),
-    "data": ("config", "grain tensorflow_datasets etils sklearn matplotlib PIL"),
+    "data": ("config", "absl grain tensorflow_datasets etils sklearn matplotlib PIL"),
     "optim": ("config", "optax jax"),
     "tasks": ("config", "jax optax"),
     "pretrained": ("models", "flax safetensors h5py"),

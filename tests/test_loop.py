@@ -108,22 +108,27 @@ def test_prefetched_items_come_in_order_and_errors_in_their_place():
         yield from range(5)
         raise RuntimeError("after five")
 
-    coming = prefetch(items(), size=3)
-    assert list(itertools.islice(coming, 5)) == [0, 1, 2, 3, 4]
+    coming = prefetch(items(), str, size=3)
+    assert list(itertools.islice(coming, 5)) == list("01234")
     with pytest.raises(RuntimeError, match="after five"):
         next(coming)
-    assert list(prefetch(iter("abc"), size=5)) == ["a", "b", "c"]
+    letters = (letter for letter in "abc")
+    assert list(prefetch(letters, str.upper, size=5)) == ["A", "B", "C"]
 
 
 def test_what_is_made_beforehand_is_no_more_than_asked_for():
     made = []
 
     def items():
-        for i in itertools.count():
-            made.append(i)
-            yield i
+        try:
+            for i in itertools.count():
+                made.append(i)
+                yield i
+        finally:
+            made.append("closed")
 
-    coming = prefetch(items(), size=2)
-    assert next(coming) == 0
+    coming = prefetch(items(), str, size=2)
+    assert next(coming) == "0"
     coming.close()
-    assert len(made) <= 4
+    assert len(made) <= 5
+    assert made[-1] == "closed"

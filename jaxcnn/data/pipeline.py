@@ -18,6 +18,7 @@ import dataclasses
 import functools
 from typing import Any
 
+from absl import flags
 import grain
 import numpy as np
 
@@ -505,6 +506,8 @@ def _read(batches: grain.MapDataset, config: DataConfig) -> Iterator[Batch]:
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
     dataset = batches.to_iter_dataset(options)
     if config.num_workers:
+        if not flags.FLAGS.is_parsed():  # Grain's workers read flags of their own
+            flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=config.num_workers)
         )

@@ -27,6 +27,7 @@ def dry_run(config: Config) -> dict[str, str]:
     batches = run.train_batches(None, 0)
     first = list(itertools.islice(batches, _NUM_STEPS))
     images, seconds = _input_rate(batches, config.data.batch_size)
+    batches.close()
     state = run.init_state()
     num_params = sum(x.size for x in jax.tree.leaves(state.params))
     start = time.perf_counter()

@@ -180,11 +180,13 @@ def _fit(
                 checkpoint.save(checkpoints, number, state, measured)
         return stop.received is not None
 
-    with contextlib.closing(make_writer(folder, start, run.num_steps)) as writer:
-        batches = meter.wait_for(itertools.chain(first, batches))
+    with (
+        contextlib.closing(batches),
+        contextlib.closing(make_writer(folder, start, run.num_steps)) as writer,
+    ):
         state = train(
             state,
-            batches,
+            meter.wait_for(itertools.chain(first, batches)),
             run.run_key,
             step=step,
             num_steps=run.num_steps,

@@ -1,6 +1,6 @@
 """From a config and a data set to what a step needs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 import dataclasses
 import functools
 from pathlib import Path
@@ -122,9 +122,9 @@ class Setup:
         everywhere = parallel.replicated(self.mesh)
         return jax.jit(create, out_shardings=everywhere)(self._keys[0])
 
-    def compile_train_step(self, state: TrainState) -> jax.stages.Compiled:
-        """Compiles step(state, batch, key) for the shapes of this run."""
-        step = functools.partial(
+    def train_step(self) -> Callable[..., tuple[TrainState, step_lib.Metrics]]:
+        """step(state, batch, key), not compiled."""
+        return functools.partial(
             step_lib.train_step,
             model=self.model,
             tx=self.tx,
@@ -132,6 +132,9 @@ class Setup:
             augmentation=self.augmentation,
             compute_dtype=compute_dtype(self.config.compute_dtype),
         )
+
+    def compile_train_step(self, state: TrainState) -> jax.stages.Compiled:
+        """Compiles step(state, batch, key) for the shapes of this run."""
         layout = parallel.layout(self.config.parallel)
         local = self.config.data.batch_size // jax.process_count()
         shape = image_shape(self.config, self.info)
@@ -139,7 +142,7 @@ class Setup:
             "image": np.zeros((local, *shape), np.uint8),
             "label": np.zeros(local, np.int32),
         }
-        compiled = layout.compile(step, self.mesh)
+        compiled = layout.compile(self.train_step(), self.mesh)
         batch = layout.put(batch, self.mesh)
         return compiled.lower(state, batch, self.run_key).compile()
 
@@ -156,8 +159,8 @@ class Setup:
 
     def train_batches(
         self, folder: Path | None, start_step: int
-    ) -> Iterator[dict[str, jax.Array]]:
-        """The batches that follow start_step, on the devices.
+    ) -> Generator[dict[str, jax.Array], None, None]:
+        """The batches that follow start_step, on the devices; to be closed.
 
         Args:
             folder: Of the run, where bad images are listed; None: nowhere.
@@ -183,7 +186,7 @@ class Setup:
             bad_images=bad_images,
         )
         layout = parallel.layout(self.config.parallel)
-        return prefetch(layout.put(batch, self.mesh) for batch in batches)
+        return prefetch(batches, functools.partial(layout.put, mesh=self.mesh))
 
     def evaluator(self, folder: Path | None) -> Callable[[str, Any], dict[str, Any]]:
         """evaluate(split, variables) -> metrics; decodes and compiles once a split.
