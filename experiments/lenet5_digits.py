@@ -1,25 +1,30 @@
-r"""LeNet-5 on digits.
+r"""LeNet-5 on the 1,797 digits of scikit-learn, 8x8 scans enlarged to 32x32.
 
-Result: to be measured.
+Recipe: chosen on the first half alone, trained on its first 598 images and measured on
+its last 300, which are of other writers: strong affine jitter, smoothed labels, small
+batches and a high rate each helped there; dropout did not.
+Result: RESULT_DIGITS scikit-learn's SVC(gamma=0.001) has 0.969 on the
+same split.
 
     python -m jaxcnn train --config=experiments/lenet5_digits.py \
         --workdir=runs/digits
 """
 
-from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
+from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig, TaskConfig
 
 
 def get_config() -> Config:
     return Config(
         model="lenet5",
-        data=DataConfig(name="digits", batch_size=64),
+        data=DataConfig(name="digits", batch_size=32, validation_fraction=0.05),
         augment=AugmentConfig(
-            shift_pixels=3.0, rotation_degrees=10.0, scale=0.1, shear_degrees=10.0
+            shift_pixels=4.0, rotation_degrees=15.0, scale=0.2, shear_degrees=15.0
         ),
+        task=TaskConfig(label_smoothing=0.1),
         optim=OptimConfig(
-            name="adamw", peak_lr=2e-3, weight_decay=1e-2, warmup_epochs=2.0
+            name="adamw", peak_lr=4e-3, warmup_epochs=2.0, weight_decay=0.05
         ),
-        num_epochs=60,
-        eval_every_epochs=5.0,
-        best_metric="loss",
+        num_epochs=120.0,
+        eval_every_epochs=10.0,
+        log_every_steps=100,
     )
