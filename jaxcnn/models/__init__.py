@@ -17,13 +17,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import errors
-from jaxcnn.models import layers, lenet, linear, resnet
+from jaxcnn.models import convnext, layers, lenet, linear, regnet, resnet
 from jaxcnn.models.variant import Variant
 
 MODELS: dict[str, Variant] = {
     **linear.VARIANTS,
     **lenet.VARIANTS,
     **resnet.VARIANTS,
+    **convnext.VARIANTS,
+    **regnet.VARIANTS,
 }
 
 ImageShape = tuple[int, int, int]  # height, width, channels

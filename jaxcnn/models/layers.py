@@ -242,6 +242,10 @@ class LayerNorm(nn.LayerNorm):
 
     epsilon: float = 1e-6
 
+    def __post_init__(self) -> None:
+        self.axis_name = None  # nothing to share between the replicas of pmap
+        super().__post_init__()
+
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[..., C] -> [..., C]."""
         return super().__call__(x)
