@@ -24,6 +24,7 @@ from jaxcnn.models.layers import (
     LayerNorm,
     StochasticDepth,
     global_avg_pool,
+    head,
 )
 from jaxcnn.models.variant import Variant
 
@@ -94,7 +95,7 @@ class ConvNeXt(nn.Module):
     """Stem, stages of blocks, global average pool, norm, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits.
+        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
         depths: Blocks per stage, without the one that lowers the resolution.
         filters: Of the first stage; each later one has twice those before it.
         drop_rate: Of the last block, see Block; it grows in a straight line from 0.
@@ -126,7 +127,7 @@ class ConvNeXt(nn.Module):
         x = global_avg_pool(x)  # [B, C]
         name = f"stage{len(self.depths) + 1}_block1"
         x = self.norm(name=name)(x, train=train)
-        return PlainDense(self.num_classes, name="head")(x)
+        return head(self.num_classes, PlainDense)(x)
 
 
 # top1: acc@1 of the IMAGENET1K_V1 weights, https://pytorch.org/vision/stable/models.html

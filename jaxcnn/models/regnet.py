@@ -28,9 +28,16 @@ from jaxcnn.models.layers import (
     Dense,
     SqueezeExcitation,
     global_avg_pool,
+    head,
     relu,
 )
 from jaxcnn.models.variant import Variant
+
+PlainDense = functools.partial(
+    Dense,
+    kernel_init=nn.initializers.normal(0.01),
+    bias_init=nn.initializers.zeros,
+)
 
 
 def block_widths(depth: int, w0: int, wa: float, wm: float) -> tuple[int, ...]:
@@ -112,7 +119,7 @@ class RegNet(nn.Module):
     """Stem, stages that each halve the resolution, global average pool, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits.
+        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
         block: Called as block(filters, stride, group_width, norm).
         depth: Blocks of all stages.
         w0: Width of the first block.
@@ -148,9 +155,7 @@ class RegNet(nn.Module):
                 name = f"stage{i + 1}_block{j + 1}"
                 block = self.block(filters, stride, group_width, self.norm, name=name)
                 x = block(x, train=train)
-        x = global_avg_pool(x)  # [B, C]
-        kernel_init, bias_init = nn.initializers.normal(0.01), nn.initializers.zeros
-        return Dense(self.num_classes, kernel_init, bias_init, name="head")(x)
+        return head(self.num_classes, PlainDense)(global_avg_pool(x))
 
 
 def _row(
