@@ -9,8 +9,7 @@ Each map of H1 and H2 has one kernel, and a bias for every unit: 9,760 parameter
 which 1,000 are biases, and 64,660 connections. Departures:
   * The head gives logits for a cross-entropy loss; the paper fits 10 more squashed
     units by squared error.
-  * Which 8 maps of H1 a map of H2 sees is not printed. Here the first four maps see
-    0 to 7, the next 4 to 11, the last 8 to 11 and 0 to 3.
+  * Which 8 maps of H1 a map of H2 sees is not printed; H2_TABLE is ours.
   * The squashing function is that of LeNet-5's paper, and biases start at 0; the
     paper says "a scaled hyperbolic tangent" and draws biases as weights.
 """
@@ -20,6 +19,7 @@ import functools
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcnn.models.layers import Conv, head
 from jaxcnn.models.lenet import PaperDense, fan_in_uniform, squash
@@ -27,18 +27,23 @@ from jaxcnn.models.variant import Variant
 
 BACKGROUND = -1.0  # what a unit sees beyond the border of the layer below
 
+# The maps of H1 that the first, second and last four maps of H2 see.
+H2_TABLE = (
+    (0, 1, 2, 3, 4, 5, 6, 7),
+    (4, 5, 6, 7, 8, 9, 10, 11),
+    (8, 9, 10, 11, 0, 1, 2, 3),
+)
+
 
 class SharedKernels(nn.Module):
     """5x5 convolutions of stride 2 over a padded layer, with a bias for every unit.
 
     Attributes:
-        sources: For each of the convolutions, the first map that it sees.
-        inputs: Maps that each convolution sees, counted on from map 0 after the last.
+        table: For each of the convolutions, the maps that it sees.
         filters: Maps that each convolution makes.
     """
 
-    sources: tuple[int, ...]
-    inputs: int
+    table: tuple[tuple[int, ...], ...]
     filters: int
 
     @nn.compact
@@ -50,8 +55,8 @@ class SharedKernels(nn.Module):
             *(Conv, self.filters, 5, 2, 0), bias=False, kernel_init=fan_in_uniform
         )
         maps = [
-            conv(name=f"conv{i + 1}")(jnp.roll(x, -first, -1)[..., : self.inputs])
-            for i, first in enumerate(self.sources)
+            conv(name=f"conv{i + 1}")(x[..., np.array(inputs)])
+            for i, inputs in enumerate(self.table)
         ]
         x = jnp.concatenate(maps, axis=-1)
         zeros = nn.initializers.zeros
@@ -76,9 +81,10 @@ class ZipCodeNet(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Returns logits [B, num_classes] for images [B, 16, 16, C]."""
-        h1 = SharedKernels((0,), images.shape[-1], 12, name="stem")
+        every = tuple(range(images.shape[-1]))
+        h1 = SharedKernels((every,), 12, name="stem")
         x = h1(images, train=train)  # [B, 8, 8, 12]
-        h2 = SharedKernels((0, 4, 8), 8, 4, name="stage1_block1")
+        h2 = SharedKernels(H2_TABLE, 4, name="stage1_block1")
         x = h2(x, train=train)  # [B, 4, 4, 12]
         x = Hidden(name="stage2_block1")(x, train=train)  # [B, 30]
         return head(self.num_classes, PaperDense)(x)
