@@ -17,13 +17,32 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import errors
-from jaxcnn.models import layers, lenet, linear, resnet
+from jaxcnn.models import (
+    character,
+    convnext,
+    hmax,
+    layers,
+    lenet,
+    linear,
+    neocognitron,
+    regnet,
+    resnet,
+    tdnn,
+    zipcode,
+)
 from jaxcnn.models.variant import Variant
 
 MODELS: dict[str, Variant] = {
     **linear.VARIANTS,
+    **neocognitron.VARIANTS,
+    **tdnn.VARIANTS,
+    **zipcode.VARIANTS,
     **lenet.VARIANTS,
+    **hmax.VARIANTS,
+    **character.VARIANTS,
     **resnet.VARIANTS,
+    **convnext.VARIANTS,
+    **regnet.VARIANTS,
 }
 
 ImageShape = tuple[int, int, int]  # height, width, channels

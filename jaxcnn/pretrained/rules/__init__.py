@@ -4,11 +4,13 @@ import re
 
 from jaxcnn.errors import UserError
 from jaxcnn.pretrained.names import Source
-from jaxcnn.pretrained.rules import lenet, resnet
+from jaxcnn.pretrained.rules import convnext, lenet, regnet, resnet
 
 SOURCES: tuple[Source, ...] = (
     *lenet.SOURCES,
     *resnet.SOURCES,
+    *convnext.SOURCES,
+    *regnet.SOURCES,
 )
 
 
