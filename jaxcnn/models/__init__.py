@@ -17,12 +17,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import errors
-from jaxcnn.models import layers, lenet, linear, resnet
+from jaxcnn.models import alexnet, layers, lenet, linear, resnet, vgg
 from jaxcnn.models.variant import Variant
 
 MODELS: dict[str, Variant] = {
     **linear.VARIANTS,
     **lenet.VARIANTS,
+    **alexnet.VARIANTS,
+    **vgg.VARIANTS,
     **resnet.VARIANTS,
 }
 
