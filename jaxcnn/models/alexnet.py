@@ -37,16 +37,17 @@ from jaxcnn.models.layers import (
     Dropout,
     Initializer,
     adaptive_avg_pool,
+    head,
     local_response_norm,
     max_pool,
     relu,
-    torch_uniform,
 )
 from jaxcnn.models.variant import Variant
 
 gaussian = nn.initializers.normal(0.01)  # section 5
 ones = nn.initializers.ones
 zeros = nn.initializers.zeros
+GaussianDense = functools.partial(Dense, kernel_init=gaussian, bias_init=zeros)
 
 
 def relu_and_norm(x: jax.Array) -> jax.Array:
@@ -64,13 +65,12 @@ class DenseDropout(nn.Module):
 
     width: int
     dropout: float
-    kernel_init: Initializer = gaussian
-    bias_init: Initializer | None = ones
+    bias_init: Initializer = ones
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, C] -> [B, width]."""
-        x = relu(Dense(self.width, self.kernel_init, self.bias_init, name="dense")(x))
+        x = relu(Dense(self.width, gaussian, self.bias_init, name="dense")(x))
         return Dropout(self.dropout, name="dropout")(x, train=train)
 
 
@@ -96,7 +96,7 @@ class AlexNet(nn.Module):
         pool: Called as pool(x, window, stride).
         dense: Hidden layer, called as dense(width, dropout).
         dropout: Probability that an input or output of a hidden layer is set to 0.
-        head_init: Initial values of the head: kernel and bias.
+        last: Linear layer class of the head.
     """
 
     num_classes: int
@@ -104,7 +104,7 @@ class AlexNet(nn.Module):
     pool: Callable[..., jax.Array] = max_pool
     dense: Callable[..., nn.Module] = DenseDropout
     dropout: float = 0.5
-    head_init: tuple[Initializer, Initializer | None] = (gaussian, zeros)
+    last: Callable[..., nn.Module] = GaussianDense
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -120,7 +120,7 @@ class AlexNet(nn.Module):
         for j in range(2):
             name = f"stage{len(self.stages)}_block{j + 1}"
             x = self.dense(4096, self.dropout, name=name)(x, train=train)
-        return Dense(self.num_classes, *self.head_init, name="head")(x)
+        return head(self.num_classes, self.last)(x)
 
 
 _zero_bias = functools.partial(ConvAct, kernel_init=gaussian, bias_init=zeros)
@@ -162,7 +162,7 @@ _alexnet = functools.partial(
     AlexNet,
     stages=ONE_WEIRD_TRICK,
     dense=DropoutDense,
-    head_init=(torch_uniform, None),
+    last=Dense,
 )
 _zfnet = functools.partial(
     AlexNet,

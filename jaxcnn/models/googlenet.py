@@ -39,6 +39,7 @@ from jaxcnn.models.layers import (
     adaptive_avg_pool,
     avg_pool,
     global_avg_pool,
+    head,
     local_response_norm,
     max_pool,
     relu,
@@ -210,7 +211,7 @@ class GoogLeNet(nn.Module):
                     run_auxiliary(aux, x, 14, train=train)
         x = global_avg_pool(x)  # [B, 1024]
         x = Dropout(self.dropout)(x, train=train)
-        return self.dense(self.num_classes, name="head")(x)
+        return head(self.num_classes, self.dense)(x)
 
 
 _paper = "Szegedy et al. 2015, https://arxiv.org/abs/1409.4842"

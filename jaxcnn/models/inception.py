@@ -7,12 +7,15 @@ Inception-ResNet and the Impact of Residual Connections on Learning", AAAI 2017,
 https://arxiv.org/abs/1602.07261, Figures 3 to 9.
 
 `inception_v3` is torchvision's, with the auxiliary head. Its stem is that of the
-network that the authors released, not of Table 1. torchvision's weights expect images that are
-normalised with mean and standard deviation 0.5, which it does inside the network
-(transform_input).
+network that the authors released, not of Table 1. torchvision's weights expect images
+that are normalised with mean and standard deviation 0.5, which it does inside the
+network (transform_input).
 
-`inception_v4` is timm's, whose weights are those of the authors. The mean of its
-average pools leaves the border out, where that of torchvision's counts it as zeros.
+`inception_v3_keras` is Keras': no auxiliary head, average pools whose mean leaves the
+border out, where torchvision's counts it as zeros, BatchNorm without scale.
+
+`inception_v4` is timm's, whose weights are those of the authors. Its average pools are
+as in Keras.
 
 The stages begin where the maps become smaller: the paper's 35x35, 17x17 and 8x8
 modules, the reductions included. BatchNorm has epsilon 1e-3, as the authors'. The
@@ -26,19 +29,23 @@ from flax import linen as nn
 import jax
 
 from jaxcnn.models import layers
-from jaxcnn.models.branches import Branch, Branches, Fork, Unit, run_auxiliary
+from jaxcnn.models.branches import Branch, Branches, Fork, Pool, Unit, run_auxiliary
 from jaxcnn.models.layers import (
     ConvNorm,
     Dense,
     Dropout,
     avg_pool,
     global_avg_pool,
+    head,
     max_pool,
     torch_uniform,
 )
 from jaxcnn.models.variant import Variant
 
 BatchNorm = functools.partial(layers.BatchNorm, epsilon=1e-3)
+KerasBatchNorm = functools.partial(BatchNorm, momentum=0.99, use_scale=False)
+
+glorot_uniform = nn.initializers.glorot_uniform()  # Keras' initial values
 
 max_pool_2 = functools.partial(max_pool, window=3, stride=2)
 avg_pool_1 = functools.partial(avg_pool, window=3, stride=1, padding=1)
@@ -50,17 +57,17 @@ ROW, COLUMN = (1, 7), (7, 1)
 # ---- Inception-v3
 
 
-def v3_a(proj: int) -> tuple[Branch, ...]:
+def v3_a(proj: int, pool: Pool) -> tuple[Branch, ...]:
     """Figure 5; proj is the width of the branch with the pool."""
     return (
         (Unit(64),),
         (Unit(48), Unit(64, 5)),
         (Unit(64), Unit(96, 3), Unit(96, 3)),
-        (avg_pool_1, Unit(proj)),
+        (pool, Unit(proj)),
     )
 
 
-def v3_c(width: int) -> tuple[Branch, ...]:
+def v3_c(width: int, pool: Pool) -> tuple[Branch, ...]:
     """Figure 6, with n = 7; width is that of the narrow convolutions."""
     return (
         (Unit(192),),
@@ -72,7 +79,7 @@ def v3_c(width: int) -> tuple[Branch, ...]:
             Unit(width, COLUMN),
             Unit(192, ROW),
         ),
-        (avg_pool_1, Unit(192)),
+        (pool, Unit(192)),
     )
 
 
@@ -86,18 +93,26 @@ V3_D = (  # to 8x8
     (Unit(192), Unit(192, ROW), Unit(192, COLUMN), Unit(192, 3, 2, 0)),
     (max_pool_2,),
 )
-V3_E = (  # Figure 7
-    (Unit(320),),
-    (Unit(384), Fork(Unit(384, (1, 3)), Unit(384, (3, 1)))),
-    (Unit(448), Unit(384, 3), Fork(Unit(384, (1, 3)), Unit(384, (3, 1)))),
-    (avg_pool_1, Unit(192)),
-)
 
-V3_STAGES = (
-    (v3_a(32), v3_a(64), v3_a(64)),
-    (V3_B, v3_c(128), v3_c(160), v3_c(160), v3_c(192)),
-    (V3_D, V3_E, V3_E),
-)
+
+def v3_e(pool: Pool) -> tuple[Branch, ...]:
+    """Figure 7."""
+    fork = Fork(Unit(384, (1, 3)), Unit(384, (3, 1)))
+    return (
+        (Unit(320),),
+        (Unit(384), fork),
+        (Unit(448), Unit(384, 3), fork),
+        (pool, Unit(192)),
+    )
+
+
+def v3_stages(pool: Pool) -> tuple[tuple[tuple[Branch, ...], ...], ...]:
+    """The modules of each stage; pool is their 3x3 average pool."""
+    return (
+        (v3_a(32, pool), v3_a(64, pool), v3_a(64, pool)),
+        (V3_B, *(v3_c(width, pool) for width in (128, 160, 160, 192))),
+        (V3_D, v3_e(pool), v3_e(pool)),
+    )
 
 
 class StemV3(nn.Module):
@@ -243,7 +258,8 @@ class Inception(nn.Module):
                 run_auxiliary(aux, x, 17, train=train)
         x = global_avg_pool(x)
         x = Dropout(self.dropout)(x, train=train)
-        return Dense(self.num_classes, self.kernel_init, name="head")(x)
+        dense = functools.partial(Dense, kernel_init=self.kernel_init)
+        return head(self.num_classes, dense)(x)
 
 
 # top1: acc@1 of the weights, in the metadata of torchvision 0.28; of the authors'
@@ -253,7 +269,7 @@ VARIANTS = {
         functools.partial(
             Inception,
             stem=StemV3,
-            stages=V3_STAGES,
+            stages=v3_stages(avg_pool_1),
             aux=AuxiliaryV3,
             kernel_init=nn.initializers.normal(0.1),
             dropout=0.5,
@@ -262,6 +278,17 @@ VARIANTS = {
         image_size=299,
         top1=77.294,
         top1_source="ImageNet, torchvision IMAGENET1K_V1",
+    ),
+    "inception_v3_keras": Variant(
+        functools.partial(
+            Inception,
+            stem=StemV3,
+            stages=v3_stages(inner_avg_pool_1),
+            kernel_init=glorot_uniform,
+            norm=KerasBatchNorm,
+        ),
+        "Szegedy et al. 2016, https://arxiv.org/abs/1512.00567",
+        image_size=299,
     ),
     "inception_v4": Variant(
         functools.partial(Inception, stem=StemV4, stages=V4_STAGES),

@@ -11,7 +11,8 @@ takes the direction (num_classes=0 gives the features as they are).
 `inception_resnet_v2` is timm's, whose weights are those of the authors. It is the
 network that they released, not that of Figure 15: the stem is Inception-v3's with one
 more Inception module, there are 10, 20 and 10 residual modules instead of 5, 10 and 5,
-and a last 1x1 convolution to 1,536 features.
+and a last 1x1 convolution to 1,536 features. `inception_resnet_v2_keras` is the same
+with BatchNorm without scale.
 
 Both add a last residual module, unscaled and without ReLU, that the paper does not
 draw. The branch of a residual module is scaled by 0.17, 0.1 or 0.2 (section 3.3). The
@@ -30,7 +31,9 @@ from jaxcnn.models.inception import (
     COLUMN,
     ROW,
     BatchNorm,
+    KerasBatchNorm,
     StemV3,
+    glorot_uniform,
     inner_avg_pool_1,
     max_pool_2,
 )
@@ -39,7 +42,9 @@ from jaxcnn.models.layers import (
     ConvNorm,
     Dense,
     Dropout,
+    Initializer,
     global_avg_pool,
+    head,
     max_pool,
     relu,
     torch_uniform,
@@ -184,6 +189,7 @@ class InceptionResNet(nn.Module):
     Attributes:
         stem: Called as stem(conv).
         stages: The modules of each stage, called as module(conv=...).
+        kernel_init: Of convolutions and the head.
         end: What makes features [B, C], called as end(conv, dropout).
         dropout: Probability that a pooled feature is set to 0.
         norm: Normalisation class, see layers.ConvNorm.
@@ -194,12 +200,13 @@ class InceptionResNet(nn.Module):
     stages: Sequence[Sequence[Callable[..., nn.Module]]]
     end: Callable[..., nn.Module]
     dropout: float
+    kernel_init: Initializer = torch_uniform
     norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Returns logits [B, num_classes] for images [B, H, W, C]."""
-        conv = functools.partial(ConvNorm, kernel_init=torch_uniform, norm=self.norm)
+        conv = functools.partial(ConvNorm, kernel_init=self.kernel_init, norm=self.norm)
         x = self.stem(conv, name="stem")(images, train=train)
         for i, modules in enumerate(self.stages):
             for j, module in enumerate(modules):
@@ -207,7 +214,8 @@ class InceptionResNet(nn.Module):
                 x = module(conv=conv, name=name)(x, train=train)
         name = f"stage{len(self.stages) + 1}_block1"
         x = self.end(conv, self.dropout, name=name)(x, train=train)  # [B, C]
-        return Dense(self.num_classes, name="head")(x)
+        dense = functools.partial(Dense, kernel_init=self.kernel_init)
+        return head(self.num_classes, dense)(x)
 
 
 V1_C = residual_c(192, 192)
@@ -222,6 +230,10 @@ V2_STAGES = (
     (MIXED_5B, *(residual_a(48, 64),) * 10),
     (reduction_a(256, 256, 384, 384), *(residual_b(192, 128, 160, 192),) * 20),
     (reduction_b(288, 288, 320), *(V2_C,) * 9, last(V2_C)),
+)
+
+_v2 = functools.partial(
+    InceptionResNet, stem=StemV3, stages=V2_STAGES, end=LastConv, dropout=0.2
 )
 
 _row = functools.partial(
@@ -243,14 +255,11 @@ VARIANTS = {
         )
     ),
     "inception_resnet_v2": _row(
-        functools.partial(
-            InceptionResNet,
-            stem=StemV3,
-            stages=V2_STAGES,
-            end=LastConv,
-            dropout=0.2,
-        ),
+        _v2,
         top1=80.4,
         top1_source="ImageNet, TF-Slim inception_resnet_v2_2016_08_30",
+    ),
+    "inception_resnet_v2_keras": _row(
+        functools.partial(_v2, kernel_init=glorot_uniform, norm=KerasBatchNorm)
     ),
 }

@@ -25,6 +25,7 @@ from jaxcnn.models.layers import (
     Dense,
     Dropout,
     adaptive_avg_pool,
+    head,
     kaiming_normal,
     max_pool,
     relu,
@@ -117,7 +118,7 @@ class VGG(nn.Module):
         for j, width in enumerate(self.hidden):
             name = f"stage{len(self.depths) + 1}_block{j + 1}"
             x = DenseLayer(width, self.dropout, name=name)(x, train=train)
-        return LinearLayer(self.num_classes, name="head")(x)
+        return head(self.num_classes, LinearLayer)(x)
 
 
 _a = functools.partial(VGG, depths=(1, 1, 2, 2, 2))

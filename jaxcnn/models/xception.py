@@ -24,9 +24,9 @@ from jaxcnn.models.layers import (
     BatchNorm,
     Conv,
     ConvNorm,
-    Dense,
     Dropout,
     global_avg_pool,
+    head,
     kaiming_normal,
     max_pool,
     relu,
@@ -166,7 +166,7 @@ class Xception(nn.Module):
         x = reduction((728, 1024), name="stage3_block1")(x, train=train)
         x = LastBlock((1536, 2048), self.norm, name="stage3_block2")(x, train=train)
         x = Dropout(self.dropout)(global_avg_pool(x), train=train)  # [B, 2048]
-        return Dense(self.num_classes, name="head")(x)
+        return head(self.num_classes)(x)
 
 
 def _unchanged(x: jax.Array) -> jax.Array:
