@@ -168,7 +168,11 @@ def _directed_sum(outputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
 def build(row: Network, dtype: str) -> TorchNetwork | KerasNetwork:
     """The network of a row, with parameters of a dtype."""
     if "keras" in sys.modules:
-        sys.modules["keras"].config.set_floatx(dtype)
+        keras = sys.modules["keras"]
+        keras.utils.clear_session()  # layers are numbered from the start
+        config = keras.config
+        config.set_floatx(dtype)
+        config.set_dtype_policy(dtype)
     module = row.build()
     is_keras = type(module).__module__.startswith("keras.")
     return (KerasNetwork if is_keras else TorchNetwork)(module, dtype)
@@ -182,6 +186,7 @@ def numbers(name: str, row: Network) -> dict[str, np.ndarray]:
         network = build(row, dtype)
         network.fill(filling.tensors(network.shapes, row.gains))
         found[dtype] = network.logits(images)
+        assert found[dtype].dtype == dtype
     shapes = network.shapes
     sizes = network.layer_sizes(images)
     smallest, largest = min(sizes, key=sizes.get), max(sizes, key=sizes.get)
