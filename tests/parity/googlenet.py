@@ -1,4 +1,4 @@
-"""GoogLeNet of torchvision. Nobody has that of the paper, see tests/test_googlenet.py."""
+"""GoogLeNet of torchvision. Nobody has that of the paper: tests/test_googlenet.py."""
 
 from jaxcnn.models import googlenet
 from tests.reference.compare import Parity

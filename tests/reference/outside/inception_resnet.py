@@ -3,14 +3,13 @@
 import functools
 
 from facenet_pytorch import InceptionResnetV1
+import keras
 from network import Network
 from pytorchcv.model_provider import get_model
 import timm
 
 
-def inception_resnet_v2_keras() -> object:
-    import keras
-
+def inception_resnet_v2_keras() -> keras.Model:
     keras.backend.clear_session()  # or its numbers of layers would go on
     return keras.applications.InceptionResNetV2(
         weights=None, classes=10, classifier_activation=None, input_shape=(75, 107, 3)
@@ -32,5 +31,7 @@ NETWORKS = {
         functools.partial(timm.create_model, "inception_resnet_v2", num_classes=10),
         (75, 107, 3),
     ),
-    "inception_resnet_v2_keras": Network(inception_resnet_v2_keras, (75, 107, 3)),
+    "inception_resnet_v2_keras": Network(
+        inception_resnet_v2_keras, (75, 107, 3), {r"conv2d.*kernel": 0.85}
+    ),
 }

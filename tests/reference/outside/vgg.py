@@ -1,8 +1,8 @@
 """VGGs of torchvision and Keras."""
 
-from collections.abc import Callable
 import functools
 
+import keras
 from network import Network
 from torch import nn
 from torchvision.models import vgg
@@ -17,16 +17,6 @@ def narrow() -> nn.Module:
     return network
 
 
-def keras(name: str) -> Callable[[], object]:
-    def build() -> object:
-        from keras import applications
-
-        make = getattr(applications, name)
-        return make(weights=None, classes=10, classifier_activation=None)
-
-    return build
-
-
 NETWORKS = {
     "vgg11_bn_narrow": Network(narrow, (64, 96, 3), train=True, second=(224, 130, 3)),
     **{
@@ -38,5 +28,13 @@ NETWORKS = {
             *("vgg16", "vgg16_bn", "vgg19", "vgg19_bn"),
         )
     },
-    "vgg16_keras": Network(keras("VGG16"), (224, 224, 3)),
+    "vgg16_keras": Network(
+        functools.partial(
+            keras.applications.VGG16,
+            weights=None,
+            classes=10,
+            classifier_activation=None,
+        ),
+        (224, 224, 3),
+    ),
 }

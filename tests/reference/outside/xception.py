@@ -2,13 +2,12 @@
 
 import functools
 
+import keras
 from network import Network
 import timm
 
 
-def xception_keras() -> object:
-    import keras
-
+def xception_keras() -> keras.Model:
     keras.backend.clear_session()  # or its numbers of layers would go on
     return keras.applications.Xception(
         weights=None, classes=10, classifier_activation=None, input_shape=(71, 96, 3)
