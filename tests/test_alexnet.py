@@ -105,10 +105,10 @@ def test_dropout_comes_before_the_linear_layer_of_torchvision_and_after_that_of_
     x = np.ones((1, 64), np.float32)
     for layer, zeros in (alexnet.DropoutDense, False), (alexnet.DenseDropout, True):
         layer = layer(512, 0.9)
-        _, variables = start(layer, x)
-        variables["params"]["dense"]["bias"][:] = 1e3  # no unit is 0 by itself
-        rngs = {"dropout": jax.random.key(1)}
-        y = layer.apply(variables, x, train=True, rngs=rngs)
+        kernel = start(layer, x)[1]["params"]["dense"]["kernel"]
+        params = {"dense": {"kernel": kernel, "bias": np.full(512, 1e3)}}
+        rngs = {"dropout": jax.random.key(1)}  # no unit is 0 by itself
+        y = layer.apply({"params": params}, x, train=True, rngs=rngs)
         assert (np.mean(y == 0) > 0.5) == zeros
 
 

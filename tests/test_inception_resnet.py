@@ -1,5 +1,6 @@
 """Inception-ResNets against their paper and counts of others."""
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,13 +48,13 @@ def test_stages_end_with_the_sizes_of_the_paper(name):
 def test_a_residual_module_adds_its_scaled_branches():
     # Section 3.3 and Figure 20: ReLU(x + scale * branches). By hand, with weights of
     # one: the branch gives the sum of both channels, "up" gives it to each.
-    class Sum(inception_resnet.nn.Module):
+    class Sum(nn.Module):
         filters: int
         kernel: int
         stride: int = 1
         padding: int | None = None
 
-        @inception_resnet.nn.compact
+        @nn.compact
         def __call__(self, x, *, train):
             return x.sum(-1, keepdims=True)
 

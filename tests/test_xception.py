@@ -42,12 +42,6 @@ def test_the_pool_of_keras_is_its_formula(size):
             expected[i, j] = x[0, slices[0], slices[1], 0].max()
     y = xception.keras_pool(x)
     np.testing.assert_array_equal(y[0, ..., 0], expected)
-    same = tuple(n % 2 for n in size) == (1, 1)
-    assert (
-        same
-        or not np.array_equal(np.shape(xception.torch_pool(x)), y.shape)
-        or (size != (5, 6) or not np.array_equal(xception.torch_pool(x), y))
-    )
 
 
 def test_a_separable_convolution_has_a_filter_a_channel_and_no_activation_between():

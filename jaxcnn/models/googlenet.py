@@ -210,7 +210,7 @@ class GoogLeNet(nn.Module):
                     aux = self.aux(self.num_classes, conv, name=AUXILIARY[name])
                     run_auxiliary(aux, x, 14, train=train)
         x = global_avg_pool(x)  # [B, 1024]
-        x = Dropout(self.dropout)(x, train=train)
+        x = Dropout(self.dropout, name="stage4_block1")(x, train=train)
         return head(self.num_classes, self.dense)(x)
 
 

@@ -257,7 +257,7 @@ class Inception(nn.Module):
                 aux = self.aux(self.num_classes, conv, name="aux1")
                 run_auxiliary(aux, x, 17, train=train)
         x = global_avg_pool(x)
-        x = Dropout(self.dropout)(x, train=train)
+        x = Dropout(self.dropout, name="stage4_block1")(x, train=train)
         dense = functools.partial(Dense, kernel_init=self.kernel_init)
         return head(self.num_classes, dense)(x)
 

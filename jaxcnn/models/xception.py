@@ -165,7 +165,8 @@ class Xception(nn.Module):
             x = MiddleBlock(self.norm, name=f"stage2_block{j + 1}")(x, train=train)
         x = reduction((728, 1024), name="stage3_block1")(x, train=train)
         x = LastBlock((1536, 2048), self.norm, name="stage3_block2")(x, train=train)
-        x = Dropout(self.dropout)(global_avg_pool(x), train=train)  # [B, 2048]
+        x = global_avg_pool(x)  # [B, 2048]
+        x = Dropout(self.dropout, name="stage4_block1")(x, train=train)
         return head(self.num_classes)(x)
 
 
