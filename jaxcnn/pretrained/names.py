@@ -59,7 +59,7 @@ class Source:
             have PyTorch's.
         models: Regular expression for the names of our networks.
         rules: A table of rules, or a function that makes one for a network.
-        ignored: Regular expression for tensors that no network of ours needs.
+        ignored: Regular expression for tensors that a network of ours may not need.
         rename: Gives the name of today for a tensor of an older file.
     """
 
@@ -148,9 +148,7 @@ def import_tensors(
     """
     variables = _flat(models.abstract_variables(model, image_shape))
     places = find_places(variables, model, source)
-    unused = {
-        source.rename(name): name for name in tensors if not _is_ignored(name, source)
-    }
+    unused = {source.rename(name): name for name in tensors}
     filled, missing, misshapen = {}, [], []
     for path, place in places.items():
         name = unused.pop(place.name, None)
@@ -161,8 +159,9 @@ def import_tensors(
             misshapen.append(f"{name} has {shape}, not {place.shape}")
         else:
             filled[path] = place.ours(tensors[name], variables[path].shape)
-    if missing or unused or misshapen:
-        raise Misfit(missing, list(unused.values()), misshapen)
+    not_used = [n for n in unused.values() if not _is_ignored(n, source)]
+    if missing or not_used or misshapen:
+        raise Misfit(missing, not_used, misshapen)
     return traverse_util.unflatten_dict(filled, sep="/")
 
 
@@ -277,7 +276,7 @@ def _keras(
 
 
 def _is_ignored(name: str, source: Source) -> bool:
-    """Whether no network of ours needs a tensor: PyTorch's counters are never read."""
+    """Whether a tensor may be left over: PyTorch's counters are never read."""
     return name.endswith("num_batches_tracked") or bool(
         re.fullmatch(source.ignored, name)
     )

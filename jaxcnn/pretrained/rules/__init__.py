@@ -4,10 +4,27 @@ import re
 
 from jaxcnn.errors import UserError
 from jaxcnn.pretrained.names import Source
-from jaxcnn.pretrained.rules import convnext, lenet, regnet, resnet
+from jaxcnn.pretrained.rules import (
+    alexnet,
+    convnext,
+    googlenet,
+    inception,
+    inception_resnet,
+    lenet,
+    regnet,
+    resnet,
+    vgg,
+    xception,
+)
 
 SOURCES: tuple[Source, ...] = (
     *lenet.SOURCES,
+    *alexnet.SOURCES,
+    *vgg.SOURCES,
+    *googlenet.SOURCES,
+    *inception.SOURCES,
+    *inception_resnet.SOURCES,
+    *xception.SOURCES,
     *resnet.SOURCES,
     *convnext.SOURCES,
     *regnet.SOURCES,
