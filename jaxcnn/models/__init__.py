@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import errors
-from jaxcnn.models import layers, lenet, linear, resnet
+from jaxcnn.models import counting, lenet, linear, resnet
 from jaxcnn.models.variant import Variant
 
 MODELS: dict[str, Variant] = {
@@ -102,24 +102,10 @@ def count_params(model: nn.Module, image_shape: ImageShape) -> int:
 
 
 def count_macs(model: nn.Module, image_shape: ImageShape) -> int:
-    """Multiply-adds of convolutions and linear layers for one image.
-
-    Counted from shapes, the padded border included, as papers and torchvision count;
-    XLA's cost analysis leaves the border out.
-    """
-    macs = 0
-
-    def count(call, args, kwargs, context):
-        nonlocal macs
-        y = call(*args, **kwargs)
-        if isinstance(context.module, layers.Conv | layers.Dense):
-            kernel = context.module.get_variable("params", "kernel")
-            macs += y.size // y.shape[-1] * kernel.size
-        return y
-
-    with nn.intercept_methods(count):
-        abstract_variables(model, image_shape)
-    return macs
+    """Multiply-adds of one image's convolutions and linear layers in evaluation, as
+    in counting.equation_macs."""
+    variables = abstract_variables(model, image_shape)
+    return counting.macs(counting.forward(model, variables, image_shape).jaxpr)
 
 
 def catalogue(pattern: str = "*") -> list[dict[str, Any]]:
