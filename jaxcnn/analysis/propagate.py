@@ -58,26 +58,16 @@ class Map:
 Inputs = Sequence[Map | None]
 
 # What computes each unit from the same unit of its inputs.
-POINTWISE = frozenset(
-    (
-        *("abs", "acos", "add", "add_any", "and", "asin", "atan", "atan2", "cbrt"),
-        *("ceil", "clamp", "convert_element_type", "copy", "cos", "cosh", "div", "eq"),
-        *("erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt"),
-        *("integer_pow", "is_finite", "le", "log", "log1p", "logistic", "lt", "max"),
-        *("min", "mul", "ne", "neg", "nextafter", "not", "optimization_barrier", "or"),
-        *(
-            "pow",
-            "reduce_precision",
-            "rem",
-            "round",
-            "rsqrt",
-            "select_n",
-            "sign",
-            "sin",
-        ),
-        *("sinh", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor"),
-    )
-)
+POINTWISE = {
+    *("abs", "acos", "add", "add_any", "and", "asin", "atan", "atan2", "cbrt"),
+    *("ceil", "clamp", "convert_element_type", "copy", "cos", "cosh", "div"),
+    *("eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge"),
+    *("gt", "integer_pow", "is_finite", "le", "log", "log1p", "logistic", "lt"),
+    *("max", "min", "mul", "ne", "neg", "nextafter", "not"),
+    *("optimization_barrier", "or", "pow", "reduce_precision", "rem", "round"),
+    *("rsqrt", "select_n", "sign", "sin", "sinh", "sqrt", "square"),
+    *("stop_gradient", "sub", "tan", "tanh", "xor"),
+}
 
 
 def step(equation: core.JaxprEqn, inputs: Inputs) -> list[Map]:
