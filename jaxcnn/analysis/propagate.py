@@ -366,6 +366,23 @@ def _concatenate(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     return dataclasses.replace(maps[0], fields=tuple(fields), window=None)
 
 
+def _stack(equation: core.JaxprEqn, inputs: Inputs) -> Map:
+    """Of single rows, or columns."""
+    maps, new = [x for x in inputs if x is not None], equation.params["axis"]
+    lost = [a for a in (0, 1) if maps[0].dims[a] is None]
+    if len(lost) != 1 or len(maps) < len(inputs):
+        raise NotImplementedError(f"No receptive field through {equation}")
+    (axis,) = lost
+    merged = _merge(maps)
+    fields, dims = (
+        list(merged.fields),
+        [d + (d >= new) for d in maps[0].dims if d is not None],
+    )
+    fields[axis] = join([x.fields[axis] for x in maps])
+    dims.insert(axis, new)
+    return dataclasses.replace(merged, dims=tuple(dims), fields=tuple(fields))
+
+
 def _rev(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     flipped = equation.params["dimensions"]
     return _along(
@@ -395,5 +412,6 @@ RULES: dict[str, Callable[[core.JaxprEqn, Inputs], Map | list[Map]]] = {
     "slice": _slice,
     "split": _split,
     "squeeze": _squeeze,
+    "stack": _stack,
     "transpose": _transpose,
 }

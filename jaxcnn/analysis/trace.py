@@ -151,7 +151,7 @@ class Trace:
             return results
         draft.macs += counting.equation_macs(equation) // self.BATCH
         return [
-            x if x is None else _close(draft, x, var.aval.shape)
+            _close(draft, x, var.aval.shape) if isinstance(x, Map) else x
             for x, var in zip(results, equation.outvars, strict=True)
         ]
 
@@ -179,7 +179,7 @@ class Trace:
             return self._add(MERGES.get(name, name), place, maps)
         if name in ("conv_general_dilated", "dot_general"):
             draft = self._add("conv", place, maps)
-        elif result.window not in (None, Window()):
+        elif result.window not in (None, Window()) or _is_summary(name, result):
             kind = WINDOWS.get(name) or POOLS[name.rpartition("_")[2]]
             draft = self._add(kind, place, maps)
         elif weights and (name in ("mul", "div") or sources == [None]):
@@ -272,6 +272,11 @@ def _is_pointwise(jaxpr: core.Jaxpr) -> bool:
         or all(atom.aval.shape == () for atom in equation.invars)
         for equation in jaxpr.eqns
     )
+
+
+def _is_summary(name: str, result: Map) -> bool:
+    """Whether it reduces whole maps, be they of one pixel."""
+    return name.startswith("reduce_") and result.pooled and result.window is not None
 
 
 def _snake(name: str) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import dataclasses
 import fnmatch
 import functools
+import json
+import pathlib
 import re
 import types
 import typing
@@ -42,6 +44,8 @@ MODELS: dict[str, Variant] = {
     **xception.VARIANTS,
     **resnet.VARIANTS,
 }
+
+CATALOGUE = pathlib.Path(__file__).with_name("catalogue.json")
 
 ImageShape = tuple[int, int, int]  # height, width, channels
 
@@ -130,30 +134,18 @@ def count_macs(model: nn.Module, image_shape: ImageShape) -> int:
 def catalogue(pattern: str = "*") -> list[dict[str, Any]]:
     """What there is to say of each network, for 1000 classes or the paper's own.
 
+    It is read from catalogue.json, which `python -m jaxcnn.models.generate` writes.
+
     Args:
         pattern: As in list_models.
 
     Returns:
         One dict a network: "model", "paper", "image_size", "channels", "num_classes",
-        "parameters", "macs", "top1" (percent, or None), "top1_source".
+        "parameters", "macs", "top1" (percent, or None), "top1_source", "reference"
+        (what the network is checked against).
     """
-    return [_row(name, MODELS[name]) for name in list_models(pattern)]
-
-
-def _row(name: str, variant: Variant) -> dict[str, Any]:
-    shape = (variant.image_size, variant.image_size, variant.channels)
-    model = create_model(name, variant.num_classes)
-    return {
-        "model": name,
-        "paper": variant.paper,
-        "image_size": variant.image_size,
-        "channels": variant.channels,
-        "num_classes": variant.num_classes,
-        "parameters": count_params(model, shape),
-        "macs": count_macs(model, shape),
-        "top1": variant.top1,
-        "top1_source": variant.top1_source,
-    }
+    rows = {row["model"]: row for row in json.loads(CATALOGUE.read_text())}
+    return [rows[name] for name in list_models(pattern) if name in rows]
 
 
 def _natural(name: str) -> list[Any]:
