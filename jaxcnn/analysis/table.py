@@ -9,7 +9,8 @@ that no model file needs to know. A layer is
   * a padding or a subsampling that stands by itself;
   * a merge of branches: "sum", "product", "maximum", "concat".
 Layers that evaluation does not compute (dropout, auxiliary heads) have no row, and
-neither have splits, shuffles and reshapes, which only rename units.
+neither have splits, shuffles and reshapes, which only rename units, nor pools that have
+nothing to pool.
 
 The receptive field of a merge is the smallest interval that covers its branches. The
 gates of squeeze-and-excitation, products with a summary of whole maps, are left out of

@@ -62,7 +62,10 @@ class Draft:
 
 POOLS = {"max": "max_pool", "min": "min_pool", "sum": "avg_pool"}
 WINDOWS = {"slice": "subsample", "pad": "pad"}
-MERGES = {"add": "sum", "mul": "product", "max": "maximum", "concatenate": "concat"}
+MERGES = {
+    **{"add": "sum", "sub": "difference", "mul": "product", "div": "quotient"},
+    **{"max": "maximum", "min": "minimum", "concatenate": "concat", "stack": "concat"},
+}
 # What is an activation without a function's name around it, too.
 ACTIVATIONS = {
     **{"tanh": "tanh", "logistic": "sigmoid", "erf": "erf", "erfc": "erf"},
@@ -179,7 +182,7 @@ class Trace:
             return self._add(MERGES.get(name, name), place, maps)
         if name in ("conv_general_dilated", "dot_general"):
             draft = self._add("conv", place, maps)
-        elif result.window not in (None, Window()) or _is_summary(name, result):
+        elif result.window not in (None, Window()):
             kind = WINDOWS.get(name) or POOLS[name.rpartition("_")[2]]
             draft = self._add(kind, place, maps)
         elif weights and (name in ("mul", "div") or sources == [None]):
@@ -272,11 +275,6 @@ def _is_pointwise(jaxpr: core.Jaxpr) -> bool:
         or all(atom.aval.shape == () for atom in equation.invars)
         for equation in jaxpr.eqns
     )
-
-
-def _is_summary(name: str, result: Map) -> bool:
-    """Whether it reduces whole maps, be they of one pixel."""
-    return name.startswith("reduce_") and result.pooled and result.window is not None
 
 
 def _snake(name: str) -> str:
