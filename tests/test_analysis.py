@@ -448,10 +448,12 @@ def test_every_network_has_a_table_with_all_its_parameters_and_macs(name):
     model = models.create_model(name, variant.num_classes)
     summary = table.summarize(model, shape)
     (row,) = models.catalogue(name)
-    assert summary.parameters + summary.unused == row["parameters"]
-    assert summary.macs == row["macs"]
-    groups = models.layer_groups(model, shape)
-    assert bool(summary.unused) == any(group.startswith("aux") for group in groups)
+    hint = "run `python -m jaxcnn.models.generate`, which writes the catalogue"
+    assert summary.parameters + summary.unused == row["parameters"], hint
+    assert summary.macs == row["macs"], hint
+    if summary.unused:
+        groups = models.layer_groups(model, shape)
+        assert any(group.startswith("aux") for group in groups)
     assert len({layer.name for layer in summary.layers}) == len(summary.layers)
     last = summary.layers[-1]
     assert (last.output_size, last.channels) == ((1, 1), variant.num_classes)
