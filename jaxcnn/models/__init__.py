@@ -28,7 +28,6 @@ from jaxcnn.models import (
     hmax,
     inception,
     inception_resnet,
-    layers,
     lenet,
     linear,
     neocognitron,
