@@ -17,13 +17,28 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import errors
-from jaxcnn.models import layers, lenet, linear, resnet
+from jaxcnn.models import (
+    densenet,
+    layers,
+    lenet,
+    linear,
+    resnet,
+    resnet_v2,
+    resnext,
+    senet,
+    wide_resnet,
+)
 from jaxcnn.models.variant import Variant
 
 MODELS: dict[str, Variant] = {
     **linear.VARIANTS,
     **lenet.VARIANTS,
     **resnet.VARIANTS,
+    **resnet_v2.VARIANTS,
+    **wide_resnet.VARIANTS,
+    **resnext.VARIANTS,
+    **senet.VARIANTS,
+    **densenet.VARIANTS,
 }
 
 ImageShape = tuple[int, int, int]  # height, width, channels

@@ -134,6 +134,20 @@ class Dense(nn.Module):
         return x @ kernel + bias
 
 
+def head(
+    num_classes: int, dense: Callable[..., nn.Module] = Dense
+) -> Callable[[jax.Array], jax.Array]:
+    """The last linear layer of a network; with num_classes=0 there is none, and the
+    pooled features pass.
+
+    Args:
+        dense: Called as dense(num_classes, name="head").
+    """
+    if num_classes == 0:
+        return lambda features: features
+    return dense(num_classes, name="head")
+
+
 class BatchNorm(nn.BatchNorm):
     """Batch normalisation with PyTorch's epsilon and momentum.
 
