@@ -13,7 +13,7 @@ otherwise:
 Initial values are those of resnet.py, without a scale that starts at 0.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import functools
 
 from flax import linen as nn
@@ -133,6 +133,7 @@ class ResNetV2(nn.Module):
         depths: Blocks per stage; stage i (from 0) has filters * 2**i filters.
         filters: Of the first stage.
         stem: Module class that maps images to the input of the first stage.
+        steps: Where the blocks stride, called as steps(depths, dilated_stages).
         dilated_stages: How many of the last stages dilate in place of striding.
         norm: Normalisation class, see ConvNorm.
     """
@@ -142,6 +143,7 @@ class ResNetV2(nn.Module):
     depths: tuple[int, ...]
     filters: int = 64
     stem: Callable[..., nn.Module] = ImageNetStem
+    steps: Callable[..., Iterator] = resnet.block_steps
     dilated_stages: int = 0
     norm: Callable[..., nn.Module] = BatchNorm
 
@@ -153,8 +155,7 @@ class ResNetV2(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Returns logits [B, num_classes] for images [B, H, W, C]."""
         x = self.stem(name="stem")(images, train=train)
-        steps = resnet.block_steps(self.depths, self.dilated_stages)
-        for i, j, stride, dilation in steps:
+        for i, j, stride, dilation in self.steps(self.depths, self.dilated_stages):
             block = functools.partial(self.block, name=f"stage{i}_block{j}")
             filters = self.filters * 2 ** (i - 1)
             x = block(filters, stride, self.norm, dilation=dilation)(x, train=train)

@@ -4,11 +4,22 @@ import re
 
 from jaxcnn.errors import UserError
 from jaxcnn.pretrained.names import Source
-from jaxcnn.pretrained.rules import lenet, resnet
+from jaxcnn.pretrained.rules import (
+    densenet,
+    lenet,
+    resnet,
+    resnet_keras,
+    resnet_v2,
+    senet,
+)
 
 SOURCES: tuple[Source, ...] = (
     *lenet.SOURCES,
     *resnet.SOURCES,
+    *resnet_v2.SOURCES,
+    *resnet_keras.SOURCES,
+    *senet.SOURCES,
+    *densenet.SOURCES,
 )
 
 
