@@ -16,7 +16,7 @@ def _keras(name: str) -> Callable[[], keras.Model]:
             include_top=False, weights=None, input_shape=(None, None, 3), pooling="avg"
         )
         head = keras.layers.Dense(10, name="predictions")
-        return keras.Model(features.input, head(features.output))
+        return keras.Model(features.inputs[0], head(features.outputs[0]))
 
     return build
 
