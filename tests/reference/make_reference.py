@@ -168,7 +168,9 @@ def _directed_sum(outputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
 def build(row: Network, dtype: str) -> TorchNetwork | KerasNetwork:
     """The network of a row, with parameters of a dtype."""
     if "keras" in sys.modules:
-        config = sys.modules["keras"].config
+        keras = sys.modules["keras"]
+        keras.utils.clear_session()  # layers are numbered from the start
+        config = keras.config
         config.set_floatx(dtype)
         config.set_dtype_policy(dtype)
     module = row.build()
