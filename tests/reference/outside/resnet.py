@@ -65,6 +65,8 @@ NETWORKS = {
     "resnext101_32x8d": Network(_torchvision("resnext101_32x8d"), SMALL, gains=QUIET),
     "resnext101_64x4d": Network(_torchvision("resnext101_64x4d"), SMALL, gains=QUIET),
     "resnext29_8x64d_cifar": Network(
-        functools.partial(get_resnext_cifar, 10, 29, 8, 64), (32, 32, 3)
+        functools.partial(get_resnext_cifar, 10, 29, 8, 64),
+        (32, 32, 3),
+        gains=QUIET_BODY,
     ),
 }
