@@ -70,6 +70,35 @@ class Source:
     rename: Callable[[str], str] = str
 
 
+class Misfit(UserError):
+    """Tensors that are not those of a network.
+
+    Attributes:
+        missing: Tensors that the network needs, with the paths of its variables.
+        unused: Tensors that it has no place for.
+        misshapen: Tensors of another shape, with both.
+    """
+
+    def __init__(
+        self, missing: Sequence[str], unused: Sequence[str], misshapen: Sequence[str]
+    ) -> None:
+        self.missing, self.unused, self.misshapen = missing, unused, misshapen
+        lists = {
+            "missing": missing,
+            "not used": unused,
+            "of another shape": misshapen,
+        }
+        self.differences = "; ".join(
+            f"{what}: {_listed(found)}" for what, found in lists.items() if found
+        )
+        super().__init__(f"These weights do not fit; {self.differences}.")
+
+    @property
+    def count(self) -> int:
+        """How many differ."""
+        return len(self.missing) + len(self.unused) + len(self.misshapen)
+
+
 class Place(NamedTuple):
     """The tensor of one variable: theirs = ours.reshape.transpose.reshape.
 
@@ -113,8 +142,9 @@ def import_tensors(
         Variables in the dtypes of the tensors.
 
     Raises:
-        UserError: A variable that no tensor fills, or a tensor that is not used or
-            has another shape; or as from find_places.
+        Misfit: A variable that no tensor fills, or a tensor that is not used or has
+            another shape.
+        UserError: As from find_places.
     """
     variables = _flat(models.abstract_variables(model, image_shape))
     places = find_places(variables, model, source)
@@ -131,17 +161,8 @@ def import_tensors(
             misshapen.append(f"{name} has {shape}, not {place.shape}")
         else:
             filled[path] = place.ours(tensors[name], variables[path].shape)
-    problems = [
-        f"{what}: {_listed(found)}"
-        for what, found in {
-            "missing": missing,
-            "not used": list(unused.values()),
-            "of another shape": misshapen,
-        }.items()
-        if found
-    ]
-    if problems:
-        raise UserError(f"These weights do not fit; {'; '.join(problems)}.")
+    if missing or unused or misshapen:
+        raise Misfit(missing, list(unused.values()), misshapen)
     return traverse_util.unflatten_dict(filled, sep="/")
 
 

@@ -14,6 +14,8 @@ from jaxcnn.models import layers
 from jaxcnn.pretrained import names, rules
 from tests.reference import filling
 
+FOLDER = Path(__file__).parent
+
 # What is computed once is compiled in a hurry, in half the time of all.
 IN_A_HURRY = {
     "xla_backend_optimization_level": 0,
@@ -47,7 +49,7 @@ class Comparison:
     """
 
     def __init__(self, row: Parity) -> None:
-        with np.load(Path(__file__).parent / f"{row.reference}.npz") as file:
+        with np.load(FOLDER / f"{row.reference}.npz") as file:
             self.numbers = dict(file)
         self.shapes = {
             str(name): tuple(map(int, text.split()))
