@@ -24,6 +24,7 @@ from jaxcnn.models import (
     character,
     convnext,
     counting,
+    densenet,
     googlenet,
     hmax,
     inception,
@@ -33,8 +34,13 @@ from jaxcnn.models import (
     neocognitron,
     regnet,
     resnet,
+    resnet_keras,
+    resnet_v2,
+    resnext,
+    senet,
     tdnn,
     vgg,
+    wide_resnet,
     xception,
     zipcode,
 )
@@ -57,6 +63,12 @@ MODELS: dict[str, Variant] = {
     **resnet.VARIANTS,
     **convnext.VARIANTS,
     **regnet.VARIANTS,
+    **resnet_v2.VARIANTS,
+    **wide_resnet.VARIANTS,
+    **resnet_keras.VARIANTS,
+    **resnext.VARIANTS,
+    **senet.VARIANTS,
+    **densenet.VARIANTS,
 }
 
 CATALOGUE = pathlib.Path(__file__).with_name("catalogue.json")

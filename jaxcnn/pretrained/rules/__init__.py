@@ -7,12 +7,16 @@ from jaxcnn.pretrained.names import Source
 from jaxcnn.pretrained.rules import (
     alexnet,
     convnext,
+    densenet,
     googlenet,
     inception,
     inception_resnet,
     lenet,
     regnet,
     resnet,
+    resnet_keras,
+    resnet_v2,
+    senet,
     vgg,
     xception,
 )
@@ -28,6 +32,10 @@ SOURCES: tuple[Source, ...] = (
     *resnet.SOURCES,
     *convnext.SOURCES,
     *regnet.SOURCES,
+    *resnet_v2.SOURCES,
+    *resnet_keras.SOURCES,
+    *senet.SOURCES,
+    *densenet.SOURCES,
 )
 
 
