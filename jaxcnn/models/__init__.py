@@ -17,13 +17,32 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import errors
-from jaxcnn.models import layers, lenet, linear, resnet
+from jaxcnn.models import (
+    efficientnet,
+    layers,
+    lenet,
+    linear,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    resnet,
+    shufflenet_v1,
+    shufflenet_v2,
+    squeezenet,
+)
 from jaxcnn.models.variant import Variant
 
 MODELS: dict[str, Variant] = {
     **linear.VARIANTS,
     **lenet.VARIANTS,
     **resnet.VARIANTS,
+    **squeezenet.VARIANTS,
+    **mobilenet_v1.VARIANTS,
+    **mobilenet_v2.VARIANTS,
+    **mobilenet_v3.VARIANTS,
+    **shufflenet_v1.VARIANTS,
+    **shufflenet_v2.VARIANTS,
+    **efficientnet.VARIANTS,
 }
 
 ImageShape = tuple[int, int, int]  # height, width, channels
