@@ -1,5 +1,6 @@
 """What every network of the table promises."""
 
+import functools
 import importlib
 import pkgutil
 
@@ -86,6 +87,21 @@ def test_every_part_but_the_head_is_told_whether_it_trains(name):
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_without_classes_a_network_gives_what_its_head_takes(name):
+    shapes = []
+    for num_classes in 10, 0:
+        model = models.create_model(name, num_classes)
+        init = functools.partial(model.init_with_output, train=False)
+        images = jnp.zeros((2, *image_shape(name)))
+        y, variables = jax.eval_shape(init, jax.random.key(0), images)
+        params = variables.get("params", {})
+        shapes.append((y.shape, jax.tree.map(lambda v: v.shape, params)))
+    (_, with_head), (features, without) = shapes
+    assert features == (2, with_head.pop("head")["kernel"][-2])
+    assert without == with_head
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 def test_logits_have_the_dtype_of_images_and_parameters(name, dtype):
     with jax.enable_x64(dtype == "float64"):
@@ -151,7 +167,7 @@ def test_an_unknown_name_is_refused_with_the_nearest():
         ("mlp", 10, {"hidden": 8}, "hidden of mlp is 8; it must be of type tuple"),
         ("mlp", 10, {"hidden": ("8",)}, r"hidden of mlp is \('8',\)"),
         ("lenet5", 10, {"dropout": "0.5"}, "dropout of lenet5 is '0.5'; it must be of"),
-        ("mlp", 0, {}, "at least 1 class; num_classes=0"),
+        ("mlp", -1, {}, "at least 1 class, or 0 for pooled features; num_classes=-1"),
         ("mlp", 10.0, {}, "num_classes of mlp is 10.0; it must be of type int"),
         ("mlp", True, {}, "num_classes of mlp is True"),
     ],

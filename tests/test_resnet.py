@@ -1,4 +1,4 @@
-"""ResNets against torchvision, pytorchcv and numbers that other people published."""
+"""ResNets against numbers that other people published."""
 
 import functools
 
@@ -8,8 +8,6 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.models import resnet
-from jaxcnn.pretrained.torchvision import Rule
-from tests.reference import compare
 
 # "num_params" and "GFLOPS" (of multiply-adds) at 1000 classes on torchvision's model
 # cards, https://pytorch.org/vision/stable/models/generated/torchvision.models.resnet18
@@ -29,29 +27,6 @@ TABLE_6 = {
     "resnet56_cifar": 0.85,
     "resnet110_cifar": 1.7,
 }
-
-# pytorchcv counts stages and units from 1, as we do. Its shortcuts are projections.
-PYTORCHCV_RULES = (
-    Rule(r"features\.init_block\.conv", lambda: "stem/conv/conv"),
-    Rule(r"features\.init_block\.bn", lambda: "stem/conv/norm"),
-    Rule(
-        r"features\.stage(\d)\.unit(\d)\.body\.conv(\d)\.conv",
-        lambda i, j, k: f"stage{i}_block{j}/conv{k}/conv",
-    ),
-    Rule(
-        r"features\.stage(\d)\.unit(\d)\.body\.conv(\d)\.bn",
-        lambda i, j, k: f"stage{i}_block{j}/conv{k}/norm",
-    ),
-    Rule(
-        r"features\.stage(\d)\.unit(\d)\.identity_conv\.conv",
-        lambda i, j: f"stage{i}_block{j}/proj/conv",
-    ),
-    Rule(
-        r"features\.stage(\d)\.unit(\d)\.identity_conv\.bn",
-        lambda i, j: f"stage{i}_block{j}/proj/norm",
-    ),
-    Rule(r"output", lambda: "head"),
-)
 
 
 def resnet20_with_projections():
@@ -77,21 +52,6 @@ def test_parameters_of_cifar_networks_are_those_of_the_paper(name):
 def test_projections_cost_what_they_cost_in_pytorchcv():
     # The count of pytorchcv 0.0.74's resnet20_cifar10.
     assert models.count_params(resnet20_with_projections(), (32, 32, 3)) == 272_474
-
-
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-@pytest.mark.parametrize(("dtype", "limit"), [("float32", 1e-4), ("float64", 1e-8)])
-def test_logits_are_those_of_torchvision(name, dtype, limit):
-    assert compare.logits_error(name, models.create_model(name, 10), dtype) < limit
-
-
-def test_logits_and_gradients_of_a_cifar_network_are_those_of_pytorchcv():
-    model = resnet20_with_projections()
-    name = "resnet20_cifar10"
-    assert compare.logits_error(name, model, "float32", PYTORCHCV_RULES) < 1e-4
-    assert compare.logits_error(name, model, "float64", PYTORCHCV_RULES) < 1e-8
-    errors = compare.training_errors(name, model, PYTORCHCV_RULES)
-    assert {name: error for name, error in errors.items() if error > 1e-7} == {}
 
 
 def start(block, x):

@@ -58,7 +58,8 @@ def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
 
     Args:
         name: A name in MODELS.
-        num_classes: Size of the last axis of the logits.
+        num_classes: Size of the last axis of the logits. With 0 the network has no
+            head and gives its pooled features [B, C].
         **fields: Other values for fields of its module class, such as dropout=0.5.
 
     Raises:
@@ -79,9 +80,10 @@ def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
             raise errors.UserError(
                 f"Field {field} of {name} is {value!r}; it must be of type {kind}."
             )
-    if num_classes < 1:
+    if num_classes < 0:
         raise errors.UserError(
-            f"A network has at least 1 class; num_classes={num_classes}."
+            "A network has at least 1 class, or 0 for pooled features; "
+            f"num_classes={num_classes}."
         )
     return build(num_classes=num_classes, **fields)
 

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.errors import UserError
-from jaxcnn.models.layers import Conv, Dense, Dropout, avg_pool, max_pool, relu
+from jaxcnn.models.layers import Conv, Dense, Dropout, avg_pool, head, max_pool, relu
 from jaxcnn.models.variant import Variant
 
 # Table I: the maps of S2 that each map of C3 is connected to.
@@ -129,7 +129,7 @@ class LeNet5As1998(nn.Module):
         x = PartialConvBlock(name="stage1_block1")(x, train=train)
         x = PaperConvLayer(name="stage2_block1")(x, train=train)
         x = PaperDenseLayer(name="stage2_block2")(x, train=train)
-        return PaperDense(self.num_classes, name="head")(x)
+        return head(self.num_classes, PaperDense)(x)
 
 
 class ConvPool(nn.Module):
@@ -180,7 +180,7 @@ class LeNet5(nn.Module):
         x = x.reshape(len(x), -1)  # [B, 400]
         x = DenseLayer(120, self.dropout, name="stage2_block1")(x, train=train)
         x = DenseLayer(84, self.dropout, name="stage2_block2")(x, train=train)
-        return Dense(self.num_classes, name="head")(x)
+        return head(self.num_classes)(x)
 
 
 _row = functools.partial(

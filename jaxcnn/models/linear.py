@@ -12,7 +12,7 @@ from flax import linen as nn
 import jax
 
 from jaxcnn import errors
-from jaxcnn.models.layers import ACTIVATIONS, Dense
+from jaxcnn.models.layers import ACTIVATIONS, Dense, head
 from jaxcnn.models.variant import Variant
 
 
@@ -25,7 +25,7 @@ class SoftmaxRegression(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Returns logits [B, num_classes] for images [B, H, W, C]."""
         x = images.reshape(len(images), -1)  # [B, H * W * C]
-        return Dense(self.num_classes, name="head")(x)
+        return head(self.num_classes)(x)
 
 
 class HiddenLayer(nn.Module):
@@ -66,7 +66,7 @@ class Mlp(nn.Module):
         for j, width in enumerate(self.hidden):
             layer = HiddenLayer(width, self.activation, name=f"stage1_block{j + 1}")
             x = layer(x, train=train)  # [B, width]
-        return Dense(self.num_classes, name="head")(x)
+        return head(self.num_classes)(x)
 
 
 _PAPER = "LeCun et al. 1998, http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf"

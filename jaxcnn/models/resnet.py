@@ -25,8 +25,8 @@ import jax.numpy as jnp
 from jaxcnn.models.layers import (
     BatchNorm,
     ConvNorm,
-    Dense,
     global_avg_pool,
+    head,
     max_pool,
     relu,
 )
@@ -134,7 +134,7 @@ class ResNet(nn.Module):
     """Stem, stages of residual blocks, global average pool, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits.
+        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
         block: Residual block class, called as block(filters, stride, norm).
         depths: Blocks per stage; stage i (from 0) has filters * 2**i filters.
         filters: Of the stem and the first stage.
@@ -159,7 +159,7 @@ class ResNet(nn.Module):
                 name = f"stage{i + 1}_block{j + 1}"
                 block = self.block(self.filters * 2**i, stride, self.norm, name=name)
                 x = block(x, train=train)
-        return Dense(self.num_classes, name="head")(global_avg_pool(x))
+        return head(self.num_classes)(global_avg_pool(x))
 
 
 _basic = functools.partial(ResNet, block=BasicBlock)

@@ -1,27 +1,147 @@
 """Compares a network of ours with the numbers of make_reference.py."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flax import linen as nn
 import jax
 import numpy as np
 
-from jaxcnn.pretrained.torchvision import Rule, from_torchvision
+from jaxcnn import models
+from jaxcnn.models import layers
+from jaxcnn.pretrained import names, rules
 from tests.reference import filling
 
 
-def load(name: str) -> tuple[dict[str, np.ndarray], filling.Shapes, np.ndarray]:
-    """The file of a network, the shapes of its tensors, and its images."""
-    with np.load(Path(__file__).parent / f"{name}.npz") as file:
-        numbers = dict(file)
-    shapes = {
-        name: tuple(map(int, text.split()))
-        for name, text in zip(numbers["names"], numbers["shapes"], strict=True)
-    }
-    return numbers, shapes, filling.images(tuple(numbers["image_shape"]))
+class Parity(NamedTuple):
+    """A network of ours that is compared with another's, a row of PARITY.
+
+    Attributes:
+        model: Its name in MODELS.
+        reference: Name of the .npz file.
+        library: Whose names the tensors have, see pretrained.rules.
+        fields: Of the network, other than those of its row.
+    """
+
+    model: str
+    reference: str
+    library: str
+    fields: Mapping[str, Any] = {}
+
+
+class Comparison:
+    """A row with its file opened.
+
+    Attributes:
+        numbers: What the file holds.
+        tensors: Parameters and statistics that both networks have.
+        model: Our network.
+    """
+
+    def __init__(self, row: Parity) -> None:
+        with np.load(Path(__file__).parent / f"{row.reference}.npz") as file:
+            self.numbers = dict(file)
+        self.shapes = {
+            str(name): tuple(map(int, text.split()))
+            for name, text in zip(
+                self.numbers["names"], self.numbers["shapes"], strict=True
+            )
+        }
+        gains = zip(
+            self.numbers["gain_patterns"], self.numbers["gain_factors"], strict=True
+        )
+        self.tensors = filling.tensors(self.shapes, dict(gains))
+        num_classes = self.numbers["float32"].shape[-1]
+        self.model = models.create_model(row.model, num_classes, **row.fields)
+        self._source = rules.find(row.library, row.model)
+        self._apply = jax.jit(functools.partial(self.model.apply, train=False))
+
+    def variables(self, tensors: Mapping[str, np.ndarray]) -> names.Variables:
+        shape = tuple(self.numbers["image_shape"][1:])
+        return names.import_tensors(tensors, self.model, self._source, shape)
+
+    def logits_error(
+        self, which: str, tensors: Mapping[str, np.ndarray] | None = None
+    ) -> float:
+        """Relative error of the logits in evaluation.
+
+        Args:
+            which: "float32", "float64", or "second" for the second size of images.
+            tensors: Others than those of the file.
+        """
+        theirs = self.numbers[which]
+        shape = "second_image_shape" if which == "second" else "image_shape"
+        images = filling.images(tuple(self.numbers[shape]))
+        variables = self.variables(tensors or self.tensors)
+        dtype = theirs.dtype.name
+        with jax.enable_x64(dtype == "float64"):
+            variables = jax.tree.map(lambda v: v.astype(dtype), variables)
+            logits = self._apply(variables, images.astype(dtype))
+        assert logits.dtype == dtype
+        return relative_error(logits, theirs)
+
+    def training_errors(self) -> dict[str, float]:
+        """Relative errors in training, in float64: of logits and of each gradient.
+
+        Of a gradient the larger error, of its norm or of its projection on a
+        direction; neither depends on the order of the axes. A gradient that is 0 but
+        for rounding, as of a bias before a normalisation, is measured against the
+        largest.
+        """
+        numbers = self.numbers
+        images = filling.images(tuple(numbers["image_shape"]))
+        variables = self.variables(self.tensors)
+        sizes = numbers["train_output_sizes"]
+        directions = filling.directions(
+            {f"output{i}": (len(images), size) for i, size in enumerate(sizes)}
+        )
+
+        def forward(params):
+            with nn.intercept_methods(_without_dropout):
+                logits, updated = self.model.apply(
+                    variables | {"params": params},
+                    images,
+                    train=True,
+                    mutable=["batch_stats", "intermediates"],
+                )
+            # Auxiliary heads, in the order of their names.
+            return [logits, *jax.tree.leaves(updated.get("intermediates", {}))]
+
+        @jax.jit
+        def gradients(params, directions):
+            outputs, backward = jax.vjp(forward, params)
+            return outputs, *backward(directions)
+
+        with jax.enable_x64(True):
+            outputs, gradient = jax.device_get(
+                gradients(variables["params"], list(directions.values()))
+            )
+        outputs = np.concatenate(outputs, axis=-1)
+        errors = {"outputs": relative_error(outputs, numbers["train_outputs"])}
+
+        statistics = {"batch_stats": variables.get("batch_stats", {})}
+        ours = names.export_tensors(
+            statistics | {"params": gradient}, self.model, self._source
+        )
+        least = 1e-6 * numbers["gradient_norms"].max()
+        directions = filling.directions(self.shapes)
+        for name, norm, projection in zip(
+            numbers["gradient_names"],
+            numbers["gradient_norms"],
+            numbers["gradient_projections"],
+            strict=True,
+        ):
+            found = ours[name]
+            error = max(
+                abs(np.linalg.norm(found) - norm),
+                abs(np.vdot(found, directions[name]) - projection),
+            )
+            errors[name] = error / max(norm, least)
+        num_params = len(jax.tree.leaves(variables["params"]))
+        assert len(errors) == num_params + 1  # every gradient is compared
+        return errors
 
 
 def relative_error(ours: Any, theirs: np.ndarray) -> float:
@@ -29,69 +149,7 @@ def relative_error(ours: Any, theirs: np.ndarray) -> float:
     return float(np.linalg.norm(np.asarray(ours) - theirs) / np.linalg.norm(theirs))
 
 
-def logits_error(
-    name: str, model: nn.Module, dtype: str, rules: Sequence[Rule] | None = None
-) -> float:
-    """Relative error of the logits in evaluation, in float32 or float64."""
-    numbers, shapes, images = load(name)
-    variables = from_torchvision(
-        filling.tensors(shapes), model, images.shape[1:], rules
-    )
-    apply = jax.jit(functools.partial(model.apply, train=False))
-    with jax.enable_x64(dtype == "float64"):
-        variables = jax.tree.map(lambda v: v.astype(dtype), variables)
-        logits = apply(variables, images.astype(dtype))
-    assert logits.dtype == dtype
-    return relative_error(logits, numbers[dtype])
-
-
-def training_errors(
-    name: str, model: nn.Module, rules: Sequence[Rule] | None = None
-) -> dict[str, float]:
-    """Relative errors in training, in float64: of the logits and of each gradient.
-
-    Of a gradient the larger error, of its norm or of its projection on a direction;
-    neither depends on the order of the axes.
-    """
-    numbers, shapes, images = load(name)
-
-    def convert(tensors: dict[str, np.ndarray]) -> dict[str, Any]:
-        return from_torchvision(tensors, model, images.shape[1:], rules)
-
-    variables = convert(filling.tensors(shapes))
-
-    def forward(params):
-        return model.apply(
-            variables | {"params": params}, images, train=True, mutable=["batch_stats"]
-        )
-
-    @jax.jit
-    def gradients(params, weights):
-        logits, backward, _ = jax.vjp(forward, params, has_aux=True)
-        return logits, *backward(weights)
-
-    logits_shape = {"logits": numbers["train_logits"].shape}
-    with jax.enable_x64(True):
-        weights = filling.directions(logits_shape)["logits"]
-        logits, gradient = jax.device_get(gradients(variables["params"], weights))
-
-    errors = {"logits": relative_error(logits, numbers["train_logits"])}
-    theirs = {
-        tensor: (norm, projection)
-        for tensor, norm, projection in zip(
-            numbers["gradient_names"],
-            numbers["gradient_norms"],
-            numbers["gradient_projections"],
-            strict=True,
-        )
-    }
-    # Each tensor filled with its position says which of our variables it becomes.
-    places = convert({n: np.full(s, i) for i, (n, s) in enumerate(shapes.items())})
-    trees = gradient, convert(filling.directions(shapes))["params"], places["params"]
-    for ours, direction, place in zip(*map(jax.tree.leaves, trees), strict=True):
-        tensor = list(shapes)[place.flat[0]]
-        norm, projection = theirs.pop(tensor)
-        error = abs(np.linalg.norm(ours) - norm)
-        errors[tensor] = max(error, abs(np.vdot(ours, direction) - projection)) / norm
-    assert not theirs  # every gradient is compared
-    return errors
+def _without_dropout(call, args, kwargs, context):
+    if isinstance(context.module, layers.Dropout | layers.StochasticDepth):
+        return args[0]
+    return call(*args, **kwargs)

@@ -5,28 +5,62 @@ Only their names and shapes need to be stored, which keeps the reference files s
 
 from collections.abc import Mapping
 import math
+import re
 import zlib
 
 import numpy as np
 
+WIDE = 16  # inputs of a kernel
 Shapes = Mapping[str, tuple[int, ...]]
 
+_POSITIVE = (
+    *("weight", "running_var", "gamma", "moving_variance"),
+    *("layer_scale", "coefficient"),
+)
 
-def tensors(shapes: Shapes) -> dict[str, np.ndarray]:
+
+def tensors(shapes: Shapes, gains: Mapping[str, float] = {}) -> dict[str, np.ndarray]:
     """float64 parameters and statistics, so that activations stay near 1.
 
     Scales and statistics are away from 0 and 1, so that none can be left out.
+
+    Args:
+        shapes: Name -> shape.
+        gains: Regular expression for whole names -> factor, where activations would
+            otherwise grow or fade, such as that of the last scales of the residual
+            branches of a deep network. All that match are multiplied.
     """
-    return {name: _tensor(name, shape) for name, shape in shapes.items()}
+    return {name: _tensor(name, shape, gains) for name, shape in shapes.items()}
 
 
-def _tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
+def _tensor(
+    name: str, shape: tuple[int, ...], gains: Mapping[str, float]
+) -> np.ndarray:
     generator = np.random.default_rng(zlib.crc32(name.encode()))
-    if len(shape) > 1:  # a kernel, with PyTorch's outputs first
-        return generator.normal(size=shape) * math.sqrt(2 / math.prod(shape[1:]))
-    if name.endswith(("weight", "running_var")):
-        return generator.uniform(0.5, 1.1, size=shape)
-    return 0.2 * generator.normal(size=shape)
+    gain = math.prod(f for pattern, f in gains.items() if re.fullmatch(pattern, name))
+    if len(shape) > 1 and shape[1:] != (1, 1):
+        axes = _input_axes(name, shape)
+        fan_in = math.prod(shape[axis] for axis in axes)
+        kernel = generator.normal(size=shape) * (gain * math.sqrt(2 / fan_in))
+        if fan_in < WIDE:
+            return kernel
+        # After ReLU all channels are positive, whatever the image; with weights of
+        # mean 0 the images stay apart.
+        return kernel - kernel.mean(axes, keepdims=True)
+    if name.endswith(_POSITIVE):
+        return gain * generator.uniform(0.5, 1.1, size=shape)
+    return gain * 0.2 * generator.normal(size=shape)
+
+
+def _input_axes(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Axes that an output of a kernel sums over: PyTorch has its outputs first, Keras
+    last, and in the last but one where it is depthwise."""
+    axes = tuple(range(len(shape)))
+    if not name.endswith("kernel"):
+        return axes[1:]
+    if len(shape) == 4 and shape[-1] == 1:
+        return axes[:2]
+    return axes[:-1]
 
 
 def directions(shapes: Shapes) -> dict[str, np.ndarray]:
@@ -40,5 +74,7 @@ def directions(shapes: Shapes) -> dict[str, np.ndarray]:
 
 
 def images(shape: tuple[int, ...]) -> np.ndarray:
-    """float64 images [B, H, W, C]."""
-    return np.random.default_rng(0).normal(size=shape)
+    """float64 images [B, H, W, C]: noise, around a colour of each image."""
+    generator = np.random.default_rng(0)
+    colours = generator.normal(size=(shape[0], 1, 1, shape[3]))
+    return colours + generator.normal(size=shape)

@@ -1,0 +1,34 @@
+"""The names that other libraries have for our variables, one file a family."""
+
+import re
+
+from jaxcnn.errors import UserError
+from jaxcnn.pretrained.names import Source
+from jaxcnn.pretrained.rules import lenet, resnet
+
+SOURCES: tuple[Source, ...] = (
+    *lenet.SOURCES,
+    *resnet.SOURCES,
+)
+
+
+def sources(model: str) -> dict[str, Source]:
+    """The libraries that have a network of ours: name of the library -> its row."""
+    return {
+        source.library: source
+        for source in SOURCES
+        if re.fullmatch(source.models, model)
+    }
+
+
+def find(library: str, model: str) -> Source:
+    """The row of a library for a network of ours.
+
+    Raises:
+        UserError: There is none.
+    """
+    found = sources(model)
+    if library not in found:
+        known = ", ".join(found) or "none"
+        raise UserError(f"No rules for {model} in {library}; known: {known}.")
+    return found[library]
