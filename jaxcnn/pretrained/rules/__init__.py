@@ -4,11 +4,28 @@ import re
 
 from jaxcnn.errors import UserError
 from jaxcnn.pretrained.names import Source
-from jaxcnn.pretrained.rules import lenet, resnet
+from jaxcnn.pretrained.rules import (
+    efficientnet,
+    lenet,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    resnet,
+    shufflenet_v1,
+    shufflenet_v2,
+    squeezenet,
+)
 
 SOURCES: tuple[Source, ...] = (
     *lenet.SOURCES,
     *resnet.SOURCES,
+    *squeezenet.SOURCES,
+    *mobilenet_v1.SOURCES,
+    *mobilenet_v2.SOURCES,
+    *mobilenet_v3.SOURCES,
+    *shufflenet_v1.SOURCES,
+    *shufflenet_v2.SOURCES,
+    *efficientnet.SOURCES,
 )
 
 
