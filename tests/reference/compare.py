@@ -76,6 +76,7 @@ class Comparison:
         images = filling.images(tuple(self.numbers[shape]))
         variables = self.variables(tensors or self.tensors)
         dtype = theirs.dtype.name
+        assert which in (dtype, "second")
         with jax.enable_x64(dtype == "float64"):
             variables = jax.tree.map(lambda v: v.astype(dtype), variables)
             logits = self._apply(variables, images.astype(dtype))

@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 
 WIDE = 16  # inputs of a kernel
+VARIANCE = (1 - 1 / math.pi) / 2  # of a standard normal number after ReLU
 Shapes = Mapping[str, tuple[int, ...]]
 
 _POSITIVE = (
@@ -41,12 +42,13 @@ def _tensor(
     if len(shape) > 1 and shape[1:] != (1, 1):
         axes = _input_axes(name, shape)
         fan_in = math.prod(shape[axis] for axis in axes)
-        kernel = generator.normal(size=shape) * (gain * math.sqrt(2 / fan_in))
+        kernel = gain * generator.normal(size=shape)
         if fan_in < WIDE:
-            return kernel
+            return kernel * math.sqrt(2 / fan_in)
         # After ReLU all channels are positive, whatever the image; with weights of
         # mean 0 the images stay apart.
-        return kernel - kernel.mean(axes, keepdims=True)
+        kernel -= kernel.mean(axes, keepdims=True)
+        return kernel / math.sqrt(VARIANCE * fan_in)
     if name.endswith(_POSITIVE):
         return gain * generator.uniform(0.5, 1.1, size=shape)
     return gain * 0.2 * generator.normal(size=shape)

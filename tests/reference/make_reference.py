@@ -16,6 +16,7 @@ Printed are the smallest and the largest root mean square of what any layer give
 which should stay of order 1, and how far the logits of the two images differ.
 """
 
+from collections.abc import Callable
 import contextlib
 import importlib.metadata
 import importlib.util
@@ -39,10 +40,9 @@ DIFFERENCE = 0.1  # of the logits of two images, relative
 class TorchNetwork:
     """A torch.nn.Module; its tensors are those of its state_dict."""
 
-    def __init__(self, row: Network, dtype: str) -> None:
+    def __init__(self, module: torch.nn.Module, dtype: str) -> None:
         self.dtype = getattr(torch, dtype)
-        self.module = row.build().to(self.dtype).eval()
-        self.outputs = row.outputs
+        self.module = module.to(self.dtype).eval()
         package = type(self.module).__module__.partition(".")[0]
         self.library = "torch" if package.startswith("outside_") else package
         self.shapes = {
@@ -79,14 +79,16 @@ class TorchNetwork:
             handle.remove()
         return sizes
 
-    def train(self, images: np.ndarray) -> tuple[list[np.ndarray], dict[str, Any]]:
+    def train(
+        self, images: np.ndarray, split: Callable[[Any], tuple[torch.Tensor, ...]]
+    ) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
         """Outputs in training without dropout, and the gradient of each parameter."""
         for module in self.module.modules():
             if type(module).__name__ in ("Dropout", "Dropout2d", "StochasticDepth"):
                 module.p = 0.0
             elif type(module).__name__ == "DropPath":
                 module.drop_prob = 0.0
-        outputs = self.outputs(self.module.train()(self._channels_first(images)))
+        outputs = split(self.module.train()(self._channels_first(images)))
         _directed_sum(outputs).backward()
         gradients = {n: p.grad.numpy() for n, p in self.module.named_parameters()}
         return [output.detach().numpy() for output in outputs], gradients
@@ -101,12 +103,8 @@ class KerasNetwork:
 
     library = "keras"
 
-    def __init__(self, row: Network, dtype: str) -> None:
-        import keras
-
-        keras.config.set_floatx(dtype)
-        self.module = row.build()
-        self.outputs = row.outputs
+    def __init__(self, module: Any, dtype: str) -> None:
+        self.module = module
         self.dtype = dtype
         self.variables = {
             f"{layer.name}/{variable.name}": variable
@@ -136,12 +134,14 @@ class KerasNetwork:
             for layer, output in zip(layers, outputs, strict=True)
         }
 
-    def train(self, images: np.ndarray) -> tuple[list[np.ndarray], dict[str, Any]]:
+    def train(
+        self, images: np.ndarray, split: Callable[[Any], tuple[torch.Tensor, ...]]
+    ) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
         """Outputs in training without dropout, and the gradient of each parameter."""
         for layer in self.module.layers:
             if hasattr(layer, "rate"):
                 layer.rate = 0.0
-        outputs = self.outputs(self._call(images, True))
+        outputs = split(self._call(images, True))
         _directed_sum(outputs).backward()
         gradients = {
             name: variable.value.grad.numpy()
@@ -165,11 +165,15 @@ def _directed_sum(outputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
     )
 
 
-def wrap(row: Network, dtype: str) -> TorchNetwork | KerasNetwork:
-    try:
-        return TorchNetwork(row, dtype)
-    except AttributeError:  # a Keras model is a torch.nn.Module by halves
-        return KerasNetwork(row, dtype)
+def build(row: Network, dtype: str) -> TorchNetwork | KerasNetwork:
+    """The network of a row, with parameters of a dtype."""
+    if "keras" in sys.modules:
+        config = sys.modules["keras"].config
+        config.set_floatx(dtype)
+        config.set_dtype_policy(dtype)
+    module = row.build()
+    is_keras = type(module).__module__.startswith("keras.")
+    return (KerasNetwork if is_keras else TorchNetwork)(module, dtype)
 
 
 def numbers(name: str, row: Network) -> dict[str, np.ndarray]:
@@ -177,9 +181,10 @@ def numbers(name: str, row: Network) -> dict[str, np.ndarray]:
     images = filling.images((2, *row.image_shape))
     found = {"image_shape": np.array(images.shape)}
     for dtype in ("float32", "float64") if row.float64 else ("float32",):
-        network = wrap(row, dtype)
+        network = build(row, dtype)
         network.fill(filling.tensors(network.shapes, row.gains))
         found[dtype] = network.logits(images)
+        assert found[dtype].dtype == dtype
     shapes = network.shapes
     sizes = network.layer_sizes(images)
     smallest, largest = min(sizes, key=sizes.get), max(sizes, key=sizes.get)
@@ -204,7 +209,7 @@ def numbers(name: str, row: Network) -> dict[str, np.ndarray]:
         found["second_image_shape"] = np.array(images_2.shape)
         found["second"] = network.logits(images_2)
     if row.train:
-        outputs, gradients = network.train(images)
+        outputs, gradients = network.train(images, row.outputs)
         directions = filling.directions(shapes)
         found["train_outputs"] = np.concatenate(outputs, axis=-1)
         found["train_output_sizes"] = np.array([o.shape[-1] for o in outputs])
