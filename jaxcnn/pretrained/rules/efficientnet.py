@@ -54,9 +54,7 @@ _SQUEEZE = {"fc1": "conv_reduce", "fc2": "conv_expand"}
 TIMM = (
     Rule(r"stem/conv", lambda: "conv_stem"),
     Rule(r"stem/norm", lambda: "bn1"),
-    Rule(
-        rf"{_BLOCK}/gate/(fc\d)", lambda i, j, fc: f"{_timm(i, j)}.se.{_SQUEEZE[fc]}"
-    ),
+    Rule(rf"{_BLOCK}/gate/(fc\d)", lambda i, j, fc: f"{_timm(i, j)}.se.{_SQUEEZE[fc]}"),
     Rule(rf"{_BLOCK}/depthwise/conv", lambda *ij: f"{_timm(*ij)}.conv_dw"),
     # The first stage does not expand.
     Rule(r"stage(1)_block(\d)/depthwise/norm", lambda *ij: f"{_timm(*ij)}.bn1"),

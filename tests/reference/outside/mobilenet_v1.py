@@ -6,6 +6,7 @@ which it pads differently.
 
 import functools
 
+import keras
 from network import Network
 from timm.models.efficientnet import _gen_mobilenet_v1
 
@@ -13,9 +14,7 @@ WIDTHS = {"025": 0.25, "050": 0.5, "075": 0.75, "100": 1.0}
 ODD = (75, 61, 3)
 
 
-def keras_network(width: float, image_shape: tuple[int, int, int]):
-    import keras
-
+def keras_network(width: float, image_shape: tuple[int, int, int]) -> keras.Model:
     return keras.applications.MobileNet(
         input_shape=image_shape,
         alpha=width,
@@ -29,16 +28,16 @@ def timm_row(name: str, **fields) -> Network:
     build = functools.partial(
         _gen_mobilenet_v1, "mobilenetv1_100", WIDTHS[name], num_classes=10
     )
-    return Network(build, (64, 64, 3), **fields)
+    return Network(build, (64, 64, 3), {r".*conv_pw\.weight": 1.2}, **fields)
 
 
 def keras_row(name: str, image_shape: tuple[int, int, int], **fields) -> Network:
     build = functools.partial(keras_network, WIDTHS[name], image_shape)
-    return Network(build, image_shape, **fields)
+    return Network(build, image_shape, {r"conv_pw.*kernel": 1.2}, **fields)
 
 
 NETWORKS = {
-    "mobilenetv1_025": timm_row("025", train=True, second=(75, 61, 3)),
+    "mobilenetv1_025": timm_row("025", train=True, second=ODD),
     "mobilenetv1_050": timm_row("050"),
     "mobilenetv1_075": timm_row("075"),
     "mobilenetv1_100": timm_row("100"),
