@@ -17,12 +17,29 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn import errors
-from jaxcnn.models import layers, lenet, linear, resnet
+from jaxcnn.models import (
+    alexnet,
+    googlenet,
+    inception,
+    inception_resnet,
+    layers,
+    lenet,
+    linear,
+    resnet,
+    vgg,
+    xception,
+)
 from jaxcnn.models.variant import Variant
 
 MODELS: dict[str, Variant] = {
     **linear.VARIANTS,
     **lenet.VARIANTS,
+    **alexnet.VARIANTS,
+    **vgg.VARIANTS,
+    **googlenet.VARIANTS,
+    **inception.VARIANTS,
+    **inception_resnet.VARIANTS,
+    **xception.VARIANTS,
     **resnet.VARIANTS,
 }
 
@@ -107,15 +124,18 @@ def count_macs(model: nn.Module, image_shape: ImageShape) -> int:
     """Multiply-adds of convolutions and linear layers for one image.
 
     Counted from shapes, the padded border included, as papers and torchvision count;
-    XLA's cost analysis leaves the border out.
+    XLA's cost analysis leaves the border out. Auxiliary heads run in training alone and
+    are not counted.
     """
     macs = 0
 
     def count(call, args, kwargs, context):
         nonlocal macs
         y = call(*args, **kwargs)
-        if isinstance(context.module, layers.Conv | layers.Dense):
-            kernel = context.module.get_variable("params", "kernel")
+        module = context.module
+        in_aux = module.path and module.path[0].startswith("aux")
+        if isinstance(module, layers.Conv | layers.Dense) and not in_aux:
+            kernel = module.get_variable("params", "kernel")
             macs += y.size // y.shape[-1] * kernel.size
         return y
 

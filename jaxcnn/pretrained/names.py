@@ -59,7 +59,7 @@ class Source:
             have PyTorch's.
         models: Regular expression for the names of our networks.
         rules: A table of rules, or a function that makes one for a network.
-        ignored: Regular expression for tensors that no network of ours needs.
+        ignored: Regular expression for tensors that a network of ours may not need.
         rename: Gives the name of today for a tensor of an older file.
     """
 
@@ -148,9 +148,10 @@ def import_tensors(
     """
     variables = _flat(models.abstract_variables(model, image_shape))
     places = find_places(variables, model, source)
-    unused = {
-        source.rename(name): name for name in tensors if not _is_ignored(name, source)
-    }
+    unused, again = {}, []
+    for name in tensors:  # an older name and that of today may both be there
+        if unused.setdefault(source.rename(name), name) != name:
+            again.append(name)
     filled, missing, misshapen = {}, [], []
     for path, place in places.items():
         name = unused.pop(place.name, None)
@@ -161,8 +162,10 @@ def import_tensors(
             misshapen.append(f"{name} has {shape}, not {place.shape}")
         else:
             filled[path] = place.ours(tensors[name], variables[path].shape)
-    if missing or unused or misshapen:
-        raise Misfit(missing, list(unused.values()), misshapen)
+    left = [*again, *unused.values()]
+    left = [name for name in left if not _is_ignored(name, source)]
+    if missing or left or misshapen:
+        raise Misfit(missing, left, misshapen)
     return traverse_util.unflatten_dict(filled, sep="/")
 
 
@@ -277,7 +280,7 @@ def _keras(
 
 
 def _is_ignored(name: str, source: Source) -> bool:
-    """Whether no network of ours needs a tensor: PyTorch's counters are never read."""
+    """Whether a tensor may be left over: PyTorch's counters are never read."""
     return name.endswith("num_batches_tracked") or bool(
         re.fullmatch(source.ignored, name)
     )

@@ -4,10 +4,25 @@ import re
 
 from jaxcnn.errors import UserError
 from jaxcnn.pretrained.names import Source
-from jaxcnn.pretrained.rules import lenet, resnet
+from jaxcnn.pretrained.rules import (
+    alexnet,
+    googlenet,
+    inception,
+    inception_resnet,
+    lenet,
+    resnet,
+    vgg,
+    xception,
+)
 
 SOURCES: tuple[Source, ...] = (
     *lenet.SOURCES,
+    *alexnet.SOURCES,
+    *vgg.SOURCES,
+    *googlenet.SOURCES,
+    *inception.SOURCES,
+    *inception_resnet.SOURCES,
+    *xception.SOURCES,
     *resnet.SOURCES,
 )
 
