@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxcnn import errors
 from jaxcnn.models import (
     alexnet,
+    densenet,
     googlenet,
     inception,
     inception_resnet,
@@ -26,7 +27,12 @@ from jaxcnn.models import (
     lenet,
     linear,
     resnet,
+    resnet_keras,
+    resnet_v2,
+    resnext,
+    senet,
     vgg,
+    wide_resnet,
     xception,
 )
 from jaxcnn.models.variant import Variant
@@ -41,6 +47,12 @@ MODELS: dict[str, Variant] = {
     **inception_resnet.VARIANTS,
     **xception.VARIANTS,
     **resnet.VARIANTS,
+    **resnet_v2.VARIANTS,
+    **wide_resnet.VARIANTS,
+    **resnet_keras.VARIANTS,
+    **resnext.VARIANTS,
+    **senet.VARIANTS,
+    **densenet.VARIANTS,
 }
 
 ImageShape = tuple[int, int, int]  # height, width, channels

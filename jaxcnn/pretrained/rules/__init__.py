@@ -6,11 +6,15 @@ from jaxcnn.errors import UserError
 from jaxcnn.pretrained.names import Source
 from jaxcnn.pretrained.rules import (
     alexnet,
+    densenet,
     googlenet,
     inception,
     inception_resnet,
     lenet,
     resnet,
+    resnet_keras,
+    resnet_v2,
+    senet,
     vgg,
     xception,
 )
@@ -24,6 +28,10 @@ SOURCES: tuple[Source, ...] = (
     *inception_resnet.SOURCES,
     *xception.SOURCES,
     *resnet.SOURCES,
+    *resnet_v2.SOURCES,
+    *resnet_keras.SOURCES,
+    *senet.SOURCES,
+    *densenet.SOURCES,
 )
 
 
