@@ -23,6 +23,23 @@ Initializer = nn.initializers.Initializer
 Size = int | tuple[int, int]  # of both axes, or (rows, columns)
 
 relu = jax.nn.relu
+silu = jax.nn.silu  # x * sigmoid(x), "swish"
+
+
+def relu6(x: jax.Array) -> jax.Array:
+    """ReLU that does not pass 6."""
+    return jnp.minimum(relu(x), 6)
+
+
+def hard_sigmoid(x: jax.Array) -> jax.Array:
+    """A sigmoid of three straight pieces (Howard et al., ICCV 2019, section 5.2)."""
+    return relu6(x + 3) / 6
+
+
+def hard_swish(x: jax.Array) -> jax.Array:
+    """x * hard_sigmoid(x)."""
+    return x * hard_sigmoid(x)
+
 
 ACTIVATIONS: dict[str, Activation] = {
     "relu": relu,
@@ -265,18 +282,22 @@ class SqueezeExcitation(nn.Module):
         filters: Of the squeezed vector.
         act: After the first of the two linear layers.
         gate: After the second.
+        kernel_init, bias_init: Of both, see Conv.
     """
 
     filters: int
     act: Activation = relu
     gate: Activation = jax.nn.sigmoid
+    kernel_init: Initializer = torch_uniform
+    bias_init: Initializer | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H, W, C]."""
+        init = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
         y = jnp.mean(x, axis=(1, 2), keepdims=True)  # [B, 1, 1, C]
-        y = self.act(Conv(self.filters, 1, name="fc1")(y))  # [B, 1, 1, filters]
-        return x * self.gate(Conv(x.shape[-1], 1, name="fc2")(y))
+        y = self.act(Conv(self.filters, 1, **init, name="fc1")(y))  # [B, 1, 1, filters]
+        return x * self.gate(Conv(x.shape[-1], 1, **init, name="fc2")(y))
 
 
 class LayerNorm(nn.LayerNorm):
@@ -379,3 +400,12 @@ def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
 def global_avg_pool(x: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, C]."""
     return jnp.mean(x, axis=(1, 2))
+
+
+def round_filters(filters: float, divisor: int = 8) -> int:
+    """The nearest multiple of divisor, but not below 90% of filters.
+
+    How the MobileNets and EfficientNets scale their widths; as in torchvision.
+    """
+    nearest = max(divisor, int(filters + divisor / 2) // divisor * divisor)
+    return nearest if nearest >= 0.9 * filters else nearest + divisor
