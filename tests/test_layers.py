@@ -102,6 +102,17 @@ def test_replicas_of_pmap_share_their_statistics_by_the_name_of_their_axis():
     )
 
 
+def test_layer_norm_is_the_formula_of_pytorch_and_of_each_pixel_alone():
+    # torch.nn.LayerNorm over the channels. An axis of pmap, which every normalisation
+    # of a network is given, does not make it share anything.
+    norm = layers.LayerNorm(axis_name="replicas")
+    fields = {"scale": np.array([1, 2, 3, 4.0]), "bias": np.array([4, 3, 2, 1.0])}
+    y = norm.apply({"params": fields}, IMAGES, train=True)
+    mean, var = IMAGES.mean(-1, keepdims=True), IMAGES.var(-1, keepdims=True)
+    expected = (IMAGES - mean) / np.sqrt(var + 1e-6) * fields["scale"] + fields["bias"]
+    np.testing.assert_allclose(y, expected, atol=1e-4)
+
+
 def test_max_pool_pads_with_less_than_any_value():
     x = -np.ones((1, 2, 2, 1), np.float32)
     y = layers.max_pool(x, 3, 2, padding=1)

@@ -84,6 +84,32 @@ def _padding(x: jax.Array, window: Size, padding: Size) -> list[tuple[int, int]]
     return [(pad, pad) for pad in pads]
 
 
+def convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: Size = 1,
+    padding: Size | None = None,
+    groups: int = 1,
+    dilation: Size = 1,
+) -> jax.Array:
+    """Convolution with a kernel [kh, kw, C/groups, filters], as in Conv.
+
+    For kernels that are fixed or computed; where they are parameters, use Conv.
+    """
+    dilation = _pair(dilation)
+    reach = [d * (k - 1) for k, d in zip(kernel.shape[:2], dilation, strict=True)]
+    padding = [r // 2 for r in reach] if padding is None else padding
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        _pair(stride),
+        _padding(x, [r + 1 for r in reach], padding),
+        rhs_dilation=dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
 class Conv(nn.Module):
     """Convolution, nn.Conv2d of PyTorch.
 
@@ -106,26 +132,14 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] -> [B, H/stride, W/stride, filters], rounded up."""
-        sides, dilation = _pair(self.kernel), _pair(self.dilation)
-        reach = [d * (k - 1) for k, d in zip(sides, dilation, strict=True)]
-        padding = [r // 2 for r in reach] if self.padding is None else self.padding
-        padding = _padding(x, [r + 1 for r in reach], padding)
-        shape = (*sides, x.shape[-1] // self.groups, self.filters)
+        shape = (*_pair(self.kernel), x.shape[-1] // self.groups, self.filters)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         bias = None
         if self.bias:
             init = self.bias_init or _torch_bias(kernel)
             bias = self.param("bias", init, (self.filters,), jnp.float32)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
-        y = jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            _pair(self.stride),
-            padding,
-            rhs_dilation=dilation,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=self.groups,
-        )
+        y = convolve(x, kernel, self.stride, self.padding, self.groups, self.dilation)
         return y if bias is None else y + bias
 
 
@@ -304,6 +318,10 @@ class LayerNorm(nn.LayerNorm):
     """Normalisation over the channels of each pixel; epsilon as in ConvNeXt."""
 
     epsilon: float = 1e-6
+
+    def __post_init__(self) -> None:
+        self.axis_name = None  # nothing to share between the replicas of pmap
+        super().__post_init__()
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[..., C] -> [..., C]."""

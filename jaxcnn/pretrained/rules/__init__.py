@@ -6,6 +6,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.pretrained.names import Source
 from jaxcnn.pretrained.rules import (
     alexnet,
+    convnext,
     densenet,
     efficientnet,
     googlenet,
@@ -15,6 +16,7 @@ from jaxcnn.pretrained.rules import (
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
+    regnet,
     resnet,
     resnet_keras,
     resnet_v2,
@@ -35,17 +37,19 @@ SOURCES: tuple[Source, ...] = (
     *inception_resnet.SOURCES,
     *xception.SOURCES,
     *resnet.SOURCES,
+    *resnet_v2.SOURCES,
+    *resnet_keras.SOURCES,
+    *senet.SOURCES,
     *densenet.SOURCES,
-    *efficientnet.SOURCES,
+    *squeezenet.SOURCES,
     *mobilenet_v1.SOURCES,
     *mobilenet_v2.SOURCES,
     *mobilenet_v3.SOURCES,
-    *resnet_keras.SOURCES,
-    *resnet_v2.SOURCES,
-    *senet.SOURCES,
     *shufflenet_v1.SOURCES,
     *shufflenet_v2.SOURCES,
-    *squeezenet.SOURCES,
+    *efficientnet.SOURCES,
+    *regnet.SOURCES,
+    *convnext.SOURCES,
 )
 
 
