@@ -25,10 +25,11 @@ ALLOWED = {
         "config data augment models optim tasks pretrained",
         "jax flax optax orbax grain",
     ),
+    "analysis": ("models tasks adversarial", "jax flax optax sklearn"),
     "report": ("", "matplotlib jinja2 tensorboardX rich"),
     "serving": ("config data tasks models pretrained training", "jax PIL"),
     "cli": (
-        "config data models pretrained report serving training",
+        "analysis config data models pretrained report serving training",
         "absl ml_collections",
     ),
     "experiments": ("config", ""),

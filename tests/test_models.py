@@ -1,5 +1,6 @@
 """What every network of the table promises."""
 
+import dataclasses
 import functools
 import importlib
 import pkgutil
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcnn import models
+from jaxcnn.models import generate
 
 FAMILIES = {
     info.name: module.VARIANTS
@@ -189,3 +191,31 @@ def test_the_border_counts_in_multiply_adds():
 
     assert models.count_macs(Network(), (4, 4, 2)) == 4 * 4 * 9 * 2 * 5 + 5 * 3
     assert models.count_params(Network(), (4, 4, 2)) == 9 * 2 * 5 + 5 + 5 * 3 + 3
+
+
+HINT = "run `python -m jaxcnn.models.generate`, which writes the catalogue"
+
+
+def test_the_catalogue_has_every_network_and_says_what_its_row_says():
+    rows = models.catalogue()
+    assert [row["model"] for row in rows] == models.list_models(), HINT
+    for row in rows:
+        variant = models.MODELS[row["model"]]
+        for field in dataclasses.fields(variant):
+            if field.name != "build":
+                assert row[field.name] == getattr(variant, field.name), HINT
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet18"])  # test_analysis has them all
+def test_the_catalogue_is_what_its_generator_computes(name):
+    (row,) = models.catalogue(name)
+    assert row == generate.row(name), HINT
+
+
+def test_the_catalogue_computes_nothing(monkeypatch):
+    def compute(*args):
+        raise AssertionError("a network is traced")
+
+    monkeypatch.setattr(models, "abstract_variables", compute)
+    names = [row["model"] for row in models.catalogue("resnet*")]
+    assert names == models.list_models("resnet*")

@@ -22,6 +22,15 @@ Activation = Callable[[jax.Array], jax.Array]
 Initializer = nn.initializers.Initializer
 Size = int | tuple[int, int]  # of both axes, or (rows, columns)
 
+NAMED: set[str] = set()  # functions that are one layer of a network's table
+
+
+def named(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Marks what a function computes with its name."""
+    NAMED.add(function.__name__)
+    return jax.named_scope(function.__name__)(function)
+
+
 relu = jax.nn.relu
 silu = jax.nn.silu  # x * sigmoid(x), "swish"
 
@@ -328,6 +337,7 @@ class LayerNorm(nn.LayerNorm):
         return super().__call__(x)
 
 
+@named
 def local_response_norm(
     x: jax.Array, size: int, alpha: float, beta: float, k: float
 ) -> jax.Array:
@@ -398,6 +408,7 @@ def avg_pool(
     return nn.avg_pool(x, _pair(window), _pair(stride), padding, count_include_pad)
 
 
+@named
 def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
     """[B, H, W, C] -> [B, size, size, C], for any H and W, as in PyTorch.
 

@@ -1,0 +1,281 @@
+"""The equations of a network, gathered into layers."""
+
+from collections.abc import Sequence
+import dataclasses
+import re
+from typing import Any
+
+from flax import linen as nn
+import jax
+from jax.extend import core
+
+from jaxcnn import models
+from jaxcnn.analysis import propagate
+from jaxcnn.analysis.propagate import Map, Window
+from jaxcnn.analysis.receptive_field import pixels
+from jaxcnn.models import counting, layers
+
+GATE_NOTE = "the gate is left out of the receptive field"
+
+# An array that does not come from the image is the names of the parameters it needs.
+Value = Map | frozenset[str]
+
+
+NORMS = (nn.BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm)
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where an equation stands: the call of a module, and a function of layers.py."""
+
+    call: int
+    function: str | None = None
+
+
+@dataclasses.dataclass(eq=False)
+class Draft:
+    """A row while the trace goes on.
+
+    Attributes:
+        place: Of its equations.
+        module: Whose call that is.
+        source: The row that its input comes from; None: the image.
+        pointwise: Whether each of its units is a function of one unit of its input.
+        output: Its last equation's.
+        span: The input, if several equations make the row.
+        parameters: Names of those it uses.
+    """
+
+    type: str
+    place: Place
+    module: nn.Module
+    source: "Draft | None"
+    pointwise: bool = False
+    output: Map | None = None
+    span: Map | None = None
+    window: Window = Window()
+    channels: int = 0
+    parameters: set[str] = dataclasses.field(default_factory=set)
+    macs: int = 0
+    note: str = ""
+
+
+POOLS = {"max": "max_pool", "min": "min_pool", "sum": "avg_pool"}
+WINDOWS = {"slice": "subsample", "pad": "pad"}
+MERGES = {
+    **{"add": "sum", "sub": "difference", "mul": "product", "div": "quotient"},
+    **{"max": "maximum", "min": "minimum", "concatenate": "concat", "stack": "concat"},
+}
+# What is an activation without a function's name around it, too.
+ACTIVATIONS = {
+    **{"tanh": "tanh", "logistic": "sigmoid", "erf": "erf", "erfc": "erf"},
+    **{"max": "max", "min": "min", "clamp": "clamp", "exp": "exp"},
+}
+SELF_GATED = {"sigmoid": "silu", "erf": "gelu", "tanh": "gelu"}  # x * f(x), by f
+
+
+class Trace:
+    """Follows the image through the equations of a network."""
+
+    BATCH = 2  # told apart from maps of one pixel
+
+    def __init__(self, model: nn.Module, image_shape: models.ImageShape) -> None:
+        self.drafts: list[Draft] = []
+        self._calls: list[nn.Module] = []
+        self._open: list[int] = []
+        self._spans: dict[tuple[Place, Draft | None], Draft] = {}
+        variables = models.abstract_variables(model, image_shape)
+        with nn.intercept_methods(self._number):
+            jaxpr = counting.forward(model, variables, image_shape, self.BATCH).jaxpr
+        self.sizes = {}
+        inputs: list[Value] = []
+        for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
+            collection, *keys = (key.key for key in path)
+            name = "/".join(keys)
+            if collection == "params":
+                self.sizes[name] = leaf.size
+            inputs.append(frozenset({name} if collection == "params" else ()))
+        inputs.append(Map((1, 2), tuple(map(pixels, image_shape[:2]))))
+        self._run(jaxpr, inputs, Place(0))
+
+    def _number(self, method: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        """Marks the equations of each call of a module with the call's number."""
+        if not self._open or self._calls[self._open[-1]] is not context.module:
+            self._open.append(len(self._calls))
+            self._calls.append(context.module)
+        else:  # super().__call__
+            self._open.append(self._open[-1])
+        with jax.named_scope(f"call{self._open[-1]}"):
+            result = method(*args, **kwargs)
+        self._open.pop()
+        return result
+
+    def _run(
+        self, jaxpr: core.Jaxpr, inputs: Sequence[Value], outer: Place
+    ) -> list[Value]:
+        values = dict(zip(jaxpr.invars, inputs, strict=True))
+
+        def read(atom: Any) -> Value:
+            if isinstance(atom, core.Literal):
+                return frozenset()
+            return values.get(atom, frozenset())  # a constant of the jaxpr
+
+        for equation in counting.live(jaxpr):
+            results = self._follow(equation, [read(a) for a in equation.invars], outer)
+            values.update(zip(equation.outvars, results, strict=True))
+        return [read(atom) for atom in jaxpr.outvars]
+
+    def _follow(
+        self, equation: core.JaxprEqn, inputs: Sequence[Value], outer: Place
+    ) -> list[Value]:
+        """The results of an equation; makes the row that begins with it."""
+        maps = [x if isinstance(x, Map) else None for x in inputs]
+        weights = frozenset().union(*(x for x in inputs if not isinstance(x, Map)))
+        if not any(maps):
+            return [weights] * len(equation.outvars)
+        place = _place(equation, outer)
+        module = self._calls[place.call]
+        draft = None
+        if place.function or isinstance(module, NORMS):
+            draft = self._span(place, maps)
+            draft.parameters |= weights
+        if isinstance(module, NORMS):
+            results = _keep_shape(equation, maps)
+        elif draft is None and _is_activation(equation, maps):
+            draft = self._add(equation.params["name"], place, maps, pointwise=True)
+            draft.parameters |= weights
+            results = [next(filter(None, maps))] * len(equation.outvars)
+        elif (body := counting.body(equation)) is not None:
+            return self._run(body, inputs, place)
+        else:
+            results = propagate.step(equation, maps)
+            draft = draft or self._draft(equation, maps, results[0], weights, place)
+        if draft is None:
+            return results
+        draft.macs += counting.equation_macs(equation) // self.BATCH
+        return [
+            _close(draft, x, var.aval.shape) if isinstance(x, Map) else x
+            for x, var in zip(results, equation.outvars, strict=True)
+        ]
+
+    def _draft(
+        self,
+        equation: core.JaxprEqn,
+        maps: Sequence[Map | None],
+        result: Map,
+        weights: frozenset[str],
+        place: Place,
+    ) -> Draft | None:
+        """The row that an equation belongs to; None: that of its input."""
+        name = equation.primitive.name
+        sources = list(dict.fromkeys(x.layer for x in maps if x is not None))
+        if len(sources) > 1:
+            for source in sources:
+                if source is not None and source.pointwise and source.source in sources:
+                    if name == "mul":
+                        source.type = SELF_GATED.get(source.type, source.type)
+                    return source
+            if propagate.is_gated(equation, maps):
+                draft = self._add("gate", place, maps)
+                draft.note = GATE_NOTE
+                return draft
+            return self._add(MERGES.get(name, name), place, maps)
+        if name in ("conv_general_dilated", "dot_general"):
+            draft = self._add("conv", place, maps)
+        elif result.window not in (None, Window()):
+            kind = WINDOWS.get(name) or POOLS[name.rpartition("_")[2]]
+            draft = self._add(kind, place, maps)
+        elif weights and (name in ("mul", "div") or sources == [None]):
+            draft = self._add("scale", place, maps)
+        elif name in ACTIVATIONS and len([x for x in maps if x is not None]) == 1:
+            draft = self._add(ACTIVATIONS[name], place, maps, pointwise=True)
+        else:
+            draft = sources[0] if weights else None
+        if draft is not None:
+            draft.parameters |= weights
+        return draft
+
+    def _span(self, place: Place, maps: Sequence[Map | None]) -> Draft:
+        """The one row of a normalisation or of a function of layers.py."""
+        outside = None
+        for x in filter(None, maps):
+            if x.layer is not None and x.layer.place == place:
+                return x.layer
+            outside = outside or x
+        if (place, outside.layer) not in self._spans:
+            kind = place.function or _snake(type(self._calls[place.call]).__name__)
+            draft = self._add(kind, place, maps)
+            draft.span = outside
+            self._spans[place, outside.layer] = draft
+        return self._spans[place, outside.layer]
+
+    def _add(
+        self,
+        kind: str,
+        place: Place,
+        maps: Sequence[Map | None],
+        pointwise: bool = False,
+    ) -> Draft:
+        source = next(filter(None, maps)).layer
+        module = self._calls[place.call]
+        draft = Draft(kind, place, module, source, pointwise)
+        self.drafts.append(draft)
+        return draft
+
+
+def _close(draft: Draft, output: Map, shape: Sequence[int]) -> Map:
+    """Notes what a row gives, as far as it has come."""
+    if output.window is not None:
+        draft.window = output.window
+    draft.output, draft.channels = output, output.channels(shape)
+    return dataclasses.replace(output, layer=draft, window=None)
+
+
+def _keep_shape(
+    equation: core.JaxprEqn, maps: Sequence[Map | None]
+) -> list[Map | frozenset[str]]:
+    """The results of an equation of a normalisation: statistics count as constants."""
+    found = []
+    for var in equation.outvars:
+        same = [
+            x
+            for x, atom in zip(maps, equation.invars, strict=True)
+            if x is not None and atom.aval.shape == var.aval.shape
+        ]
+        found.append(same[0] if same else frozenset())
+    return found
+
+
+def _place(equation: core.JaxprEqn, outer: Place) -> Place:
+    """The innermost call that an equation is marked with, and a function within it."""
+    parts = str(equation.source_info.name_stack).split("/")
+    calls = [i for i, part in enumerate(parts) if re.fullmatch(r"call\d+", part)]
+    call, function = outer.call, outer.function
+    if calls:
+        call, function = int(parts[calls[-1]].removeprefix("call")), None
+        parts = parts[calls[-1] + 1 :]
+    functions = [part for part in parts if part in layers.NAMED]
+    return Place(call, function or (functions[0] if functions else None))
+
+
+def _is_activation(equation: core.JaxprEqn, maps: Sequence[Map | None]) -> bool:
+    """Whether it calls a function with a name that takes each unit by itself."""
+    name = equation.params.get("name")
+    body = counting.body(equation)
+    if body is None or not isinstance(name, str) or name.startswith("_"):
+        return False
+    return len({x.layer for x in maps if x is not None}) == 1 and _is_pointwise(body)
+
+
+def _is_pointwise(jaxpr: core.Jaxpr) -> bool:
+    return all(
+        _is_pointwise(body)
+        if (body := counting.body(equation)) is not None
+        else equation.primitive.name in propagate.POINTWISE
+        or all(atom.aval.shape == () for atom in equation.invars)
+        for equation in jaxpr.eqns
+    )
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
