@@ -68,8 +68,6 @@ MODELS: dict[str, Variant] = {
     **inception_resnet.VARIANTS,
     **xception.VARIANTS,
     **resnet.VARIANTS,
-    **convnext.VARIANTS,
-    **regnet.VARIANTS,
     **resnet_v2.VARIANTS,
     **wide_resnet.VARIANTS,
     **resnet_keras.VARIANTS,
@@ -83,6 +81,8 @@ MODELS: dict[str, Variant] = {
     **shufflenet_v1.VARIANTS,
     **shufflenet_v2.VARIANTS,
     **efficientnet.VARIANTS,
+    **regnet.VARIANTS,
+    **convnext.VARIANTS,
 }
 
 CATALOGUE = pathlib.Path(__file__).with_name("catalogue.json")

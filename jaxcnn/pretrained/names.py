@@ -148,7 +148,10 @@ def import_tensors(
     """
     variables = _flat(models.abstract_variables(model, image_shape))
     places = find_places(variables, model, source)
-    unused = {source.rename(name): name for name in tensors}
+    unused, again = {}, []
+    for name in tensors:  # an older name and that of today may both be there
+        if unused.setdefault(source.rename(name), name) != name:
+            again.append(name)
     filled, missing, misshapen = {}, [], []
     for path, place in places.items():
         name = unused.pop(place.name, None)
@@ -159,9 +162,10 @@ def import_tensors(
             misshapen.append(f"{name} has {shape}, not {place.shape}")
         else:
             filled[path] = place.ours(tensors[name], variables[path].shape)
-    not_used = [n for n in unused.values() if not _is_ignored(n, source)]
-    if missing or not_used or misshapen:
-        raise Misfit(missing, not_used, misshapen)
+    left = [*again, *unused.values()]
+    left = [name for name in left if not _is_ignored(name, source)]
+    if missing or left or misshapen:
+        raise Misfit(missing, left, misshapen)
     return traverse_util.unflatten_dict(filled, sep="/")
 
 

@@ -208,6 +208,7 @@ def numbers(name: str, row: Network) -> dict[str, np.ndarray]:
     if not difference >= DIFFERENCE:
         raise ValueError(f"The logits of two images of {name} hardly differ.")
     version = importlib.metadata.version(network.library.replace("_", "-"))
+    version = version.partition("+")[0]  # of torch without "+cpu"
     found |= {
         "library": np.array(f"{network.library} {version}"),
         "names": np.array(list(shapes)),

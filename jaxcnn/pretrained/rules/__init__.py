@@ -37,8 +37,6 @@ SOURCES: tuple[Source, ...] = (
     *inception_resnet.SOURCES,
     *xception.SOURCES,
     *resnet.SOURCES,
-    *convnext.SOURCES,
-    *regnet.SOURCES,
     *resnet_v2.SOURCES,
     *resnet_keras.SOURCES,
     *senet.SOURCES,
@@ -50,6 +48,8 @@ SOURCES: tuple[Source, ...] = (
     *shufflenet_v1.SOURCES,
     *shufflenet_v2.SOURCES,
     *efficientnet.SOURCES,
+    *regnet.SOURCES,
+    *convnext.SOURCES,
 )
 
 
