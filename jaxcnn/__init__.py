@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxcnn import config as _config
+from jaxcnn import pretrained as pretrained
 
 if TYPE_CHECKING:
     from flax import linen as nn
@@ -61,8 +62,8 @@ def load(workdir: str | Path, checkpoint: str = "best") -> "Predictor":
     """The classifier that a run has trained, as a function of images.
 
     Args:
-        workdir: The run's folder.
-        checkpoint: "best", "latest" or a step.
+        workdir: The run's folder, or that of imported weights.
+        checkpoint: Of a run: "best", "latest" or a step.
     """
     from jaxcnn.serving import predictor
 

@@ -75,8 +75,9 @@ def _module(verb: str) -> types.ModuleType:
 
 def _overview(verbs: Sequence[str]) -> str:
     lines = ["usage: jaxcnn VERB ...; jaxcnn VERB --help explains its flags.", ""]
+    width = max(map(len, verbs))
     for verb in verbs:
-        lines.append(f"  {verb:<12} {_module(verb).__doc__.splitlines()[0]}")
+        lines.append(f"  {verb:<{width}}  {_module(verb).__doc__.splitlines()[0]}")
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ ALLOWED = {
     "report": ("", "matplotlib jinja2 tensorboardX rich"),
     "serving": ("config data tasks models pretrained training", "jax PIL"),
     "cli": (
-        "config data models report serving training",
+        "config data models pretrained report serving training",
         "absl ml_collections",
     ),
     "experiments": ("config", ""),

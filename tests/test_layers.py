@@ -117,6 +117,22 @@ def test_avg_pool_counts_the_padding_or_leaves_it_out():
     np.testing.assert_allclose(left_out, np.ones((1, 2, 2, 1)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(13, 7), (4, 6), (1, 12)])
+def test_adaptive_avg_pool_has_the_windows_of_pytorch(size):
+    # nn.AdaptiveAvgPool2d: output i is the mean from floor(i * size / outputs) to
+    # ceil((i + 1) * size / outputs).
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+    expected = np.empty((2, 6, 6, 3))
+    for i in range(6):
+        for j in range(6):
+            rows, columns = (
+                slice(int(np.floor(k * n / 6)), int(np.ceil((k + 1) * n / 6)))
+                for k, n in zip((i, j), size, strict=True)
+            )
+            expected[:, i, j] = x[:, rows, columns].mean((1, 2))
+    np.testing.assert_allclose(layers.adaptive_avg_pool(x, 6), expected, rtol=1e-5)
+
+
 def test_global_avg_pool_is_the_mean_of_each_map():
     y = layers.global_avg_pool(jnp.asarray(IMAGES))
     np.testing.assert_allclose(y, IMAGES.mean((1, 2)), atol=1e-6)

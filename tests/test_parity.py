@@ -4,25 +4,27 @@ A family is a file tests/parity/<family>.py with its rows, of which the first ru
 default and the others are marked as slow.
 """
 
-import importlib
-from pathlib import Path
+import statistics
 
 import numpy as np
 import pytest
 
-from tests.reference import compare
+from tests.reference import compare, parity_table
+from tests.reference.parity_table import FAMILIES
 
 LIMITS = {"float32": 1e-4, "float64": 1e-8, "second": 1e-8}
+MEDIAN = 1e-5  # of float32, over all networks
 GRADIENT_LIMIT = 1e-7
 SAMPLES = 5  # tensors that are perturbed
+ROUNDING = {"float32": 1e-6, "float64": 1e-13}  # errors that may differ by machine
 
 ONE_SIZE = {"lenet"}  # families whose topology takes images of one size only
 
-HERE = Path(__file__).parent
-FAMILIES = {
-    path.stem: importlib.import_module(f"tests.parity.{path.stem}").PARITY
-    for path in sorted((HERE / "parity").glob("*.py"))
-}
+
+def contents(row):
+    """Names of what the file of a row holds."""
+    with np.load(compare.FOLDER / f"{row.reference}.npz") as file:
+        return set(file.files)
 
 
 def rows(content=None):
@@ -30,19 +32,19 @@ def rows(content=None):
     found = []
     for family in FAMILIES.values():
         for row in family:
-            with np.load(HERE / "reference" / f"{row.reference}.npz") as file:
-                if content is None or content in file.files:
-                    marks = [] if row is family[0] else [pytest.mark.slow]
-                    name = f"{row.model}-{row.library}"
-                    found.append(pytest.param(row, marks=marks, id=name))
+            if content is None or content in contents(row):
+                marks = [] if row is family[0] else [pytest.mark.slow]
+                name = f"{row.model}-{row.reference}-{row.library}"
+                found.append(pytest.param(row, marks=marks, id=name))
     return found
+
+
+FIRST = [pytest.param(rows[0], id=family) for family, rows in FAMILIES.items()]
 
 
 @pytest.mark.parametrize("row", rows())
 def test_logits_are_those_of_the_reference(row):
-    comparison = compare.Comparison(row)
-    whichs = [which for which in LIMITS if which in comparison.numbers]
-    errors = {which: comparison.logits_error(which) for which in whichs}
+    errors = parity_table.evaluation_errors(row)
     wrong = {w: error for w, error in errors.items() if not error < LIMITS[w]}
     assert wrong == {}
 
@@ -54,7 +56,7 @@ def test_logits_and_gradients_in_training_are_those_of_the_reference(row):
     assert wrong == {}
 
 
-@pytest.mark.parametrize("row", [family[0] for family in FAMILIES.values()])
+@pytest.mark.parametrize("row", FIRST)
 def test_a_comparison_fails_when_any_tensor_is_another(row):
     comparison = compare.Comparison(row)
     order = np.random.default_rng(0).permutation(list(comparison.tensors))
@@ -65,9 +67,27 @@ def test_a_comparison_fails_when_any_tensor_is_another(row):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_compared_in_training_and_at_a_second_size(family):
-    contents = set()
-    for row in FAMILIES[family]:
-        with np.load(HERE / "reference" / f"{row.reference}.npz") as file:
-            contents |= set(file.files)
-    assert "train_outputs" in contents
-    assert "second" in contents or family in ONE_SIZE
+    found = set.union(*map(contents, FAMILIES[family]))
+    assert "train_outputs" in found
+    assert "second" in found or family in ONE_SIZE
+
+
+def test_the_page_of_errors_has_a_line_for_each_comparison():
+    page = parity_table.read()
+    assert set(page) == set(parity_table.every_row())
+    errors = [float(line[4]) for line in page.values()]
+    assert max(errors) < LIMITS["float32"]
+    assert statistics.median(errors) < MEDIAN
+
+
+@pytest.mark.parametrize("row", FIRST)
+def test_the_page_of_errors_is_not_stale(row):
+    line = parity_table.read()[parity_table.key(row)]
+    facts = parity_table.facts(row, compare.Comparison(row))
+    assert line[: len(facts)] == facts
+    errors = parity_table.evaluation_errors(row)
+    for which, text in zip(parity_table.ERRORS, line[len(facts) :], strict=True):
+        if which in ROUNDING and which in errors:
+            page, now = max(float(text), ROUNDING[which]), errors[which]
+            assert max(now, ROUNDING[which]) < 30 * page
+            assert page < 30 * max(now, ROUNDING[which])

@@ -206,3 +206,6 @@ def test_older_names_and_tensors_that_nobody_needs_are_known(state_dict):
     variables = names.import_tensors(state_dict, MODEL, source)
     bias = variables["params"]["head"]["bias"]
     np.testing.assert_array_equal(bias, state_dict["old.fc.bias"])
+    state_dict["fc.bias"] = state_dict["old.fc.bias"]
+    with pytest.raises(ValueError, match="fit; not used: fc.bias."):
+        names.import_tensors(state_dict, MODEL, source)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import models
-from jaxcnn.models import resnet
+from jaxcnn.models import resnet, resnet_keras, resnet_v2
 
 # "num_params" and "GFLOPS" (of multiply-adds) at 1000 classes on torchvision's model
 # cards, https://pytorch.org/vision/stable/models/generated/torchvision.models.resnet18
@@ -18,6 +18,9 @@ TORCHVISION_CARDS = {
     "resnet101": (44_549_160, 7.801),
     "resnet152": (60_192_808, 11.514),
 }
+
+# 1e9 multiply-adds in He et al. 2016, Table 1, of the bottlenecks that stride first.
+TABLE_1 = {"resnet50_v1": 3.8, "resnet101_v1": 7.6, "resnet152_v1": 11.3}
 
 # Millions of parameters in He et al. 2016, Table 6.
 TABLE_6 = {
@@ -39,6 +42,16 @@ def test_parameters_and_multiply_adds_are_those_of_torchvision(name):
     num_params, giga_macs = TORCHVISION_CARDS[name]
     assert models.count_params(model, (224, 224, 3)) == num_params
     assert round(models.count_macs(model, (224, 224, 3)) / 1e9, 3) == giga_macs
+
+
+@pytest.mark.parametrize("name", TABLE_1)
+def test_the_original_strides_cost_what_the_paper_says(name):
+    model = models.create_model(name, num_classes=1000)
+    giga_macs = models.count_macs(model, (224, 224, 3)) / 1e9
+    assert abs(giga_macs - TABLE_1[name]) < 0.1
+    num_params, later = TORCHVISION_CARDS[name.removesuffix("_v1")]
+    assert models.count_params(model, (224, 224, 3)) == num_params
+    assert later > giga_macs + 0.2
 
 
 @pytest.mark.parametrize("name", TABLE_6)
@@ -64,6 +77,7 @@ def start(block, x):
     [
         resnet.BasicBlock(filters=16, stride=1),
         resnet.BottleneckBlock(filters=4, stride=1),
+        resnet.OriginalBottleneckBlock(filters=4, stride=1),
     ],
 )
 def test_a_block_starts_as_its_shortcut(block):
@@ -102,6 +116,81 @@ def test_normalisation_is_passed_down_to_every_layer():
         # The number of convolutions: every convolution of a ResNet has its norm.
         kernels = [v for v in jax.tree.leaves(variables["params"]) if v.ndim == 4]
         assert len(calls) == len(set(calls)) == len(kernels) == norms
+
+
+SMALL = {"num_classes": 0, "depths": (1, 2, 2), "filters": 4}
+DILATABLE = {
+    "basic": functools.partial(resnet.ResNet, block=resnet.BasicBlock, **SMALL),
+    "option A": functools.partial(
+        resnet.ResNet,
+        block=functools.partial(resnet.BasicBlock, shortcut=resnet.Subsampling),
+        **SMALL,
+    ),
+    "v1.5": functools.partial(resnet.ResNet, block=resnet.BottleneckBlock, **SMALL),
+    "v1": functools.partial(
+        resnet.ResNet, block=resnet.OriginalBottleneckBlock, **SMALL
+    ),
+    "v2 basic": functools.partial(
+        resnet_v2.ResNetV2, block=resnet_v2.BasicBlock, **SMALL
+    ),
+    "v2": functools.partial(
+        resnet_v2.ResNetV2, block=resnet_v2.BottleneckBlock, **SMALL
+    ),
+    "Keras v1": functools.partial(
+        resnet.ResNet, block=resnet_keras.BlockV1, stem=resnet_keras.StemV1, **SMALL
+    ),
+    "Keras v2": functools.partial(
+        resnet_v2.ResNetV2,
+        block=resnet_keras.BlockV2,
+        stem=resnet_keras.StemV2,
+        steps=resnet_keras.late_block_steps,
+        **SMALL,
+    ),
+}
+
+
+@pytest.mark.parametrize("build", DILATABLE.values(), ids=DILATABLE)
+def test_dilated_stages_compute_the_pixels_between_those_of_the_strided(build):
+    # Yu, Koltun and Funkhouser 2017, sec. 2: dilation keeps every neuron's receptive
+    # field, so the strided network's are among the dilated one's.
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3))
+    variables = randomised(build(), images)
+    strided, dilated = (
+        last_features(build(dilated_stages=n), variables, images) for n in (0, 2)
+    )
+    assert strided.shape[1:3] == (2, 2)
+    assert dilated.shape[1:3] == (8, 8)
+    np.testing.assert_allclose(dilated[:, ::4, ::4], strided, rtol=1e-5, atol=1e-5)
+    assert not np.allclose(dilated[:, 1::4, 1::4], strided, rtol=0.1, atol=0.1)
+
+
+def randomised(model, images):
+    """Variables of a network of which none is 0 or 1."""
+    init = functools.partial(model.init, train=False)
+    variables = jax.jit(init)(jax.random.key(0), images)
+    generator = np.random.default_rng(1)
+    return jax.tree.map(
+        lambda v: v + 0.1 * np.abs(generator.normal(size=v.shape)), variables
+    )
+
+
+def last_features(model, variables, images):
+    """What the last block gives."""
+    _, state = model.apply(
+        variables,
+        images,
+        train=False,
+        capture_intermediates=lambda module, method: module.name == "stage3_block2",
+    )
+    return state["intermediates"]["stage3_block2"]["__call__"][0]
+
+
+@pytest.mark.parametrize("dilated_stages", [-1, 4])
+def test_a_stage_that_does_not_stride_cannot_be_dilated(dilated_stages):
+    text = f"dilated_stages={dilated_stages}; of 4 stages the last 3 can be dilated"
+    for name in "resnet18", "resnetv2_50":
+        with pytest.raises(ValueError, match=text):
+            models.create_model(name, 10, dilated_stages=dilated_stages)
 
 
 def test_a_network_of_another_depth_is_a_field_away():

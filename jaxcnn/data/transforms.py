@@ -19,13 +19,21 @@ ASPECT = (3 / 4, 4 / 3)  # of a random crop, width over height
 TRIES = 10
 
 
-def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+INTERPOLATIONS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+def _resize(
+    image: np.ndarray, height: int, width: int, interpolation: str = "bilinear"
+) -> np.ndarray:
     """[H, W, C] -> [height, width, C]."""
     if image.shape[:2] == (height, width):
         return image
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
     resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(
-        (width, height), Image.Resampling.BILINEAR
+        (width, height), INTERPOLATIONS[interpolation]
     )
     return np.asarray(resized).reshape(height, width, image.shape[2])
 
@@ -43,12 +51,23 @@ def center_crop(
     For 224 this is the evaluation of torchvision's ImageNet models, Resize(256) and
     CenterCrop(224), with its rounding; only an image of size x size is left alone.
     """
-    height, width, _ = image.shape
-    if height == width == size:
+    if image.shape[:2] == (size, size):
         return image
-    shorter, target = min(height, width), round(size / CROP_FRACTION)
+    return resize_and_crop(image, size, CROP_FRACTION)
+
+
+def resize_and_crop(
+    image: np.ndarray, size: int, crop_ratio: float, interpolation: str = "bilinear"
+) -> np.ndarray:
+    """The centre, after the shorter side is resized to size / crop_ratio.
+
+    This is Resize(round(size / crop_ratio)) and CenterCrop(size) of torchvision, with
+    its rounding, for every image.
+    """
+    height, width, _ = image.shape
+    shorter, target = min(height, width), round(size / crop_ratio)
     height, width = target * height // shorter, target * width // shorter
-    image = _resize(image, height, width)
+    image = _resize(image, height, width, interpolation)
     top, left = round((height - size) / 2), round((width - size) / 2)
     return image[top : top + size, left : left + size]
 

@@ -18,7 +18,12 @@ import jax.numpy as jnp
 
 from jaxcnn import errors
 from jaxcnn.models import (
+    alexnet,
+    densenet,
     efficientnet,
+    googlenet,
+    inception,
+    inception_resnet,
     layers,
     lenet,
     linear,
@@ -26,23 +31,42 @@ from jaxcnn.models import (
     mobilenet_v2,
     mobilenet_v3,
     resnet,
+    resnet_keras,
+    resnet_v2,
+    resnext,
+    senet,
     shufflenet_v1,
     shufflenet_v2,
     squeezenet,
+    vgg,
+    wide_resnet,
+    xception,
 )
 from jaxcnn.models.variant import Variant
 
 MODELS: dict[str, Variant] = {
     **linear.VARIANTS,
     **lenet.VARIANTS,
+    **alexnet.VARIANTS,
+    **vgg.VARIANTS,
+    **googlenet.VARIANTS,
+    **inception.VARIANTS,
+    **inception_resnet.VARIANTS,
+    **xception.VARIANTS,
     **resnet.VARIANTS,
-    **squeezenet.VARIANTS,
+    **densenet.VARIANTS,
+    **efficientnet.VARIANTS,
     **mobilenet_v1.VARIANTS,
     **mobilenet_v2.VARIANTS,
     **mobilenet_v3.VARIANTS,
+    **resnet_keras.VARIANTS,
+    **resnet_v2.VARIANTS,
+    **resnext.VARIANTS,
+    **senet.VARIANTS,
     **shufflenet_v1.VARIANTS,
     **shufflenet_v2.VARIANTS,
-    **efficientnet.VARIANTS,
+    **squeezenet.VARIANTS,
+    **wide_resnet.VARIANTS,
 }
 
 ImageShape = tuple[int, int, int]  # height, width, channels
@@ -126,15 +150,18 @@ def count_macs(model: nn.Module, image_shape: ImageShape) -> int:
     """Multiply-adds of convolutions and linear layers for one image.
 
     Counted from shapes, the padded border included, as papers and torchvision count;
-    XLA's cost analysis leaves the border out.
+    XLA's cost analysis leaves the border out. Auxiliary heads run in training alone and
+    are not counted.
     """
     macs = 0
 
     def count(call, args, kwargs, context):
         nonlocal macs
         y = call(*args, **kwargs)
-        if isinstance(context.module, layers.Conv | layers.Dense):
-            kernel = context.module.get_variable("params", "kernel")
+        module = context.module
+        in_aux = module.path and module.path[0].startswith("aux")
+        if isinstance(module, layers.Conv | layers.Dense) and not in_aux:
+            kernel = module.get_variable("params", "kernel")
             macs += y.size // y.shape[-1] * kernel.size
         return y
 

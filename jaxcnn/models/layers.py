@@ -218,6 +218,34 @@ class ConvNorm(nn.Module):
         return x if self.act is None else self.act(x)
 
 
+class ConvAct(nn.Module):
+    """Convolution with bias, activation."""
+
+    filters: int
+    kernel: Size
+    stride: Size = 1
+    padding: Size | None = None
+    groups: int = 1
+    act: Activation = relu
+    kernel_init: Initializer = torch_uniform
+    bias_init: Initializer | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H/stride, W/stride, filters], rounded up."""
+        conv = Conv(
+            self.filters,
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.groups,
+            kernel_init=self.kernel_init,
+            bias_init=self.bias_init,
+            name="conv",
+        )
+        return self.act(conv(x))
+
+
 class Dropout(nn.Module):
     """Sets each value to 0 with probability rate in training, and scales the rest."""
 
@@ -350,6 +378,23 @@ def avg_pool(
     """Mean of each window, with the padded zeros counted or left out."""
     padding = _padding(x, window, padding)
     return nn.avg_pool(x, _pair(window), _pair(stride), padding, count_include_pad)
+
+
+def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
+    """[B, H, W, C] -> [B, size, size, C], for any H and W, as in PyTorch.
+
+    Each output is the mean of the pixels that its share of the axis touches, so
+    windows overlap, or repeat pixels where there are fewer than size.
+    """
+    for axis in 1, 2:
+        length = x.shape[axis]
+        if length != size:
+            ends = [
+                (i * length // size, -(-(i + 1) * length // size)) for i in range(size)
+            ]
+            windows = [jax.lax.slice_in_dim(x, *end, axis=axis) for end in ends]
+            x = jnp.stack([jnp.mean(window, axis) for window in windows], axis)
+    return x
 
 
 def global_avg_pool(x: jax.Array) -> jax.Array:

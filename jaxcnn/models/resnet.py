@@ -6,25 +6,33 @@ and its section 4.2 for CIFAR-10.
 
 Two departures from the paper:
   * "v1.5", as in torchvision: a bottleneck strides in its 3x3 convolution, not in
-    its first 1x1.
+    its first 1x1. The rows that end with _v1 stride as the paper does.
   * The last BatchNorm of a residual branch starts at scale 0, so that every block
     starts as its shortcut (Goyal et al., https://arxiv.org/abs/1706.02677, 5.1;
     torchvision's zero_init_residual=True, not its default).
 
 `resnet18_cifar` is not in the paper: the ImageNet network with the stem of the CIFAR
 ones, as in many later papers.
+
+With dilated_stages the last stages keep their resolution: dilation takes the place of
+stride (Yu, Koltun and Funkhouser, "Dilated Residual Networks", CVPR 2017,
+https://arxiv.org/abs/1705.09914, section 2; torchvision's
+replace_stride_with_dilation). The parameters are the same, and the strided network's
+features are every second pixel of the dilated one's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import functools
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxcnn.errors import UserError
 from jaxcnn.models.layers import (
     BatchNorm,
     ConvNorm,
+    Dropout,
     global_avg_pool,
     head,
     max_pool,
@@ -60,6 +68,7 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (Figure 5, left).
 
     Attributes:
+        dilation: Before and after the stride, see block_steps.
         shortcut: Where the shape changes, called as
             shortcut(filters, stride=..., norm=..., name="proj")(x, train=...).
     """
@@ -67,15 +76,17 @@ class BasicBlock(nn.Module):
     filters: int
     stride: int
     norm: Callable[..., nn.Module] = BatchNorm
+    dilation: tuple[int, int] = (1, 1)
     shortcut: Callable[..., nn.Module] = Projection
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H/stride, W/stride, filters]."""
-        conv_norm = functools.partial(ConvNorm, norm=self.norm)
-        zero_conv_norm = functools.partial(ZeroConvNorm, norm=self.norm)
-        y = conv_norm(self.filters, 3, self.stride, name="conv1")(x, train=train)
-        y = zero_conv_norm(self.filters, 3, name="conv2")(y, train=train)
+        before, after = self.dilation
+        conv1 = functools.partial(ConvNorm, norm=self.norm, dilation=before)
+        conv2 = functools.partial(ZeroConvNorm, norm=self.norm, dilation=after)
+        y = conv1(self.filters, 3, self.stride, name="conv1")(x, train=train)
+        y = conv2(self.filters, 3, name="conv2")(y, train=train)
         if x.shape != y.shape:
             fields = {"stride": self.stride, "norm": self.norm}
             x = self.shortcut(self.filters, **fields, name="proj")(x, train=train)
@@ -83,25 +94,54 @@ class BasicBlock(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-    """1x1 reduce, 3x3, 1x1 expand, and a shortcut (Figure 5, right)."""
+    """1x1 reduce, 3x3, 1x1 expand, and a shortcut (Figure 5, right).
+
+    Attributes:
+        dilation: Before and after the stride, see block_steps.
+        groups: Of the 3x3 convolution.
+        group_width: Filters of a group in a stage of 64 filters.
+        gate: Called as gate(4 * filters, name="gate")(y, train=...) on the branch
+            before it is added; None: no gate.
+    """
 
     filters: int
     stride: int
     norm: Callable[..., nn.Module] = BatchNorm
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    group_width: int = 64
+    gate: Callable[..., nn.Module] | None = None
+
+    def steps(self) -> tuple[int, int, int]:
+        """Stride of the first 1x1, stride and dilation of the 3x3 convolution."""
+        return 1, self.stride, self.dilation[0]
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H/stride, W/stride, 4 * filters]."""
+        inner = self.groups * (self.filters * self.group_width // 64)
         out = 4 * self.filters
+        stride1, stride2, dilation = self.steps()
         conv_norm = functools.partial(ConvNorm, norm=self.norm)
+        grouped = functools.partial(conv_norm, groups=self.groups, dilation=dilation)
         zero_conv_norm = functools.partial(ZeroConvNorm, norm=self.norm)
-        y = conv_norm(self.filters, 1, name="conv1")(x, train=train)
-        y = conv_norm(self.filters, 3, self.stride, name="conv2")(y, train=train)
+        y = conv_norm(inner, 1, stride1, name="conv1")(x, train=train)
+        y = grouped(inner, 3, stride2, name="conv2")(y, train=train)
         y = zero_conv_norm(out, 1, name="conv3")(y, train=train)
+        if self.gate is not None:
+            y = self.gate(out, name="gate")(y, train=train)
         if x.shape != y.shape:
             fields = {"stride": self.stride, "norm": self.norm}
             x = Projection(out, **fields, name="proj")(x, train=train)
         return relu(x + y)
+
+
+class OriginalBottleneckBlock(BottleneckBlock):
+    """The paper's: it strides in its first 1x1 convolution."""
+
+    def steps(self) -> tuple[int, int, int]:
+        """Stride of the first 1x1, stride and dilation of the 3x3 convolution."""
+        return self.stride, 1, self.dilation[1]
 
 
 class ImageNetStem(nn.Module):
@@ -130,15 +170,46 @@ class CifarStem(nn.Module):
         return ConvNorm(self.filters, 3, norm=self.norm, name="conv")(x, train=train)
 
 
+def block_steps(
+    depths: tuple[int, ...], dilated_stages: int
+) -> Iterator[tuple[int, int, int, tuple[int, int]]]:
+    """Stage and number of each block from 1, its stride, and its dilations.
+
+    Each stage but the first begins with stride 2, which a dilated stage replaces: what
+    came after the stride sees every second pixel, as it would have done. A block gets
+    the dilations before and after its stride; they differ only in such a place.
+    """
+    dilation = 1
+    for i, depth in enumerate(depths):
+        before, stride = dilation, 2 if i > 0 else 1
+        if len(depths) - i <= dilated_stages:
+            dilation, stride = dilation * stride, 1
+        yield i + 1, 1, stride, (before, dilation)
+        for j in range(2, depth + 1):
+            yield i + 1, j, 1, (dilation, dilation)
+
+
+def check_dilated_stages(depths: tuple[int, ...], dilated_stages: int) -> None:
+    """Raises UserError for more dilated stages than begin with a stride."""
+    if not 0 <= dilated_stages < len(depths):
+        raise UserError(
+            f"dilated_stages={dilated_stages}; of {len(depths)} stages the last "
+            f"{len(depths) - 1} can be dilated."
+        )
+
+
 class ResNet(nn.Module):
     """Stem, stages of residual blocks, global average pool, linear head.
 
     Attributes:
         num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
-        block: Residual block class, called as block(filters, stride, norm).
+        block: Residual block class, called as
+            block(filters, stride, norm, dilation=...).
         depths: Blocks per stage; stage i (from 0) has filters * 2**i filters.
-        filters: Of the stem and the first stage.
-        stem: Module class that maps images to the input of the first stage.
+        filters: Of the first stage.
+        stem: Called as stem(filters, norm); maps images to the first stage's input.
+        dilated_stages: How many of the last stages dilate in place of striding.
+        dropout: Of the pooled features: probability that one is set to 0.
         norm: Normalisation class, see ConvNorm.
     """
 
@@ -147,23 +218,30 @@ class ResNet(nn.Module):
     depths: tuple[int, ...]
     filters: int = 64
     stem: Callable[..., nn.Module] = ImageNetStem
+    dilated_stages: int = 0
+    dropout: float = 0.0
     norm: Callable[..., nn.Module] = BatchNorm
+
+    def __post_init__(self) -> None:
+        check_dilated_stages(self.depths, self.dilated_stages)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Returns logits [B, num_classes] for images [B, H, W, C]."""
         x = self.stem(self.filters, self.norm, name="stem")(images, train=train)
-        for i, depth in enumerate(self.depths):
-            for j in range(depth):
-                stride = 2 if i > 0 and j == 0 else 1
-                name = f"stage{i + 1}_block{j + 1}"
-                block = self.block(self.filters * 2**i, stride, self.norm, name=name)
-                x = block(x, train=train)
-        return head(self.num_classes)(global_avg_pool(x))
+        for i, j, stride, dilation in block_steps(self.depths, self.dilated_stages):
+            block = functools.partial(self.block, name=f"stage{i}_block{j}")
+            filters = self.filters * 2 ** (i - 1)
+            x = block(filters, stride, self.norm, dilation=dilation)(x, train=train)
+        last = f"stage{len(self.depths) + 1}_block1"
+        x = Dropout(self.dropout, name=last)(global_avg_pool(x), train=train)
+        return head(self.num_classes)(x)
 
 
 _basic = functools.partial(ResNet, block=BasicBlock)
 _bottleneck = functools.partial(ResNet, block=BottleneckBlock)
+_original = functools.partial(ResNet, block=OriginalBottleneckBlock)
 _cifar = functools.partial(
     ResNet,
     block=functools.partial(BasicBlock, shortcut=Subsampling),
@@ -172,25 +250,36 @@ _cifar = functools.partial(
 )
 
 # top1: acc@1 of the IMAGENET1K_V1 weights, https://pytorch.org/vision/stable/models.html;
-# for CIFAR-10, 100% less the error of the paper's Table 6, the best run of 110 layers.
+# of _v1, 100% less the authors' 1-crop error; for CIFAR-10, 100% less the error of the
+# paper's Table 6, the best run of 110 layers.
 _row = functools.partial(
     Variant,
     paper="He et al. 2016, https://arxiv.org/abs/1512.03385",
     top1_source="ImageNet, torchvision IMAGENET1K_V1",
 )
+_original_row = functools.partial(
+    _row, top1_source="ImageNet, https://github.com/KaimingHe/deep-residual-networks"
+)
 _cifar_row = functools.partial(
     _row, image_size=32, num_classes=10, top1_source="CIFAR-10, the paper's Table 6"
 )
 
+DEPTHS_50, DEPTHS_101, DEPTHS_152 = (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)
+
 VARIANTS = {
     "resnet18": _row(functools.partial(_basic, depths=(2, 2, 2, 2)), top1=69.758),
     "resnet34": _row(functools.partial(_basic, depths=(3, 4, 6, 3)), top1=73.314),
-    "resnet50": _row(functools.partial(_bottleneck, depths=(3, 4, 6, 3)), top1=76.130),
-    "resnet101": _row(
-        functools.partial(_bottleneck, depths=(3, 4, 23, 3)), top1=77.374
+    "resnet50": _row(functools.partial(_bottleneck, depths=DEPTHS_50), top1=76.130),
+    "resnet101": _row(functools.partial(_bottleneck, depths=DEPTHS_101), top1=77.374),
+    "resnet152": _row(functools.partial(_bottleneck, depths=DEPTHS_152), top1=78.312),
+    "resnet50_v1": _original_row(
+        functools.partial(_original, depths=DEPTHS_50), top1=75.3
     ),
-    "resnet152": _row(
-        functools.partial(_bottleneck, depths=(3, 8, 36, 3)), top1=78.312
+    "resnet101_v1": _original_row(
+        functools.partial(_original, depths=DEPTHS_101), top1=76.4
+    ),
+    "resnet152_v1": _original_row(
+        functools.partial(_original, depths=DEPTHS_152), top1=77.0
     ),
     "resnet20_cifar": _cifar_row(
         functools.partial(_cifar, depths=(3, 3, 3)), top1=91.25

@@ -59,7 +59,7 @@ class Source:
             have PyTorch's.
         models: Regular expression for the names of our networks.
         rules: A table of rules, or a function that makes one for a network.
-        ignored: Regular expression for tensors that no network of ours needs.
+        ignored: Regular expression for tensors that a network of ours may not need.
         rename: Gives the name of today for a tensor of an older file.
     """
 
@@ -68,6 +68,35 @@ class Source:
     rules: Sequence[Rule] | Callable[[nn.Module], Sequence[Rule]]
     ignored: str = r"(?!)"
     rename: Callable[[str], str] = str
+
+
+class Misfit(UserError):
+    """Tensors that are not those of a network.
+
+    Attributes:
+        missing: Tensors that the network needs, with the paths of its variables.
+        unused: Tensors that it has no place for.
+        misshapen: Tensors of another shape, with both.
+    """
+
+    def __init__(
+        self, missing: Sequence[str], unused: Sequence[str], misshapen: Sequence[str]
+    ) -> None:
+        self.missing, self.unused, self.misshapen = missing, unused, misshapen
+        lists = {
+            "missing": missing,
+            "not used": unused,
+            "of another shape": misshapen,
+        }
+        self.differences = "; ".join(
+            f"{what}: {_listed(found)}" for what, found in lists.items() if found
+        )
+        super().__init__(f"These weights do not fit; {self.differences}.")
+
+    @property
+    def count(self) -> int:
+        """How many differ."""
+        return len(self.missing) + len(self.unused) + len(self.misshapen)
 
 
 class Place(NamedTuple):
@@ -113,14 +142,16 @@ def import_tensors(
         Variables in the dtypes of the tensors.
 
     Raises:
-        UserError: A variable that no tensor fills, or a tensor that is not used or
-            has another shape; or as from find_places.
+        Misfit: A variable that no tensor fills, or a tensor that is not used or has
+            another shape.
+        UserError: As from find_places.
     """
     variables = _flat(models.abstract_variables(model, image_shape))
     places = find_places(variables, model, source)
-    unused = {
-        source.rename(name): name for name in tensors if not _is_ignored(name, source)
-    }
+    unused, again = {}, []
+    for name in tensors:  # an older name and that of today may both be there
+        if unused.setdefault(source.rename(name), name) != name:
+            again.append(name)
     filled, missing, misshapen = {}, [], []
     for path, place in places.items():
         name = unused.pop(place.name, None)
@@ -131,17 +162,10 @@ def import_tensors(
             misshapen.append(f"{name} has {shape}, not {place.shape}")
         else:
             filled[path] = place.ours(tensors[name], variables[path].shape)
-    problems = [
-        f"{what}: {_listed(found)}"
-        for what, found in {
-            "missing": missing,
-            "not used": list(unused.values()),
-            "of another shape": misshapen,
-        }.items()
-        if found
-    ]
-    if problems:
-        raise UserError(f"These weights do not fit; {'; '.join(problems)}.")
+    left = [*again, *unused.values()]
+    left = [name for name in left if not _is_ignored(name, source)]
+    if missing or left or misshapen:
+        raise Misfit(missing, left, misshapen)
     return traverse_util.unflatten_dict(filled, sep="/")
 
 
@@ -256,7 +280,7 @@ def _keras(
 
 
 def _is_ignored(name: str, source: Source) -> bool:
-    """Whether no network of ours needs a tensor: PyTorch's counters are never read."""
+    """Whether a tensor may be left over: PyTorch's counters are never read."""
     return name.endswith("num_batches_tracked") or bool(
         re.fullmatch(source.ignored, name)
     )

@@ -16,7 +16,9 @@ from jaxcnn import errors
 from jaxcnn.config import Config
 from jaxcnn.data import images as images_lib
 from jaxcnn.data.examples import BadImageError
-from jaxcnn.data.transforms import TRANSFORMS
+from jaxcnn.data.transforms import TRANSFORMS, resize_and_crop
+from jaxcnn.pretrained import weights as weights_lib
+from jaxcnn.pretrained.weights import Weights
 from jaxcnn.tasks import METRICS
 from jaxcnn.training import checkpoint as checkpoint_lib
 from jaxcnn.training import parallel, setup, step, workdir
@@ -36,7 +38,7 @@ class Predictor:
         image_size: Height and width that the network sees, pixels.
         transform: Any image, uint8 [H, W, channels], -> [image_size, image_size, C].
         forward: Batch uint8 [B, image_size, image_size, C] -> logits [B, K].
-        step: Of the checkpoint.
+        step: Of the checkpoint; None: the weights are imported.
     """
 
     class_names: tuple[str, ...]
@@ -44,7 +46,7 @@ class Predictor:
     image_size: int
     transform: Callable[[np.ndarray], np.ndarray]
     forward: Callable[[np.ndarray], jax.Array]
-    step: int
+    step: int | None
 
     def read(self, image: ImageLike) -> np.ndarray:
         """Any image as the network sees it: uint8 [image_size, image_size, C].
@@ -101,16 +103,18 @@ def _batched(items: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def load(folder: str | Path, checkpoint: str = "best") -> Predictor:
-    """The predictor of a run.
+    """The predictor of a run, or of imported weights.
 
     Args:
-        folder: The run's folder.
-        checkpoint: "best", "latest" or a step.
+        folder: The run's folder, or that of imported weights.
+        checkpoint: Of a run: "best", "latest" or a step.
 
     Raises:
         UserError: The folder holds no run, or not that checkpoint.
     """
     folder = Path(folder)
+    if weights_lib.is_folder(folder):
+        return _of_weights(weights_lib.open_folder(folder))
     config, info = workdir.read(folder)
     model = setup.make_model(config, info)
     mesh = parallel.data_mesh(1)
@@ -128,6 +132,31 @@ def load(folder: str | Path, checkpoint: str = "best") -> Predictor:
         transform=lambda image: row.apply(image, shape[0], None),
         forward=functools.partial(forward, variables),
         step=number,
+    )
+
+
+def _of_weights(weights: Weights) -> Predictor:
+    """The predictor of imported weights."""
+    if weights.num_classes == 0:
+        raise errors.UserError(f"{weights.file} has no classifier to predict with.")
+    expected = weights.preprocessing
+
+    def transform(image: np.ndarray) -> np.ndarray:
+        image = resize_and_crop(
+            image, expected.image_size, expected.crop_ratio, expected.interpolation
+        )
+        return image[..., ::-1] if expected.order == "BGR" else image
+
+    forward = functools.partial(
+        step.forward, model=weights.make_model(), mean=expected.mean, std=expected.std
+    )
+    return Predictor(
+        class_names=weights.class_names or tuple(map(str, range(weights.num_classes))),
+        channels=weights.channels,
+        image_size=expected.image_size,
+        transform=transform,
+        forward=functools.partial(jax.jit(forward), jax.device_put(weights.variables)),
+        step=None,
     )
 
 

@@ -4,6 +4,7 @@ Only their names and shapes need to be stored, which keeps the reference files s
 """
 
 from collections.abc import Mapping
+import hashlib
 import math
 import re
 import zlib
@@ -80,3 +81,13 @@ def images(shape: tuple[int, ...]) -> np.ndarray:
     generator = np.random.default_rng(0)
     colours = generator.normal(size=(shape[0], 1, 1, shape[3]))
     return colours + generator.normal(size=shape)
+
+
+def fingerprint(tensors: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of tensors with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+        digest.update(np.ascontiguousarray(tensor).tobytes())
+    return digest.hexdigest()

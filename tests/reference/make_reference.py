@@ -165,12 +165,23 @@ def _directed_sum(outputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
     )
 
 
+def _result_type(*dtypes: Any) -> str:
+    """Keras' own says float32 for float64 and float32, which batch normalisation asks
+    of its input, and would compute in."""
+    from keras.src.backend.common import dtypes as keras_dtypes
+
+    return "float64" if "float64" in dtypes else keras_dtypes.result_type(*dtypes)
+
+
 def build(row: Network, dtype: str) -> TorchNetwork | KerasNetwork:
     """The network of a row, with parameters of a dtype."""
     if "keras" in sys.modules:
-        config = sys.modules["keras"].config
+        keras = sys.modules["keras"]
+        keras.utils.clear_session()  # layers are numbered from the start
+        config = keras.config
         config.set_floatx(dtype)
         config.set_dtype_policy(dtype)
+        keras.src.backend.result_type = _result_type
     module = row.build()
     is_keras = type(module).__module__.startswith("keras.")
     return (KerasNetwork if is_keras else TorchNetwork)(module, dtype)
@@ -197,6 +208,7 @@ def numbers(name: str, row: Network) -> dict[str, np.ndarray]:
     if not difference >= DIFFERENCE:
         raise ValueError(f"The logits of two images of {name} hardly differ.")
     version = importlib.metadata.version(network.library.replace("_", "-"))
+    version = version.partition("+")[0]  # of torch without "+cpu"
     found |= {
         "library": np.array(f"{network.library} {version}"),
         "names": np.array(list(shapes)),

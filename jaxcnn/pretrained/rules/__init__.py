@@ -5,27 +5,47 @@ import re
 from jaxcnn.errors import UserError
 from jaxcnn.pretrained.names import Source
 from jaxcnn.pretrained.rules import (
+    alexnet,
+    densenet,
     efficientnet,
+    googlenet,
+    inception,
+    inception_resnet,
     lenet,
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
     resnet,
+    resnet_keras,
+    resnet_v2,
+    senet,
     shufflenet_v1,
     shufflenet_v2,
     squeezenet,
+    vgg,
+    xception,
 )
 
 SOURCES: tuple[Source, ...] = (
     *lenet.SOURCES,
+    *alexnet.SOURCES,
+    *vgg.SOURCES,
+    *googlenet.SOURCES,
+    *inception.SOURCES,
+    *inception_resnet.SOURCES,
+    *xception.SOURCES,
     *resnet.SOURCES,
-    *squeezenet.SOURCES,
+    *densenet.SOURCES,
+    *efficientnet.SOURCES,
     *mobilenet_v1.SOURCES,
     *mobilenet_v2.SOURCES,
     *mobilenet_v3.SOURCES,
+    *resnet_keras.SOURCES,
+    *resnet_v2.SOURCES,
+    *senet.SOURCES,
     *shufflenet_v1.SOURCES,
     *shufflenet_v2.SOURCES,
-    *efficientnet.SOURCES,
+    *squeezenet.SOURCES,
 )
 
 

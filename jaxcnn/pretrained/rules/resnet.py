@@ -1,4 +1,5 @@
-"""Residual networks elsewhere. torchvision counts blocks from 0, we from 1."""
+"""Residual networks elsewhere: ResNet, ResNeXt, Wide-ResNet, of torchvision and
+pytorchcv. torchvision counts blocks from 0, we from 1."""
 
 from jaxcnn.pretrained.names import Rule, Source
 
@@ -19,19 +20,33 @@ def _unit(i: int, j: int) -> str:
     return f"features.stage{i}.unit{j}"
 
 
-PYTORCHCV = (
-    Rule(r"stem/conv/conv", lambda: "features.init_block.conv"),
-    Rule(r"stem/conv/norm", lambda: "features.init_block.bn"),
-    Rule(
-        rf"{_BLOCK}/conv(\d)/conv", lambda i, j, k: f"{_unit(i, j)}.body.conv{k}.conv"
-    ),
-    Rule(rf"{_BLOCK}/conv(\d)/norm", lambda i, j, k: f"{_unit(i, j)}.body.conv{k}.bn"),
-    Rule(rf"{_BLOCK}/proj/conv", lambda i, j: f"{_unit(i, j)}.identity_conv.conv"),
-    Rule(rf"{_BLOCK}/proj/norm", lambda i, j: f"{_unit(i, j)}.identity_conv.bn"),
-    Rule(r"head", lambda: "output"),
-)
+def _pytorchcv(stem: str) -> tuple[Rule, ...]:
+    return (
+        Rule(r"stem/conv/conv", lambda: f"{stem}.conv"),
+        Rule(r"stem/conv/norm", lambda: f"{stem}.bn"),
+        Rule(
+            rf"{_BLOCK}/conv(\d)/conv",
+            lambda i, j, k: f"{_unit(i, j)}.body.conv{k}.conv",
+        ),
+        Rule(
+            rf"{_BLOCK}/conv(\d)/norm",
+            lambda i, j, k: f"{_unit(i, j)}.body.conv{k}.bn",
+        ),
+        Rule(rf"{_BLOCK}/proj/conv", lambda i, j: f"{_unit(i, j)}.identity_conv.conv"),
+        Rule(rf"{_BLOCK}/proj/norm", lambda i, j: f"{_unit(i, j)}.identity_conv.bn"),
+        Rule(r"head", lambda: "output"),
+    )
+
+
+PYTORCHCV = _pytorchcv("features.init_block.conv")
+PYTORCHCV_CIFAR = _pytorchcv("features.init_block")
 
 SOURCES = (
-    Source("torchvision", r"resnet(18|34|50|101|152)", TORCHVISION),
-    Source("pytorchcv", r"resnet\d+_cifar", PYTORCHCV),
+    Source(
+        "torchvision",
+        r"resnet(18|34|50|101|152)|resnext\d+_\d+x\d+d|wide_resnet\d+_2",
+        TORCHVISION,
+    ),
+    Source("pytorchcv", r"resnet\d+_v1", PYTORCHCV),
+    Source("pytorchcv", r"resnet\d+_cifar|resnext\d+_\d+x\d+d_cifar", PYTORCHCV_CIFAR),
 )

@@ -1,0 +1,50 @@
+"""Writes trained or imported weights as a state dict of another library.
+
+    jaxcnn export_weights --workdir=runs/resnet50 --output=resnet50.safetensors
+    jaxcnn export_weights --weights=weights/resnet50 --output=resnet50.safetensors
+
+PyTorch reads it by model.load_state_dict(safetensors.torch.load_file(FILE)).
+"""
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from jaxcnn.cli import _flags
+from jaxcnn.errors import UserError
+
+
+def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
+    _flags.define_run(values)
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "folder of imported weights, in place of a run",
+        flag_values=values,
+    )
+    flags.DEFINE_string("output", None, "the .safetensors file", flag_values=values)
+    flags.DEFINE_string(
+        "library",
+        None,
+        "whose names, such as torchvision; without it that of the imported weights, or "
+        "the first that has the network",
+        flag_values=values,
+    )
+
+
+def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
+    _flags.no_arguments(arguments)
+    if bool(values.workdir) == bool(values.weights):
+        raise UserError("One of --workdir=DIR and --weights=DIR is needed.")
+    if not values.output:
+        raise UserError("--output=FILE.safetensors is missing.")
+    from jaxcnn.serving import export
+
+    library = export.export_weights(
+        values.workdir or values.weights,
+        values.output,
+        values.library,
+        values.checkpoint,
+    )
+    print(f"Written: {values.output}, for {library}")
+    return 0

@@ -1,0 +1,64 @@
+"""Turns a weight file of another library into a folder that predict reads.
+
+    jaxcnn import_weights --model=resnet50 --weights=resnet50-0676ba61.pth \\
+        --output=weights/resnet50
+    jaxcnn predict --workdir=weights/resnet50 IMAGE ...
+
+Files of PyTorch (.pth), safetensors and Keras (.h5) are read; which it is, and whether
+its names are those of torchvision, timm, Keras, pytorchcv or facenet-pytorch, is found
+out. Nothing in a file is run. The folder holds variables.safetensors and model.json,
+with the number and names of the classes and the preprocessing that the weights expect.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from jaxcnn.cli import _flags
+from jaxcnn.errors import UserError
+
+
+def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
+    flags.DEFINE_string("model", None, "name of our network", flag_values=values)
+    flags.DEFINE_string("weights", None, "the weight file", flag_values=values)
+    flags.DEFINE_string("output", None, "the new folder", flag_values=values)
+    flags.DEFINE_string(
+        "class_names",
+        None,
+        "text file with the name of a class on each line; without it 1000 classes are "
+        "taken to be those of ImageNet",
+        flag_values=values,
+    )
+
+
+def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
+    _flags.no_arguments(arguments)
+    for name in "model", "weights", "output":
+        if not values[name].value:
+            raise UserError(f"--{name} is missing.")
+    from jaxcnn.pretrained import weights
+    from jaxcnn.report import text
+
+    class_names = None
+    if values.class_names:
+        try:
+            class_names = Path(values.class_names).read_text().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"--class_names cannot be read: {error}.") from error
+    loaded = weights.load(values.model, values.weights, class_names)
+    weights.save(loaded, values.output)
+    expected = loaded.preprocessing
+    print(
+        text.pairs(
+            {
+                "model": loaded.model,
+                "weights of": loaded.library,
+                "classes": str(loaded.num_classes or "none, no classifier"),
+                "image size": f"{expected.image_size}, the centre "
+                f"{expected.crop_ratio:.4g} of the resized image",
+                "written": values.output,
+            }
+        )
+    )
+    return 0

@@ -1,0 +1,317 @@
+"""From a weight file to a network with its variables, and the folder that keeps them.
+
+The folder of imported weights holds variables.safetensors, named by paths such as
+params/stem/conv/conv/kernel, and model.json, which says what they belong to.
+"""
+
+from collections.abc import Mapping, Sequence
+import contextlib
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+import shutil
+import tempfile
+from typing import Any
+
+from flax import linen as nn
+from flax import traverse_util
+import numpy as np
+
+from jaxcnn import models
+from jaxcnn.errors import UserError
+from jaxcnn.pretrained import files, names, preprocessing, rules
+from jaxcnn.pretrained.names import Misfit, Source, Tensors, Variables
+from jaxcnn.pretrained.preprocessing import Preprocessing
+
+VARIABLES = "variables.safetensors"
+MODEL = "model.json"
+_IMAGENET_CLASSES = Path(__file__).with_name("imagenet_classes.txt")
+_TRIED = 6  # other networks that weights which do not fit are tried on
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """A network, its variables, and what is known of them.
+
+    Attributes:
+        model: Name of the network.
+        fields: Of the network, other than those of its row.
+        num_classes: Of the file's own classifier; 0: it has none.
+        class_names: None where they are not known.
+        channels: 1 grey, 3 RGB.
+        preprocessing: What is expected to be done to images.
+        library: Whose weights they were.
+        file: Name of the file that they are from.
+        sha256: Of that file, in hexadecimal.
+        variables: "params" and, where there are statistics, "batch_stats".
+    """
+
+    model: str
+    fields: Mapping[str, Any]
+    num_classes: int
+    class_names: tuple[str, ...] | None
+    channels: int
+    preprocessing: Preprocessing
+    library: str
+    file: str
+    sha256: str
+    variables: Variables = dataclasses.field(repr=False)
+
+    def make_model(self) -> nn.Module:
+        return models.create_model(self.model, self.num_classes, **self.fields)
+
+
+def load(
+    name: str,
+    path: str | Path,
+    class_names: Sequence[str] | None = None,
+    **fields: Any,
+) -> Weights:
+    """The weights of a file for a network of ours.
+
+    Args:
+        name: Of our network.
+        path: A weight file, see files.read. A config.json of timm beside it is read
+            for the preprocessing.
+        class_names: None: those of ImageNet, where there are 1000 classes.
+        **fields: Other values for fields of the network.
+
+    Raises:
+        UserError: The file cannot be read, or its weights do not fit; then the error
+            says what differs and which networks fit.
+    """
+    models.create_model(name, 1, **fields)  # refuses an unknown name before reading
+    candidates = rules.sources(name)
+    if not candidates:
+        raise UserError(f"No library is known that has weights for {name}.")
+    path = Path(path)
+    tensors = files.read(path)
+    misfits = []
+    for source in candidates.values():
+        try:
+            num_classes, channels, variables = _fit(name, source, tensors, fields)
+            break
+        except Misfit as misfit:
+            misfits.append((source.library, misfit))
+    else:
+        library, misfit = min(misfits, key=lambda pair: pair[1].count)
+        raise UserError(
+            f"{path} does not fit {name} ({library}); {_others(name, tensors)}; "
+            f"{misfit.differences}."
+        )
+    if class_names is None and num_classes == 1000:
+        class_names = _IMAGENET_CLASSES.read_text().splitlines()
+    if class_names is not None and len(class_names) != num_classes:
+        raise UserError(
+            f"{path} has {num_classes} classes, not the {len(class_names)} that are "
+            "named."
+        )
+    sha256 = _sha256(path)
+    expected = preprocessing.expected(
+        source.library, name, models.MODELS[name], channels, sha256
+    )
+    return Weights(
+        model=name,
+        fields=fields,
+        num_classes=num_classes,
+        class_names=None if class_names is None else tuple(class_names),
+        channels=channels,
+        preprocessing=dataclasses.replace(expected, **_of_timm(path)),
+        library=source.library,
+        file=path.name,
+        sha256=sha256,
+        variables=variables,
+    )
+
+
+def _fit(
+    name: str, source: Source, tensors: Tensors, fields: Mapping[str, Any]
+) -> tuple[int, int, Variables]:
+    """(number of classes, channels, variables) of tensors.
+
+    Raises:
+        Misfit: They do not fit.
+    """
+    variant = models.MODELS[name]
+    size, channels = variant.image_size, variant.channels
+    model = models.create_model(name, variant.num_classes, **fields)
+    num_classes = _num_classes(model, source, tensors)
+    if num_classes != variant.num_classes:
+        model = models.create_model(name, num_classes, **fields)
+    try:
+        variables = names.import_tensors(tensors, model, source, (size, size, channels))
+    except Misfit as misfit:
+        if misfit.missing or misfit.unused:
+            raise
+        channels = 4 - channels  # grey and RGB
+        try:
+            variables = names.import_tensors(
+                tensors, model, source, (size, size, channels)
+            )
+        except Misfit:
+            raise misfit from None
+    flat = traverse_util.flatten_dict(variables)
+    variables = {path: np.asarray(value, np.float32) for path, value in flat.items()}
+    return num_classes, channels, traverse_util.unflatten_dict(variables)
+
+
+def _num_classes(model: nn.Module, source: Source, tensors: Tensors) -> int:
+    """The classes of the classifier among tensors; 0: there is none."""
+    path = "params/head/bias"
+    (place,) = names.find_places({path: np.zeros(1)}, model, source).values()
+    by_name = {source.rename(name): tensor for name, tensor in tensors.items()}
+    return by_name[place.name].size if place.name in by_name else 0
+
+
+def _others(name: str, tensors: Tensors) -> str:
+    """Which other network fits tensors, in words.
+
+    Those are tried whose number of parameters is nearest, since it takes a second each.
+    """
+    size = sum(
+        tensor.size
+        for tensor_name, tensor in tensors.items()
+        if not tensor_name.endswith(
+            ("_mean", "_var", "_variance", "num_batches_tracked")
+        )
+    )
+    sizes = {row["model"]: row["parameters"] for row in models.catalogue()}
+    near = [n for n in sizes if abs(sizes[n] - size) < size / 4 and n != name]
+    near = sorted(filter(rules.sources, near), key=lambda n: abs(sizes[n] - size))
+    for other in near[:_TRIED]:
+        for source in rules.sources(other).values():
+            with contextlib.suppress(UserError):
+                _fit(other, source, tensors, {})
+                return f"it fits {other} ({source.library})"
+    return "nor does it fit another network"
+
+
+def _of_timm(path: Path) -> dict[str, Any]:
+    """Preprocessing by the config.json that timm's weights lie beside."""
+    config = path.with_name("config.json")
+    try:
+        given = json.loads(config.read_text())["pretrained_cfg"]
+        return {
+            "image_size": int(given["input_size"][1]),
+            "crop_ratio": float(given["crop_pct"]),
+            "interpolation": str(given["interpolation"]),
+            "mean": tuple(map(float, given["mean"])),
+            "std": tuple(map(float, given["std"])),
+        }
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return {}  # there is none, or it is something else
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save(weights: Weights, folder: str | Path) -> None:
+    """Writes the folder of imported weights, whole or not at all.
+
+    Raises:
+        UserError: The folder exists and is not empty.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is not empty.")
+    description = {
+        field.name: getattr(weights, field.name)
+        for field in dataclasses.fields(weights)
+        if field.name != "variables"
+    }
+    description["preprocessing"] = dataclasses.asdict(weights.preprocessing)
+    flat = traverse_util.flatten_dict(weights.variables, sep="/")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        tensors = {path: np.ascontiguousarray(value) for path, value in flat.items()}
+        _write_safetensors(tensors, unfinished / VARIABLES)
+        (unfinished / MODEL).write_text(json.dumps(description, indent=2) + "\n")
+        unfinished.chmod(0o755)
+        unfinished.replace(folder)
+    except BaseException:
+        shutil.rmtree(unfinished)
+        raise
+
+
+def _write_safetensors(tensors: Tensors, path: Path) -> None:
+    import safetensors.numpy
+
+    # Some readers of PyTorch's want to be told the format.
+    safetensors.numpy.save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(0o644)  # not for the owner alone
+
+
+def is_folder(folder: str | Path) -> bool:
+    """Whether a folder holds imported weights."""
+    return (Path(folder) / MODEL).is_file()
+
+
+def open_folder(folder: str | Path) -> Weights:
+    """The imported weights of a folder.
+
+    Raises:
+        UserError: It holds none, or files that do not fit together.
+    """
+    folder = Path(folder)
+    if not is_folder(folder):
+        raise UserError(f"No imported weights in {folder}: it has no {MODEL}.")
+    try:
+        description = json.loads((folder / MODEL).read_text())
+        given = description.pop("preprocessing")
+        for name in "mean", "std":
+            given[name] = tuple(given[name])
+        if description["class_names"] is not None:
+            description["class_names"] = tuple(description["class_names"])
+        weights = Weights(
+            **description, preprocessing=Preprocessing(**given), variables={}
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / MODEL} cannot be read: {error}.") from error
+    variant = models.MODELS.get(weights.model)
+    model = weights.make_model()
+    shape = (variant.image_size, variant.image_size, weights.channels)
+    expected = traverse_util.flatten_dict(
+        models.abstract_variables(model, shape), sep="/"
+    )
+    found = files.read(folder / VARIABLES)
+    if {p: v.shape for p, v in expected.items()} != {
+        p: v.shape for p, v in found.items()
+    }:
+        raise UserError(f"{folder / VARIABLES} does not fit {MODEL} beside it.")
+    variables = traverse_util.unflatten_dict(found, sep="/")
+    return dataclasses.replace(weights, variables=variables)
+
+
+def export(
+    name: str, model: nn.Module, variables: Variables, library: str, path: str | Path
+) -> None:
+    """Writes a state dict that the network of another library loads.
+
+    Args:
+        name: Of our network.
+        model: The network.
+        variables: Its variables.
+        library: Whose names and order of numbers; one of PyTorch's.
+        path: The .safetensors file, which is written whole or not at all.
+
+    Raises:
+        UserError: The library has no such network.
+    """
+    source = rules.find(library, name)
+    if library == "keras":
+        raise UserError("Keras reads no .safetensors; only PyTorch's libraries do.")
+    tensors = names.export_tensors(variables, model, source)
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise UserError(f"The name of the file must end with .safetensors, not {path}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        _write_safetensors(tensors, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,365 @@
+"""Weight files to networks with the right logits, to folders, and back to files."""
+
+import functools
+import importlib
+import json
+import pathlib
+
+import jax
+import numpy as np
+from PIL import Image
+import pytest
+import safetensors.numpy
+
+import jaxcnn
+from jaxcnn import __main__, models
+from jaxcnn.data.transforms import resize_and_crop
+from jaxcnn.pretrained import files, rules, weights
+from tests.reference import compare, exported, filling
+from tests.reference.generated_image import generated
+
+REFERENCES = pathlib.Path(__file__).parent / "reference"
+
+
+def save(tensors, path, **metadata):
+    single = {n: np.ascontiguousarray(t, np.float32) for n, t in tensors.items()}
+    safetensors.numpy.save_file(single, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def resnet18(tmp_path_factory):
+    """(comparison, file) of torchvision's resnet18 with 10 classes."""
+    row = compare.Parity("resnet18", "resnet18", "torchvision")
+    comparison = compare.Comparison(row)
+    folder = tmp_path_factory.mktemp("resnet18")
+    return comparison, save(comparison.tensors, folder / "resnet18.safetensors")
+
+
+def run(*arguments):
+    return __main__.main([str(argument) for argument in arguments])
+
+
+def logits_of(model, variables, images):
+    apply = jax.jit(functools.partial(model.apply, train=False))
+    return apply(variables, images.astype(np.float32))
+
+
+def test_a_loaded_network_gives_the_logits_of_torchvision(resnet18):
+    comparison, path = resnet18
+    model, variables = jaxcnn.pretrained.load("resnet18", path)
+    assert model.num_classes == 10
+    assert {v.dtype.name for v in jax.tree.leaves(variables)} == {"float32"}
+    images = filling.images(tuple(comparison.numbers["image_shape"]))
+    logits = logits_of(model, variables, images)
+    assert compare.relative_error(logits, comparison.numbers["float32"]) < 1e-5
+
+
+def test_without_a_classifier_the_network_gives_features(resnet18, tmp_path):
+    tensors = {
+        name: tensor
+        for name, tensor in resnet18[0].tensors.items()
+        if not name.startswith("fc.")
+    }
+    model, variables = jaxcnn.pretrained.load(
+        "resnet18", save(tensors, tmp_path / "features")
+    )
+    assert model.num_classes == 0
+    assert "head" not in variables["params"]
+
+
+def test_weights_for_grey_images_are_known_by_their_shape(tmp_path):
+    row = compare.Parity("lenet5", "lenet5", "pytorch")
+    tensors = dict(compare.Comparison(row).tensors)
+    grey = weights.load("lenet5", save(tensors, tmp_path / "grey"))
+    assert (grey.channels, grey.num_classes, grey.library) == (1, 10, "pytorch")
+    assert grey.preprocessing.mean == (0.0,)
+    tensors["conv1.weight"] = tensors["conv1.weight"].repeat(3, axis=1)
+    colour = weights.load("lenet5", save(tensors, tmp_path / "colour"))
+    assert colour.channels == 3
+    assert colour.preprocessing.mean == (0.0, 0.0, 0.0)
+
+
+def test_weights_of_another_network_are_refused_with_those_that_fit(resnet18, tmp_path):
+    message = (
+        r"does not fit resnet34 \(torchvision\); it fits resnet18 \(torchvision\); "
+        r"missing: layer1\.2\.bn1\.running_mean .* and \d+ more\."
+    )
+    output = tmp_path / "folder"
+    with pytest.raises(ValueError, match=message):
+        weights.save(weights.load("resnet34", resnet18[1]), output)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            lambda t: t.pop("bn1.bias"),
+            "nor does it fit another network; missing: bn1",
+        ),
+        (lambda t: t.update(extra=t["fc.bias"]), "another network; not used: extra."),
+    ],
+)
+def test_weights_that_fit_nothing_are_refused_with_what_differs(
+    resnet18, change, text, tmp_path, capsys
+):
+    tensors = dict(resnet18[0].tensors)
+    change(tensors)
+    path = save(tensors, tmp_path / "changed")
+    output = tmp_path / "new" / "folder"
+    arguments = ["--model=resnet18", f"--weights={path}", f"--output={output}"]
+    assert run("import_weights", *arguments) == 2
+    error = capsys.readouterr().err
+    assert text in error
+    assert error.count("\n") == 1
+    assert not output.parent.exists()
+
+
+@pytest.fixture(scope="module")
+def folder(resnet18, tmp_path_factory):
+    """A folder of imported weights, as the command line makes it."""
+    output = tmp_path_factory.mktemp("imported") / "resnet18"
+    arguments = ["--model=resnet18", f"--weights={resnet18[1]}", f"--output={output}"]
+    assert run("import_weights", *arguments) == 0
+    return output
+
+
+def test_the_folder_says_what_the_weights_are(folder, resnet18):
+    assert sorted(p.name for p in folder.iterdir()) == [
+        weights.MODEL,
+        weights.VARIABLES,
+    ]
+    description = json.loads((folder / weights.MODEL).read_text())
+    sha256 = description.pop("sha256")
+    assert len(sha256) == 64
+    assert description == {
+        "model": "resnet18",
+        "fields": {},
+        "num_classes": 10,
+        "class_names": None,
+        "channels": 3,
+        # https://pytorch.org/vision/stable/models/generated/torchvision.models.resnet18
+        "preprocessing": {
+            "image_size": 224,
+            "crop_ratio": 0.875,
+            "interpolation": "bilinear",
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+            "order": "RGB",
+        },
+        "library": "torchvision",
+        "file": "resnet18.safetensors",
+    }
+    opened = weights.open_folder(folder)
+    assert opened.sha256 == sha256
+    loaded = weights.load("resnet18", resnet18[1])
+    jax.tree.map(np.testing.assert_array_equal, opened.variables, loaded.variables)
+
+
+def edited(folder, path, **changes):
+    """A copy of a folder, with other preprocessing."""
+    for file in folder.iterdir():
+        (path / file.name).write_bytes(file.read_bytes())
+    model = path / weights.MODEL
+    description = json.loads(model.read_text())
+    description["preprocessing"] |= changes
+    model.write_text(json.dumps(description))
+    return path
+
+
+def test_predictions_are_those_of_the_stored_preprocessing(folder, tmp_path, capsys):
+    pixels = generated((250, 300, 3))
+    image = tmp_path / "image.png"
+    Image.fromarray(pixels).save(image)
+    changes = {"image_size": 64, "crop_ratio": 0.8, "interpolation": "bicubic"}
+    (tmp_path / "small").mkdir()
+    small = edited(folder, tmp_path / "small", **changes)
+    found = jaxcnn.load(small)([image])
+    imported = weights.open_folder(small)
+    # The pixels are compared with torchvision's elsewhere.
+    cropped = resize_and_crop(pixels, 64, 0.8, "bicubic")
+    images = (cropped / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    logits = logits_of(imported.make_model(), imported.variables, images[None])
+    np.testing.assert_allclose(found, jax.nn.softmax(logits), atol=1e-5)
+    assert found.max() < 0.999  # there is something to compare
+    capsys.readouterr()
+    assert run("predict", f"--workdir={small}", image, "--format=json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert str(np.argmax(found)) in json.dumps(row)
+
+
+def test_channels_are_swapped_for_weights_that_want_bgr(folder, tmp_path):
+    changed = edited(folder, tmp_path, order="BGR")
+    image = generated((250, 300, 3))
+    swapped = jaxcnn.load(folder).read(image)[..., ::-1]
+    np.testing.assert_array_equal(jaxcnn.load(changed).read(image), swapped)
+
+
+def test_a_thousand_classes_are_imagenet_s_unless_they_are_named(resnet18, tmp_path):
+    tensors = dict(resnet18[0].tensors)
+    tensors["fc.weight"] = np.zeros((1000, 512))
+    tensors["fc.bias"] = np.zeros(1000)
+    path = save(tensors, tmp_path / "thousand")
+    found = weights.load("resnet18", path)
+    # meta["categories"] of torchvision's weights: the first, one within, the last.
+    names = found.class_names
+    assert (names[0], names[281], names[999]) == ("tench", "tabby", "toilet tissue")
+    named = weights.load("resnet18", path, [f"kind {i}" for i in range(1000)])
+    assert named.class_names[7] == "kind 7"
+    with pytest.raises(ValueError, match="has 1000 classes, not the 2 that are named"):
+        weights.load("resnet18", path, ["a", "b"])
+
+
+def test_preprocessing_is_read_from_the_config_beside_weights_of_timm(
+    resnet18, tmp_path
+):
+    path = save(resnet18[0].tensors, tmp_path / "model.safetensors")
+    config = {  # as https://huggingface.co/timm/resnet18.a1_in1k has it, in part
+        "architecture": "resnet18",
+        "pretrained_cfg": {
+            "input_size": [3, 288, 288],
+            "crop_pct": 0.95,
+            "interpolation": "bicubic",
+            "mean": [0.4, 0.5, 0.6],
+            "std": [0.2, 0.3, 0.4],
+        },
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = weights.load("resnet18", path).preprocessing
+    assert (found.image_size, found.crop_ratio) == (288, 0.95)
+    assert (found.interpolation, found.mean) == ("bicubic", (0.4, 0.5, 0.6))
+
+
+def test_a_network_that_no_library_has_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match="No library is known that has weights for mlp"
+    ):
+        weights.load("mlp", tmp_path / "x")
+    with pytest.raises(ValueError, match="Unknown model 'resnet19'; nearest: resnet18"):
+        weights.load("resnet19", tmp_path / "x")
+
+
+def test_a_folder_that_holds_something_is_not_written_over(folder, resnet18, tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    loaded = weights.load("resnet18", resnet18[1])
+    with pytest.raises(ValueError, match="exists and is not empty"):
+        weights.save(loaded, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_nothing_is_left_when_writing_fails(resnet18, tmp_path, monkeypatch):
+    loaded = weights.load("resnet18", resnet18[1])
+
+    def fail(*args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(weights, "_write_safetensors", fail)
+    with pytest.raises(OSError, match="No space"):
+        weights.save(loaded, tmp_path / "folder")
+    with pytest.raises(OSError, match="No space"):
+        weights.export(
+            "resnet18",
+            loaded.make_model(),
+            loaded.variables,
+            "torchvision",
+            tmp_path / "file.safetensors",
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"num_classes": 11}, "does not fit model.json beside it"),
+        ({"model": "resnet19"}, "Unknown model 'resnet19'"),
+        ({"unknown": 1}, "model.json cannot be read"),
+        ({"preprocessing": {}}, "model.json cannot be read"),
+    ],
+)
+def test_a_folder_that_was_edited_wrongly_is_refused(folder, tmp_path, change, text):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    model = tmp_path / weights.MODEL
+    model.write_text(json.dumps(json.loads(model.read_text()) | change))
+    with pytest.raises(ValueError, match=text):
+        weights.open_folder(tmp_path)
+
+
+@pytest.mark.parametrize(("family", "reference"), exported.EXPORTED)
+def test_pytorch_has_loaded_what_is_exported_and_gives_the_same_logits(
+    family, reference, tmp_path
+):
+    # exported.json is of files that PyTorch loaded with strict=True.
+    known = json.loads((REFERENCES / "exported.json").read_text())[reference]
+    path = tmp_path / f"{reference}.safetensors"
+    exported.write(family, reference, path)
+    tensors = safetensors.numpy.load_file(path)
+    assert filling.fingerprint(tensors) == known["fingerprint"]
+    rows = importlib.import_module(f"tests.parity.{family}").PARITY
+    (row,) = (row for row in rows if row.reference == reference)
+    comparison = compare.Comparison(row)
+    error = compare.relative_error(comparison.numbers["float32"], known["logits"])
+    assert error < 1e-6
+
+
+def test_what_was_imported_is_exported_as_it_was(folder, resnet18, tmp_path):
+    output = tmp_path / "back.safetensors"
+    assert run("export_weights", f"--weights={folder}", f"--output={output}") == 0
+    written, read = files.read(output), files.read(resnet18[1])
+    counters = {n for n in written if n.endswith(".num_batches_tracked")}
+    assert len(counters) == 20
+    assert set(written) - counters == set(read)
+    for name, tensor in read.items():
+        np.testing.assert_array_equal(written[name], tensor)
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "One of --workdir=DIR and --weights=DIR is needed"),
+        (["--weights=DIR"], "--output=FILE.safetensors is missing"),
+        (["--weights=nowhere", "--output=x"], "No run in nowhere"),
+        (["--weights=DIR", "--output=x.pth"], "must end with .safetensors, not x.pth"),
+        (
+            ["--weights=DIR", "--output=x.safetensors", "--library=timm"],
+            "No rules for resnet18 in timm; known: torchvision",
+        ),
+    ],
+)
+def test_mistakes_in_exporting_are_told(folder, arguments, text, capsys, monkeypatch):
+    arguments = [argument.replace("DIR", str(folder)) for argument in arguments]
+    assert run("export_weights", *arguments) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_a_run_is_exported(tmp_path):
+    experiment = tmp_path / "experiment.py"
+    experiment.write_text(
+        "from jaxcnn.config import Config, DataConfig\n"
+        "def get_config():\n"
+        "    return Config(model='lenet5', data=DataConfig(name='digits',\n"
+        "        batch_size=101, image_size=32), num_epochs=0.2, num_devices=1)\n"
+    )
+    workdir = tmp_path / "run"
+    assert run("train", f"--config={experiment}", f"--workdir={workdir}") == 0
+    output = tmp_path / "lenet5.safetensors"
+    assert run("export_weights", f"--workdir={workdir}", f"--output={output}") == 0
+    loaded = weights.load("lenet5", output)
+    predictor = jaxcnn.load(workdir)
+    image = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    pixels = predictor.read(image)[None]
+    info = json.loads((workdir / "dataset.json").read_text())
+    images = (pixels / 255 - info["mean"]) / info["std"]
+    logits = logits_of(loaded.make_model(), loaded.variables, images)
+    np.testing.assert_allclose(jax.nn.softmax(logits), predictor([image]), atol=1e-5)
+
+
+def test_every_row_of_the_rules_is_for_a_network_that_there_is():
+
+    for source in rules.SOURCES:
+        known = [
+            name for name in models.MODELS if source in rules.sources(name).values()
+        ]
+        assert known, source.models
