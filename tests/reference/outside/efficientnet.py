@@ -10,7 +10,7 @@ import torchvision.models
 # there are, so that neither gates nor shortcuts drown the images.
 LAST = {"b": r".*block\.3\.1", "v2": r"(.*\.block\.3|features\.[23].*\.block\.1)\.1"}
 KERNELS = {"b": {r".*block.*0\.weight": 1.2}, "v2": {}}
-SHAPE = (64, 64, 3)
+SHAPE = (40, 40, 3)
 
 
 def row(name: str, gain: float, **fields) -> Network:
@@ -23,10 +23,10 @@ def row(name: str, gain: float, **fields) -> Network:
 
 
 NETWORKS = {
-    "efficientnet_b0": row("b0", 0.6, train=True, second=(75, 61, 3)),
-    "efficientnet_b1": row("b1", 0.5),
-    "efficientnet_b2": row("b2", 0.5),
-    "efficientnet_b3": row("b3", 0.5),
+    "efficientnet_b0": row("b0", 0.6, train=True, second=(53, 47, 3)),
+    "efficientnet_b1": row("b1", 0.55),
+    "efficientnet_b2": row("b2", 0.55),
+    "efficientnet_b3": row("b3", 0.56),
     "efficientnet_b4": row("b4", 0.5),
     "efficientnet_b5": row("b5", 0.42),
     "efficientnet_b6": row("b6", 0.42),

@@ -28,7 +28,7 @@ def timm_row(name: str, **fields) -> Network:
     build = functools.partial(
         _gen_mobilenet_v1, "mobilenetv1_100", WIDTHS[name], num_classes=10
     )
-    return Network(build, (64, 64, 3), {r".*conv_pw\.weight": 1.2}, **fields)
+    return Network(build, (40, 40, 3), {r".*conv_pw\.weight": 1.2}, **fields)
 
 
 def keras_row(name: str, image_shape: tuple[int, int, int], **fields) -> Network:
@@ -37,7 +37,7 @@ def keras_row(name: str, image_shape: tuple[int, int, int], **fields) -> Network
 
 
 NETWORKS = {
-    "mobilenetv1_025": timm_row("025", train=True, second=ODD),
+    "mobilenetv1_025": timm_row("025", train=True, second=(53, 47, 3)),
     "mobilenetv1_050": timm_row("050"),
     "mobilenetv1_075": timm_row("075"),
     "mobilenetv1_100": timm_row("100"),

@@ -6,7 +6,7 @@ from network import Network
 import timm
 from torchvision.models import mobilenet_v2
 
-SHAPE = (64, 64, 3)
+SHAPE = (40, 40, 3)
 GAINS = {r"features.*conv\.3\.weight|.*bn3\.weight": 0.7}  # shortcuts add up
 
 NETWORKS = {
@@ -15,7 +15,7 @@ NETWORKS = {
         SHAPE,
         GAINS,
         train=True,
-        second=(75, 61, 3),
+        second=(53, 47, 3),
     ),
     "mobilenetv2_050": Network(
         functools.partial(timm.create_model, "mobilenetv2_050", num_classes=10),

@@ -8,14 +8,14 @@ from torchvision.models import mobilenet_v3_large, mobilenet_v3_small
 NETWORKS = {
     "mobilenet_v3_small": Network(
         functools.partial(mobilenet_v3_small, num_classes=10),
-        (64, 64, 3),
+        (40, 40, 3),
         {r".*block.*0\.weight": 1.1, r".*block\.[23]\.1\.weight": 0.8},
         train=True,
-        second=(75, 61, 3),
+        second=(53, 47, 3),
     ),
     "mobilenet_v3_large": Network(
         functools.partial(mobilenet_v3_large, num_classes=10),
-        (64, 64, 3),
+        (40, 40, 3),
         {r".*block\.[23]\.1\.weight": 0.7},
     ),
 }

@@ -18,8 +18,8 @@ def any_size(name: str) -> nn.Module:
     return network
 
 
-SHAPE = (64, 64, 3)
-GAINS = {r".*expand_bn3\.weight": 0.4}  # shortcuts add up
+SHAPE = (40, 40, 3)
+GAINS = {r".*expand_bn3\.weight": 0.5}  # shortcuts add up
 
 NETWORKS = {
     "shufflenet_g3_w1": Network(
@@ -27,7 +27,7 @@ NETWORKS = {
         SHAPE,
         GAINS,
         train=True,
-        second=(75, 61, 3),
+        second=(53, 47, 3),
     ),
     "shufflenet_g1_w1": Network(
         functools.partial(any_size, "shufflenet_g1_w1"), SHAPE, GAINS
@@ -41,6 +41,6 @@ NETWORKS = {
     "shufflenet_g8_w1": Network(
         functools.partial(get_model, "shufflenet_g8_w1", num_classes=10),
         (224, 224, 3),
-        {r".*expand_bn3\.weight": 0.5},
+        GAINS,
     ),
 }
