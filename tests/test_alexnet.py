@@ -68,7 +68,7 @@ def start(layer, x):
 def test_the_second_layer_of_2012_is_the_formula_of_its_paper():
     # Sections 3.3 and 3.5: each half of the kernels sees the maps of its own GPU, and
     # b_i = a_i / (k + alpha * sum of a_j^2 for |j - i| <= n/2)^beta.
-    x = 30 * np.random.default_rng(0).normal(size=(1, 6, 6, 96)).astype(np.float32)
+    x = 60 * np.random.default_rng(0).normal(size=(1, 6, 6, 96)).astype(np.float32)
     y, variables = start(alexnet.FIGURE_2[1][0](), x)
     kernel = variables["params"]["conv"]["kernel"]  # [5, 5, 48, 256]
     padded = np.pad(x[0], ((2, 2), (2, 2), (0, 0)))
@@ -77,7 +77,10 @@ def test_the_second_layer_of_2012_is_the_formula_of_its_paper():
         for column in range(6):
             window = padded[row : row + 5, column : column + 5]
             for gpu in range(2):
-                maps, kernels = slice(48 * gpu, 48 * gpu + 48), slice(128 * gpu, None)
+                maps, kernels = (
+                    slice(48 * gpu, 48 * gpu + 48),
+                    slice(128 * gpu, 128 * gpu + 128),
+                )
                 sums = np.einsum("hwi,hwio->o", window[..., maps], kernel[..., kernels])
                 a[row, column, kernels] = np.maximum(sums + 1, 0)  # the bias is 1
     b = np.zeros_like(a)

@@ -28,7 +28,6 @@ NETWORKS = {
     "inception_v3_aux": Network(
         functools.partial(_v3, aux_logits=True),
         (299, 299, 3),
-        {r"Mixed_.*conv\.weight": 1.2},
         train=True,
         outputs=tuple,
     ),
