@@ -33,8 +33,10 @@ def c1(images):
 
 def features(model, variables):
     """C2 of IMAGES."""
-    apply = functools.partial(model.clone(num_classes=0).apply, train=False)
-    return np.asarray(jax.jit(apply)(variables, IMAGES))
+    block = hmax.PatchBlock(model.patch_sizes, model.num_patches, model.sharpness)
+    stored = {"batch_stats": variables["batch_stats"]["stage1_block1"]}
+    apply = functools.partial(block.apply, train=False)
+    return np.asarray(jax.jit(apply)(stored, c1(IMAGES)))
 
 
 def s1(image, size, sigma, wavelength, degrees):
@@ -122,10 +124,19 @@ def test_only_the_read_out_has_parameters_and_training_leaves_patches_be(small):
     assert models.layer_groups(model, (32, 32, 1)) == ("head",)
     apply = functools.partial(model.apply, train=True, mutable=["batch_stats"])
     _, updated = jax.jit(apply)(after, IMAGES)
-    pairs = (updated["batch_stats"], after["batch_stats"])
-    pairs += (after["params"], before["params"])
-    for new, old in zip(pairs[::2], pairs[1::2], strict=True):
+    stored = [v["batch_stats"]["stage1_block1"] for v in (updated, after)]
+    for new, old in stored, (after["params"], before["params"]):
         assert all(jax.tree.leaves(jax.tree.map(np.array_equal, new, old)))
+
+
+def test_the_read_out_sees_standardised_features(small):
+    model, _, variables = small
+    model = model.clone(num_classes=0)
+    apply = functools.partial(model.apply, train=True, mutable=["batch_stats"])
+    found, _ = jax.jit(apply)(variables, IMAGES)
+    c2 = features(model, variables)
+    expected = (c2 - c2.mean(axis=0)) / np.sqrt(c2.var(axis=0) + 1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_the_network_of_the_paper_has_a_thousand_patches():

@@ -12,13 +12,15 @@ leave in a network without a gradient. Only the head, a linear read-out of C2, i
 trained by gradient. Before `imprint` all patches are 0 and tell nothing apart.
 
 Departures:
-  * The read-out is softmax regression; the paper has a support vector machine.
+  * The read-out is softmax regression on standardised C2 units (BatchNorm without
+    parameters); the paper has a support vector machine.
   * S2 is as sharp for large patches as for those of 4x4, per unit (Mutch and Lowe,
     International Journal of Computer Vision 80(1), 2008).
   * C1 and S2 have no units whose windows reach beyond the border, S1 has.
   * Of colour images the mean of the channels is taken.
 """
 
+from collections.abc import Callable
 import functools
 from typing import Any, NamedTuple
 
@@ -28,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.errors import UserError
-from jaxcnn.models.layers import avg_pool, convolve, head, max_pool
+from jaxcnn.models.layers import BatchNorm, avg_pool, convolve, head, max_pool
 from jaxcnn.models.variant import Variant
 
 Maps = tuple[jax.Array, ...]  # of each band [B, h, w, orientations]
@@ -36,6 +38,9 @@ Maps = tuple[jax.Array, ...]  # of each band [B, h, w, orientations]
 ANGLES = (0, 45, 90, 135)  # degrees
 ASPECT = 0.3  # gamma of equation 1
 IMPRINTED_BAND = 1  # the second, as in the authors' code
+
+
+Standardise = functools.partial(BatchNorm, use_bias=False, use_scale=False)
 
 
 class Band(NamedTuple):
@@ -163,11 +168,13 @@ class Hmax(nn.Module):
     """S1 and C1, S2 and C2, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: C2 units, no head.
+        num_classes: Size of the last axis of the logits; 0: standardised C2 units, no
+            head.
         num_bands: How many of BANDS; the first ones are for the finest details.
         patch_sizes: See PatchBlock.
         num_patches: See PatchBlock.
         sharpness: See PatchBlock.
+        norm: Normalisation class of the C2 units, called as norm(name=...).
     """
 
     num_classes: int
@@ -175,6 +182,7 @@ class Hmax(nn.Module):
     patch_sizes: tuple[int, ...] = (4, 8, 12, 16)
     num_patches: int = 250
     sharpness: float = 1.0
+    norm: Callable[..., nn.Module] = Standardise
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_bands <= len(BANDS):
@@ -189,6 +197,7 @@ class Hmax(nn.Module):
         maps = Stem(self.num_bands, name="stem")(images, train=train)
         numbers = self.patch_sizes, self.num_patches, self.sharpness
         c2 = PatchBlock(*numbers, name="stage1_block1")(maps, train=train)
+        c2 = self.norm(name="stage2_block1")(c2, train=train)
         return head(self.num_classes)(c2)
 
 
@@ -225,9 +234,10 @@ def imprint(
         keys = jax.random.split(jax.random.fold_in(key, i), model.num_patches)
         cut_all = jax.vmap(functools.partial(cut, size=size), out_axes=-1)
         patches[f"patches{size}"] = cut_all(keys)  # [size, size, 4, num_patches]
-    old = variables["batch_stats"]["stage1_block1"]
-    patches = {name: p.astype(old[name].dtype) for name, p in patches.items()}
-    return variables | {"batch_stats": {"stage1_block1": patches}}
+    old = variables["batch_stats"]
+    dtypes = {name: patch.dtype for name, patch in old["stage1_block1"].items()}
+    patches = {name: p.astype(dtypes[name]) for name, p in patches.items()}
+    return variables | {"batch_stats": old | {"stage1_block1": patches}}
 
 
 VARIANTS = {
