@@ -12,7 +12,7 @@ _END = object()
 
 
 def prefetch(
-    items: Generator[T, None, None], put: Callable[[T], U], size: int = 2
+    items: Generator[T, None, None], put: Callable[[T], U], size: int = 4
 ) -> Generator[U, None, None]:
     """put(item) of each item, of which a thread makes the next `size` beforehand.
 
