@@ -88,7 +88,8 @@ def test_every_part_but_the_head_is_told_whether_it_trains(name):
     assert set(told.values()) <= {False}
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+# The head of the TDNN is a weight for each class, and so is the layer before it.
+@pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if n != "tdnn"])
 def test_without_classes_a_network_gives_what_its_head_takes(name):
     shapes = []
     for num_classes in 10, 0:

@@ -160,8 +160,10 @@ def test_dilated_stages_compute_the_pixels_between_those_of_the_strided(build):
     )
     assert strided.shape[1:3] == (2, 2)
     assert dilated.shape[1:3] == (8, 8)
-    np.testing.assert_allclose(dilated[:, ::4, ::4], strided, rtol=1e-5, atol=1e-5)
-    assert not np.allclose(dilated[:, 1::4, 1::4], strided, rtol=0.1, atol=0.1)
+    scale = np.abs(strided).max()  # without trained statistics features grow large
+    same, between = dilated[:, ::4, ::4] / scale, dilated[:, 1::4, 1::4] / scale
+    np.testing.assert_allclose(same, strided / scale, atol=1e-5)
+    assert not np.allclose(between, strided / scale, atol=1e-3)
 
 
 def randomised(model, images):

@@ -375,9 +375,12 @@ def max_pool(
     With ceil_mode, as in PyTorch, a last window that starts inside the image may
     reach beyond it.
     """
-    padding = _padding(x, window, padding)
     if ceil_mode:
-        padding = _ceil_padding(x, window, stride, padding)
+        sides = zip(_pair(window), _pair(stride), strict=True)
+        inside = tuple(width - step + 1 for width, step in sides)  # of a first window
+        padding = _ceil_padding(x, window, stride, _padding(x, inside, padding))
+    else:
+        padding = _padding(x, window, padding)
     return nn.max_pool(x, _pair(window), _pair(stride), padding)
 
 

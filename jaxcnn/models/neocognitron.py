@@ -74,7 +74,7 @@ class SCells(nn.Module):
         c = jnp.asarray(c / c.sum() / x.shape[-1], x.dtype)
         c = jnp.broadcast_to(c, (*shape[:3], 1))
         mean_square = convolve(jnp.square(x), c, padding=self.padding)
-        tiny = jnp.finfo(jnp.float32).tiny
+        tiny = float(jnp.finfo(jnp.float32).tiny)  # no array: it would widen bfloat16
         v = jnp.sqrt(jnp.maximum(mean_square, tiny))  # [B, H', W', 1]
         excited = 1 + convolve(x, a, padding=self.padding)
         r = self.selectivity
