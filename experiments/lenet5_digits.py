@@ -3,8 +3,8 @@ r"""LeNet-5 on the 1,797 digits of scikit-learn, 8x8 scans enlarged to 32x32.
 Recipe: chosen on the first half alone, trained on its first 598 images and measured on
 its last 300, which are of other writers: strong affine jitter, smoothed labels, small
 batches and a high rate each helped there; dropout did not.
-Result: RESULT_DIGITS scikit-learn's SVC(gamma=0.001) has 0.969 on the
-same split.
+Result: 0.9849 ± 0.0022 on the second half, seeds 0 to 4, 2026-11-22, two CPU cores;
+scikit-learn's SVC(gamma=0.001) has 0.969 on the same split.
 
     python -m jaxcnn train --config=experiments/lenet5_digits.py \
         --workdir=runs/digits
