@@ -61,8 +61,12 @@ def train(
 class Writer(Protocol):
     """Where the numbers of a run go."""
 
+    def begin(self, run: setup.Setup) -> None:
+        """Takes what a new run is going to do, before its first step."""
+
     def write(self, split: str, step: int, values: Mapping[str, float]) -> None:
-        """Takes the values of a split ("train", "validation", "test") after a step."""
+        """Takes the values of a split after a step: "train", "validation", "test", and
+        "validation_average" of the average of the parameters."""
 
     def close(self) -> None:
         """Makes sure that all of it is on disk."""
@@ -118,7 +122,7 @@ def fit(
     """
     folder = Path(folder)
     workdir.check(folder, config)
-    run = setup.prepare(config)
+    run = setup.prepare(config, workdir.begun(folder))
     run.check_training()
     workdir.check(folder, config, run.info)
     with (
@@ -142,14 +146,13 @@ def _fit(
     config = run.config
     start = 0 if checkpoints.latest is None else checkpoints.latest.step
     if start:
-        state = checkpoint.restore(checkpoints, start, run.state_shapes)
+        state = checkpoint.restore(checkpoints, start, run.state_shapes(start))
     batches = run.train_batches(folder, start)
     # The first batch is drawn before anything is compiled: it may show a mistake.
     first = list(itertools.islice(batches, 1))
-    evaluate = run.evaluator(folder)
+    evaluate, finish_average = run.evaluator(folder), run.averager(folder)
     if not start:
         state = run.init_state()
-    step = run.compile_train_step(state) if first else None
     workdir.write(folder, config, run.info)
     begin = time.perf_counter()
     meter = Meter(start, run.num_steps, config.data.batch_size)
@@ -166,14 +169,23 @@ def _fit(
         values["learning_rate"] = float(run.schedule(number - 1))
         writer.write("train", number, values | meter.read(number))
 
+    def validate(number: int, state: TrainState) -> tuple[TrainState, dict[str, float]]:
+        """The state with all that its average needs, and the metrics that choose."""
+        measured = scalars(evaluate("validation", state.variables))
+        writer.write("validation", number, measured)
+        if run.average is not None:
+            state = finish_average(state)
+            measured = scalars(evaluate("validation", state.average))
+            writer.write("validation_average", number, measured)
+        return state, measured
+
     def after_step(number: int, state: TrainState, metrics: Any) -> bool:
         if number % config.log_every_steps == 0 or number == run.num_steps:
             log(number, metrics)
         measured = None
         with meter.paused():
             if number in eval_steps:
-                measured = scalars(evaluate("validation", state.variables))
-                writer.write("validation", number, measured)
+                state, measured = validate(number, state)
             extra = config.save_every_steps
             due = extra is not None and number % extra == 0
             if measured or due or stop.received:
@@ -184,14 +196,23 @@ def _fit(
         contextlib.closing(batches),
         contextlib.closing(make_writer(folder, start, run.num_steps)) as writer,
     ):
-        state = train(
-            state,
-            meter.wait_for(itertools.chain(first, batches)),
-            run.run_key,
-            step=step,
-            num_steps=run.num_steps,
-            after_step=after_step,
-        )
+        if not start:
+            writer.begin(run)
+        timed = meter.wait_for(itertools.chain(first, batches))
+        for before, after in run.phases(start):
+            with meter.paused():
+                state = run.enter(state, before)
+                step = run.compile_train_step(state, before)
+            state = train(
+                state,
+                timed,
+                run.run_key,
+                step=step,
+                num_steps=after,
+                after_step=after_step,
+            )
+            if stop.received:
+                break
         checkpoints.wait()
         seconds = time.perf_counter() - begin
         best, test = _test_best(run, checkpoints, evaluate, stop)
@@ -221,8 +242,8 @@ def _test_best(
         return None, None
     if stop.received or "test" not in run.dataset.splits:
         return best, None
-    state = checkpoint.restore(checkpoints, best, run.state_shapes)
-    return best, evaluate("test", state.variables)
+    state = checkpoint.restore(checkpoints, best, run.state_shapes(best))
+    return best, evaluate("test", state.averaged)
 
 
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
