@@ -74,6 +74,14 @@ class Subset:
         return self.examples[int(self.indices[index])]
 
 
+def path_of(examples: Examples, index: int) -> str | None:
+    """The file of an example; None where the examples are not files of their own."""
+    while isinstance(examples, Subset):
+        examples, index = examples.examples, int(examples.indices[index])
+    paths = getattr(examples, "paths", None)
+    return None if paths is None else paths[index]
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """A data set, split, with what a run's folder keeps of it.
