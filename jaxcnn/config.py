@@ -189,6 +189,17 @@ class Config:
     best_metric: str = choice(
         "accuracy", "validation metric of the best checkpoint: a name in tasks.METRICS"
     )
+    early_stopping_patience: int | None = choice(
+        None,
+        "validations in a row without a better value that end the run; None: none do",
+        changes_numbers=False,
+    )
+    early_stopping_metric: str | None = choice(
+        None,
+        "validation metric that must get better: a name in tasks.METRICS; None: "
+        "best_metric",
+        changes_numbers=False,
+    )
     log_every_steps: int = choice(
         50, "between two lines of metrics.jsonl, steps", changes_numbers=False
     )

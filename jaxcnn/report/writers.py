@@ -117,7 +117,10 @@ def train_line(step: int, num_steps: int, values: Values) -> str:
 
 def validation_line(step: int, values: Values) -> str:
     """The metrics of a validation."""
-    numbers = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+    numbers = "  ".join(
+        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )
     return f"step {step}  validation: {numbers}"
 
 

@@ -15,7 +15,7 @@ import jax
 from jaxcnn import errors
 from jaxcnn.config import Config
 from jaxcnn.tasks import METRICS
-from jaxcnn.training import checkpoint, setup, workdir
+from jaxcnn.training import checkpoint, early_stopping, setup, workdir
 from jaxcnn.training.meter import Meter
 from jaxcnn.training.signals import StopRequest
 from jaxcnn.training.state import TrainState
@@ -78,6 +78,8 @@ class Result:
         best_step: Step of the best checkpoint; None before the first validation.
         test: Metrics of the best checkpoint on the test split; None without one, or
             when the run was stopped.
+        stopped_early: Validations without a better value that ended the run before
+            its last step; None if none did.
         seconds: Of this call, from the first batch to the last save.
         data_wait: Share of the training time spent waiting for data.
     """
@@ -86,6 +88,7 @@ class Result:
     stopped_by: int | None
     best_step: int | None
     test: dict[str, Any] | None
+    stopped_early: int | None
     seconds: float
     data_wait: float
 
@@ -141,11 +144,14 @@ def _fit(
 ) -> Result:
     config = run.config
     start = 0 if checkpoints.latest is None else checkpoints.latest.step
+    validations = []
     if start:
         state = checkpoint.restore(checkpoints, start, run.state_shapes)
+        validations = checkpoint.validations(checkpoints, start)
+    over = early_stopping.is_over(config, validations)
     batches = run.train_batches(folder, start)
     # The first batch is drawn before anything is compiled: it may show a mistake.
-    first = list(itertools.islice(batches, 1))
+    first = [] if over else list(itertools.islice(batches, 1))
     evaluate = run.evaluator(folder)
     if not start:
         state = run.init_state()
@@ -173,12 +179,17 @@ def _fit(
         with meter.paused():
             if number in eval_steps:
                 measured = scalars(evaluate("validation", state.variables))
-                writer.write("validation", number, measured)
+                validations.append(measured)
+                since = {}
+                if config.early_stopping_patience is not None:
+                    since["since_best"] = early_stopping.since_best(config, validations)
+                writer.write("validation", number, measured | since)
             extra = config.save_every_steps
             due = extra is not None and number % extra == 0
             if measured or due or stop.received:
-                checkpoint.save(checkpoints, number, state, measured)
-        return stop.received is not None
+                checkpoint.save(checkpoints, number, state, measured, validations)
+        over = measured is not None and early_stopping.is_over(config, validations)
+        return over or stop.received is not None
 
     with (
         contextlib.closing(batches),
@@ -189,7 +200,7 @@ def _fit(
             meter.wait_for(itertools.chain(first, batches)),
             run.run_key,
             step=step,
-            num_steps=run.num_steps,
+            num_steps=start if over else run.num_steps,
             after_step=after_step,
         )
         checkpoints.wait()
@@ -197,11 +208,14 @@ def _fit(
         best, test = _test_best(run, checkpoints, evaluate, stop)
         if test is not None:
             writer.write("test", best, scalars(test))
+    number = int(state.step)
+    over = number < run.num_steps and early_stopping.is_over(config, validations)
     return Result(
-        step=int(state.step),
+        step=number,
         stopped_by=stop.received,
         best_step=best,
         test=test,
+        stopped_early=early_stopping.since_best(config, validations) if over else None,
         seconds=seconds,
         data_wait=meter.data_wait,
     )

@@ -19,7 +19,7 @@ from jaxcnn.config import Config, DataConfig
 from jaxcnn.data import pipeline
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import Dataset, Examples
-from jaxcnn.training import evaluation, parallel
+from jaxcnn.training import early_stopping, evaluation, parallel
 from jaxcnn.training import step as step_lib
 from jaxcnn.training.prefetch import prefetch
 from jaxcnn.training.state import TrainState, create_state, init_variables
@@ -260,7 +260,8 @@ def prepare(config: Config) -> Setup:
     info = describe(dataset)
     model = make_model(config, info)
     task = make_task(config, dataset)
-    task.check_metric(config.best_metric)
+    for metric in (config.best_metric, early_stopping.metric_name(config)):
+        task.check_metric(metric)
     steps_per_epoch = info.num_examples["train"] / config.data.batch_size
     num_steps = max(1, round(config.num_epochs * steps_per_epoch))
     schedule = optim.make_schedule(config.optim, num_steps, steps_per_epoch)
@@ -306,7 +307,8 @@ def _check_run(config: Config) -> None:
     compute_dtype(config.compute_dtype)
     parallel.layout(config.parallel)
     positive = ("num_epochs", "eval_every_epochs", "keep_checkpoints")
-    for name in (*positive, "log_every_steps", "save_every_steps"):
+    positive += ("log_every_steps", "save_every_steps", "early_stopping_patience")
+    for name in positive:
         value = getattr(config, name)
         holds = value is None or 0 < value < float("inf")
         errors.require(holds, name, value, "positive")
