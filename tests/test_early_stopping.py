@@ -120,7 +120,7 @@ def records(folder, split):
     return [record for record in found if record["split"] == split]
 
 
-def test_a_run_ends_early_and_says_so(config, tmp_path):
+def test_a_run_ends_early_and_says_so(config, tmp_path, monkeypatch):
     result = fit(config, tmp_path)
     assert result.step == STOPS_AT
     assert result.stopped_early == 3
@@ -129,8 +129,9 @@ def test_a_run_ends_early_and_says_so(config, tmp_path):
     validations = records(tmp_path, "validation")
     assert [r["since_best"] for r in validations] == [0, 0, 1, 0, 1, 2, 3]
     assert records(tmp_path, "test")[0]["step"] == result.best_step
-    # The same command again: nothing is left to do.
+    # The same command again: nothing is left to do, nor to compile.
     config.steps.clear()
+    monkeypatch.setattr(setup.Setup, "compile_train_step", None)
     again = fit(config, tmp_path)
     assert config.steps == []
     assert (again.step, again.stopped_early) == (STOPS_AT, 3)
@@ -166,6 +167,12 @@ def test_without_patience_a_run_goes_to_its_end(config, tmp_path):
     result = fit(dataclasses.replace(config, early_stopping_patience=None), tmp_path)
     assert (result.step, result.stopped_early) == (27, None)
     assert "since_best" not in records(tmp_path, "validation")[-1]
+
+
+def test_a_run_that_is_at_its_end_did_not_end_early(config, tmp_path):
+    short = dataclasses.replace(config, num_epochs=STOPS_AT * 200 / 808)
+    result = fit(short, tmp_path)
+    assert (result.step, result.stopped_early) == (STOPS_AT, None)
 
 
 def test_validations_of_deleted_checkpoints_are_known(tmp_path):
