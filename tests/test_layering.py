@@ -31,8 +31,13 @@ ALLOWED = {
     "analysis": ("models tasks adversarial", "jax flax optax sklearn"),
     "report": ("", "matplotlib jinja2 tensorboardX rich PIL"),
     "serving": ("config data tasks models pretrained training", "jax PIL"),
+    "studies": (
+        "analysis augment config data models optim pretrained report serving tasks "
+        "training",
+        "jax sklearn",
+    ),
     "cli": (
-        "analysis config data models pretrained report serving training",
+        "analysis config data models pretrained report serving studies training",
         "absl ml_collections",
     ),
     "experiments": ("config", ""),

@@ -243,10 +243,14 @@ def eval_data_config(config: Config, mesh: Mesh) -> DataConfig:
     return dataclasses.replace(config.data, eval_batch_size=size)
 
 
-def prepare(config: Config) -> Setup:
+def prepare(config: Config, dataset: Dataset | None = None) -> Setup:
     """Checks every choice of a config and puts the parts together.
 
     Nothing is compiled and nothing is written.
+
+    Args:
+        config: The choices.
+        dataset: The images, or some of them; None: those that config.data names.
 
     Raises:
         UserError: A choice that is not allowed, or data that is not there or not
@@ -255,7 +259,7 @@ def prepare(config: Config) -> Setup:
     config_lib.check_types(config)
     _check_run(config)
     mesh = parallel.data_mesh(config.num_devices)
-    dataset = data.load(config.data)
+    dataset = data.load(config.data) if dataset is None else dataset
     check_statistics(dataset)
     info = describe(dataset)
     model = make_model(config, info)
