@@ -163,11 +163,7 @@ def _fit(
 
     def log(number: int, metrics: Any) -> None:
         values = {name: float(x) for name, x in metrics.items()}
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"The loss of step {number} is {values['loss']}; a lower "
-                "optim.peak_lr, a warm-up or optim.clip_norm may help."
-            )
+        check_loss(number, values["loss"])
         values["epoch"] = number / run.steps_per_epoch
         values["learning_rate"] = float(run.schedule(number - 1))
         writer.write("train", number, values | meter.read(number))
@@ -237,6 +233,15 @@ def _test_best(
         return best, None
     state = checkpoint.restore(checkpoints, best, run.state_shapes)
     return best, evaluate("test", state.variables)
+
+
+def check_loss(number: int, loss: float) -> None:
+    """Raises FloatingPointError unless the loss of a step is finite."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"The loss of step {number} is {loss}; a lower optim.peak_lr, a warm-up or "
+            "optim.clip_norm may help."
+        )
 
 
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -1,0 +1,51 @@
+"""The folder of a study that can be stopped and gone on with."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from jaxcnn import config as config_lib
+from jaxcnn import errors
+from jaxcnn.config import Config
+
+_FILE = "study.json"
+
+
+def claim(folder: Path, config: Config, **choices: Any) -> None:
+    """Makes a folder that of a study, or checks that it is the same study's.
+
+    Args:
+        folder: Made if it does not exist.
+        config: What each run of the study starts from.
+        choices: What else its results depend on, as JSON has it.
+
+    Raises:
+        UserError: The folder holds another study, with what differs.
+    """
+    path = folder / _FILE
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        study = {**choices, "config": dataclasses.asdict(config)}
+        write(path, json.dumps(study, indent=2) + "\n")
+        return
+    old = json.loads(path.read_text())
+    before = config_lib.from_json(json.dumps(old.pop("config")))
+    changed = [
+        f"{name}: {old.get(name)!r} -> {choices.get(name)!r}"
+        for name in {**old, **choices}
+        if old.get(name) != choices.get(name)
+    ]
+    changed += config_lib.differences(before, config)
+    if changed:
+        raise errors.UserError(
+            f"{folder} holds another study ({'; '.join(changed)}); give another "
+            "--output, or the same config, images and flags."
+        )
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    unfinished = path.with_name(f"{path.name}.tmp")
+    unfinished.write_text(text)
+    unfinished.replace(path)
