@@ -34,7 +34,7 @@ ALLOWED = {
     "studies": (
         "analysis augment config data models optim pretrained report serving tasks "
         "training",
-        "jax sklearn",
+        "jax sklearn optuna",
     ),
     "cli": (
         "analysis config data models pretrained report serving studies training",

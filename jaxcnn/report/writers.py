@@ -148,6 +148,16 @@ class All:
             writer.close()
 
 
+def for_trial(folder: Path, first_step: int, num_steps: int) -> All:
+    """All writers of a run among many: the terminal has a line at most, on stderr."""
+    files = [
+        JsonLines(folder / "metrics.jsonl", first_step),
+        TensorBoard(folder / "tensorboard", first_step),
+    ]
+    console = rich.console.Console(stderr=True, highlight=False)
+    return All([*files, Console(num_steps, console)] if console.is_terminal else files)
+
+
 def for_run(folder: Path, first_step: int, num_steps: int) -> All:
     """All writers of a run that goes on after first_step."""
     return All(

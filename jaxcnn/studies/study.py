@@ -12,24 +12,17 @@ from jaxcnn.config import Config
 _FILE = "study.json"
 
 
-def claim(folder: Path, config: Config, **choices: Any) -> None:
-    """Makes a folder that of a study, or checks that it is the same study's.
+def check(folder: Path, config: Config, **choices: Any) -> None:
+    """Raises UserError where a folder holds another study, with what differs.
 
     Args:
-        folder: Made if it does not exist.
+        folder: Which need not exist.
         config: What each run of the study starts from.
         choices: What else its results depend on, as JSON has it.
-
-    Raises:
-        UserError: The folder holds another study, with what differs.
     """
-    path = folder / _FILE
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        study = {**choices, "config": dataclasses.asdict(config)}
-        write(path, json.dumps(study, indent=2) + "\n")
+    if not (folder / _FILE).exists():
         return
-    old = json.loads(path.read_text())
+    old = json.loads((folder / _FILE).read_text())
     before = config_lib.from_json(json.dumps(old.pop("config")))
     changed = [
         f"{name}: {old.get(name)!r} -> {choices.get(name)!r}"
@@ -42,6 +35,14 @@ def claim(folder: Path, config: Config, **choices: Any) -> None:
             f"{folder} holds another study ({'; '.join(changed)}); give another "
             "--output, or the same config, images and flags."
         )
+
+
+def claim(folder: Path, config: Config, **choices: Any) -> None:
+    """Makes a folder that of a study, after the same check."""
+    check(folder, config, **choices)
+    folder.mkdir(parents=True, exist_ok=True)
+    study = {**choices, "config": dataclasses.asdict(config)}
+    write(folder / _FILE, json.dumps(study, indent=2) + "\n")
 
 
 def write(path: Path, text: str) -> None:

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 import jax
 
-from jaxcnn import errors
 from jaxcnn.config import Config
 from jaxcnn.tasks import METRICS
 from jaxcnn.training import checkpoint, early_stopping, setup, workdir
@@ -76,6 +75,7 @@ class Result:
         step: Updates taken in all.
         stopped_by: Number of the signal that stopped it; None when it is done.
         best_step: Step of the best checkpoint; None before the first validation.
+        validation: Metrics of the best checkpoint, single numbers; None without one.
         test: Metrics of the best checkpoint on the test split; None without one, or
             when the run was stopped.
         stopped_early: Validations without a better value that ended the run before
@@ -87,6 +87,7 @@ class Result:
     step: int
     stopped_by: int | None
     best_step: int | None
+    validation: dict[str, float] | None
     test: dict[str, Any] | None
     stopped_early: int | None
     seconds: float
@@ -106,6 +107,7 @@ def fit(
     folder: str | Path,
     *,
     make_writer: Callable[[Path, int, int], Writer],
+    measure_test: bool = True,
 ) -> Result:
     """Trains, or goes on with, the run in a folder; then tests its best checkpoint.
 
@@ -113,6 +115,7 @@ def fit(
         config: Of the run; where the folder holds one already, with the same numbers.
         folder: The run's folder, made if it does not exist.
         make_writer: Called as make_writer(folder, start step, number of steps).
+        measure_test: Whether to test; a search must not see how runs do there.
 
     Raises:
         UserError: A mistake in config, data or folder: before anything is compiled.
@@ -132,7 +135,7 @@ def fit(
             metric=METRICS[config.best_metric],
         ) as checkpoints,
     ):
-        return _fit(run, folder, checkpoints, stop, make_writer)
+        return _fit(run, folder, checkpoints, stop, make_writer, measure_test)
 
 
 def _fit(
@@ -141,6 +144,7 @@ def _fit(
     checkpoints: checkpoint.Checkpointer,
     stop: StopRequest,
     make_writer: Callable[[Path, int, int], Writer],
+    measure_test: bool,
 ) -> Result:
     config = run.config
     start = 0 if checkpoints.latest is None else checkpoints.latest.step
@@ -201,7 +205,9 @@ def _fit(
         )
         checkpoints.wait()
         seconds = time.perf_counter() - begin
-        best, test = _test_best(run, checkpoints, evaluate, stop)
+        best, validation, test = _test_best(
+            run, checkpoints, evaluate, measure_test and stop.received is None
+        )
         if test is not None:
             writer.write("test", best, scalars(test))
     number = int(state.step)
@@ -210,6 +216,7 @@ def _fit(
         step=number,
         stopped_by=stop.received,
         best_step=best,
+        validation=validation,
         test=test,
         stopped_early=early_stopping.since_best(config, validations) if over else None,
         seconds=seconds,
@@ -221,18 +228,18 @@ def _test_best(
     run: setup.Setup,
     checkpoints: checkpoint.Checkpointer,
     evaluate: Callable[[str, Any], dict[str, Any]],
-    stop: StopRequest,
-) -> tuple[int | None, dict[str, Any] | None]:
-    """(step of the best checkpoint, its metrics on the test split)."""
-    try:
-        metric = METRICS[run.config.best_metric]
-        best = checkpoint.find_step(checkpoints, "best", metric)
-    except errors.UserError:
-        return None, None
-    if stop.received or "test" not in run.dataset.splits:
-        return best, None
+    measure_test: bool,
+) -> tuple[int | None, dict[str, float] | None, dict[str, Any] | None]:
+    """(step of the best checkpoint, its metrics on validation and test split)."""
+    validated = {c.step: c.metrics for c in checkpoints.checkpoints if c.metrics}
+    if not validated:
+        return None, None, None
+    metric = METRICS[run.config.best_metric]
+    best = checkpoint.find_step(checkpoints, "best", metric)
+    if not measure_test or "test" not in run.dataset.splits:
+        return best, validated[best], None
     state = checkpoint.restore(checkpoints, best, run.state_shapes)
-    return best, evaluate("test", state.variables)
+    return best, validated[best], evaluate("test", state.variables)
 
 
 def check_loss(number: int, loss: float) -> None:
