@@ -13,6 +13,7 @@ from jaxcnn.config import DataConfig
 from jaxcnn.data import check
 from jaxcnn.data.examples import ArrayExamples, Dataset
 from jaxcnn.errors import UserError
+from tests import test_tfds_source
 
 # Windows of scikit-learn's two photographs that are not of sky or shade alone.
 BUSY = [*range(55, 62), 63, *range(65, 74), 78, 79, *range(81, 87), 92, *range(95, 100)]
@@ -106,6 +107,37 @@ def test_a_sound_data_set_has_no_findings():
     labels = np.arange(len(BUSY), dtype=np.int32) % 2
     dataset = make_dataset(windows, labels)
     assert check.check(dataset, DataConfig(image_size=48), 0.98).findings == ()
+
+
+def test_records_of_tfds_are_named_by_split_and_number(tmp_path):
+    import tensorflow_datasets as tfds
+
+    features = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "label": tfds.features.ClassLabel(num_classes=2),
+    }
+    pixels = [test_tfds_source.picture(i) for i in range(12)]
+    records = [
+        {"image": test_tfds_source.png(image), "label": i % 2}
+        for i, image in enumerate(pixels)
+    ]
+    test = [records[5], {"image": b"no image", "label": 1}]
+    splits = {"train": records[:10], "validation": records[10:], "test": test}
+    test_tfds_source.Builder("twice", features, splits, tmp_path).download_and_prepare()
+    config = DataConfig(name="tfds:twice", dir=str(tmp_path), image_size=8)
+    dataset = data.load(config)
+    report = check.check(dataset, config, 0.98)
+    found = {finding.kind: finding.cases for finding in report.findings}
+    (case,) = found["test_in_train"]
+    first, second = case.images
+    assert (first.split, second.split) == ("train", "test")
+    assert first.path is None
+    image = dataset.splits["train"][first.index]["image"]
+    np.testing.assert_array_equal(image, pixels[5])
+    (case,) = found["unreadable"]
+    assert case.images[0].split == "test"
+    assert "no JPEG, PNG, WebP or BMP image" in case.note
+    assert report.counts["test"].tolist() == [0, 2]
 
 
 def make_dataset(images, labels, class_names=("a", "b")):

@@ -58,7 +58,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
                 )
                 for place, image, kind in check.samples(dataset, report, label, _SHEET)
             )
-            file = re.sub(r"[^\w.-]", "_", f"{label:03}_{name}.png")
+            file = re.sub(r"[^\w.-]", "_", f"{label:03}_{name[:60]}.png")
             contact_sheet.write(output / file, f"{name}: {counts}", cells)
         if values.format == "table":
             print(

@@ -44,10 +44,14 @@ def perceptual_hash(reduced: np.ndarray) -> np.ndarray:
     A bit for each of the 8x8 lowest frequencies, the first in the highest bit: whether
     it is above their median.
     """
-    spectrum = _COSINES @ reduced.astype(np.float64) @ _COSINES.T  # [N, 8, 8]
-    spectrum = spectrum.reshape(-1, _LOW * _LOW)
-    bits = spectrum > np.median(spectrum, axis=1, keepdims=True)
-    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
+    hashes = np.zeros(len(reduced), np.uint64)
+    for start in range(0, len(reduced), 1024):  # float64 takes eight times the memory
+        block = slice(start, start + 1024)
+        spectrum = _COSINES @ reduced[block].astype(np.float64) @ _COSINES.T
+        spectrum = spectrum.reshape(-1, _LOW * _LOW)
+        bits = spectrum > np.median(spectrum, axis=1, keepdims=True)
+        hashes[block] = np.packbits(bits, axis=1).view(">u8")[:, 0]
+    return hashes
 
 
 def find_groups(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
+import sys
 
 import rich.console
 import rich.progress
@@ -13,7 +14,10 @@ def bar(what: str) -> Iterator[Callable[[int, int], None]]:
     console = rich.console.Console(stderr=True)
     disable = not console.is_terminal
     with rich.progress.Progress(
-        console=console, transient=True, disable=disable
+        console=console,
+        transient=True,
+        disable=disable,
+        redirect_stdout=sys.stdout.isatty(),  # else what is printed would come here
     ) as made:
         task = made.add_task(what, total=None)
         yield lambda done, total: made.update(task, completed=done, total=total)

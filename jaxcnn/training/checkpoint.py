@@ -107,8 +107,11 @@ def save(
 
 
 def validations(checkpointer: Checkpointer, step: int) -> list[dict[str, float]]:
-    """Metrics of all validations up to a checkpoint, those deleted since as well."""
-    return checkpointer.metadata(step).custom_metadata["validations"]
+    """Metrics of all validations that were saved with a checkpoint.
+
+    They go back to the start of the run, whichever checkpoints are deleted since.
+    """
+    return (checkpointer.metadata(step).custom_metadata or {}).get("validations", [])
 
 
 def restore(checkpointer: Checkpointer, step: int, target: Any) -> Any:
