@@ -58,13 +58,16 @@ def fit(config: _config.Config, workdir: str | Path) -> "Result":
     return loop.fit(config, workdir, make_writer=writers.for_run)
 
 
-def load(workdir: str | Path, checkpoint: str = "best") -> "Predictor":
+def load(
+    workdir: str | Path, checkpoint: str = "best", *, raw: bool = False
+) -> "Predictor":
     """The classifier that a run has trained, as a function of images.
 
     Args:
         workdir: The run's folder, or that of imported weights.
-        checkpoint: Of a run: "best", "latest" or a step.
+        checkpoint: Of a run: "best", "latest", a step, or "mean:K" of the newest K.
+        raw: Of a run that keeps an average: the parameters themselves instead of it.
     """
     from jaxcnn.serving import predictor
 
-    return predictor.load(workdir, checkpoint)
+    return predictor.load(workdir, checkpoint, raw=raw)

@@ -149,9 +149,48 @@ class OptimConfig:
     clip_norm: float | None = choice(
         None, "largest global norm of the gradient; None: any"
     )
+    lr_decay: float = choice(
+        1.0, "the rate of each earlier layer group is this times that of the next"
+    )
+    lr_decay_per: str = choice("stage", "what lr_decay counts as a group: stage, block")
     lr_factors: tuple[tuple[str, float], ...] = choice(
         (), "(pattern of layer groups, factor of the rate) pairs; the first match wins"
     )
+    freeze: tuple[str, ...] = choice(
+        (), "patterns of layer groups that stay as they are"
+    )
+    unfreeze: tuple[tuple[str, float], ...] = choice(
+        (), "(pattern of layer groups, epoch from which they are trained) pairs"
+    )
+    unfreeze_warmup_epochs: float = choice(
+        0.5, "linear warm-up of what is unfrozen after the start, epochs"
+    )
+
+
+@dataclasses.dataclass
+class InitConfig:
+    """Where the parameters start."""
+
+    path: str = choice(
+        "",
+        "a run's folder, imported weights or a weight file; empty: at random",
+        changes_numbers=False,
+    )
+    only: tuple[str, ...] = choice(
+        (), "patterns of the layer groups that are taken from there; (): all"
+    )
+    skip: tuple[str, ...] = choice(
+        (), "patterns of the layer groups that start at random all the same"
+    )
+
+
+@dataclasses.dataclass
+class AverageConfig:
+    """An average of the parameters, which is validated beside them and predicts."""
+
+    name: str = choice("none", "none, ema (exponential) or swa (of the ends of epochs)")
+    decay: float = choice(0.999, "ema: share of the old average that is kept a step")
+    start_epoch: float = choice(0.0, "swa: averages from this epoch on")
 
 
 @dataclasses.dataclass
@@ -165,7 +204,9 @@ class Config:
     data: DataConfig = section(DataConfig)
     augment: AugmentConfig = section(AugmentConfig)
     task: TaskConfig = section(TaskConfig)
+    init_from: InitConfig = section(InitConfig)
     optim: OptimConfig = section(OptimConfig)
+    average: AverageConfig = section(AverageConfig)
     num_epochs: float = choice(10.0, "passes over the training images")
     seed: int = choice(0, "of parameters, order of examples, augmentation and dropout")
     compute_dtype: str = choice(

@@ -13,12 +13,13 @@ import pytest
 from sklearn import metrics, model_selection
 
 from jaxcnn import __main__, data
-from jaxcnn.config import Config, DataConfig, OptimConfig
+from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig
 from jaxcnn.data import datasets
 from jaxcnn.data.examples import ArrayExamples, Dataset, Joined, Subset
 from jaxcnn.errors import UserError
-from jaxcnn.report import progress
+from jaxcnn.report import progress, writers
 from jaxcnn.studies import cross_validate
+from jaxcnn.training import loop, setup
 from tests.test_cli import make_folder
 
 
@@ -124,6 +125,40 @@ def test_a_network_has_not_seen_what_it_predicts(tmp_path, monkeypatch):
     assert found.confusion.sum() == 100  # the test images are left alone
     assert len(found.images) == 100
     assert found.images[79:81] == ("train[79]", "validation[0]")
+
+
+def test_a_fold_is_a_run_of_its_own_with_phases_and_average(tmp_path, monkeypatch):
+    compiled = []
+    compile_train_step = setup.Setup.compile_train_step
+
+    def counted(run, state, step=0):
+        compiled.append(step)
+        return compile_train_step(run, state, step)
+
+    monkeypatch.setattr(setup.Setup, "compile_train_step", counted)
+    config = make_config(
+        model="mlp",
+        optim=OptimConfig(peak_lr=0.1, unfreeze=(("head", 0.0), ("stage1.*", 1.0))),
+        average=AverageConfig("ema", decay=0.9),
+    )
+    found = cross_validate.cross_validate(config, 3, tmp_path / "folds")
+    assert compiled == [0, 9]  # once for each set of parameters, not for each fold
+
+    # Fold 2 as a run: its images, its last step, its average.
+    splits = data.load(config.data).splits
+    pool = Joined([splits["train"], splits["validation"]])
+    unseen = found.folds[1].indices
+    seen = np.setdiff1d(np.arange(len(pool)), unseen)
+    cut = {"train": Subset(pool, seen), "validation": Subset(pool, unseen)}
+    dataset = dataclasses.replace(data.load(config.data), splits=cut)
+    monkeypatch.setattr(data, "load", lambda config: dataset)
+    result = loop.fit(
+        dataclasses.replace(config, eval_every_epochs=2.0),
+        tmp_path / "run",
+        make_writer=writers.for_trial,
+    )
+    assert result.best_step == result.step
+    assert result.validation == found.folds[1].metrics
 
 
 def interrupt_at(step):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcnn import __main__
-from jaxcnn.config import Config, DataConfig, OptimConfig
+from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig
 from jaxcnn.report import writers
 from jaxcnn.training import checkpoint, early_stopping, loop, setup
 
@@ -94,9 +94,6 @@ def config(monkeypatch):
 def fit(config, folder, signal_at=None):
     """The result; a signal is sent after a step where one is given."""
 
-    def make_writer(*args):
-        return writers.JsonLines(folder / "metrics.jsonl", args[1])
-
     train = loop.train
 
     def signalled(*args, after_step, **kwargs):
@@ -109,7 +106,7 @@ def fit(config, folder, signal_at=None):
 
     loop.train = signalled
     try:
-        return loop.fit(config, folder, make_writer=make_writer)
+        return loop.fit(config, folder, make_writer=writers.for_trial)
     finally:
         loop.train = train
 
@@ -152,6 +149,31 @@ def test_a_resumed_run_ends_at_the_same_step(config, tmp_path, stops):
     assert (result.step, result.stopped_early) == (STOPS_AT, 3)
     assert result.stopped_by is None
     assert result.test is not None
+
+
+def unfreeze_at(step):
+    return (("head", 0.0), ("stage1.*", step * 200 / 808))
+
+
+def test_the_average_is_watched_where_there_is_one_and_phases_end(config, tmp_path):
+    averaged = dataclasses.replace(
+        config,
+        model="mlp",
+        optim=OptimConfig(peak_lr=0.1, unfreeze=unfreeze_at(12)),
+        average=AverageConfig("ema"),
+        early_stopping_patience=1,
+    )
+    result = fit(averaged, tmp_path)
+    assert (result.step, result.stopped_early) == (9, 1)
+    assert "since_best" not in records(tmp_path, "validation")[0]
+    found = [r["since_best"] for r in records(tmp_path, "validation_average")]
+    assert found == [0, 0, 1]
+    at_boundary = dataclasses.replace(
+        averaged, optim=OptimConfig(peak_lr=0.1, unfreeze=unfreeze_at(9))
+    )
+    config.steps.clear()
+    assert fit(at_boundary, tmp_path / "boundary").step == 9
+    assert config.steps == list(range(1, 10))
 
 
 def test_more_patience_goes_on_with_a_run_that_had_ended(config, tmp_path):

@@ -16,6 +16,9 @@ from tests.test_cli import make_folder
 
 
 class NoWriter:
+    def begin(self, run):
+        pass
+
     def write(self, split, step, values):
         pass
 

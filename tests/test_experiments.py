@@ -11,7 +11,7 @@ import pytest
 from jaxcnn import data
 from jaxcnn.config import Config
 from jaxcnn.data.examples import ArrayExamples, Dataset
-from jaxcnn.training import setup
+from jaxcnn.training import network, setup
 
 FOLDER = pathlib.Path(__file__).parent.parent / "experiments"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -65,14 +65,14 @@ def test_an_experiment_takes_two_steps(name, monkeypatch):
     large = config.data.image_size > 64
     if large:  # compiling would take minutes; the shapes must fit all the same
         batch = {
-            "image": np.zeros((8, *setup.image_shape(config, run.info)), np.uint8),
+            "image": np.zeros((8, *network.image_shape(config, run.info)), np.uint8),
             "label": np.zeros(8, np.int32),
         }
         after, metrics = jax.eval_shape(
-            run.train_step(), run.state_shapes, batch, jax.random.key(0)
+            run.train_step(), run.state_shapes(0), batch, jax.random.key(0)
         )
         assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(
-            lambda x: x.shape, run.state_shapes
+            lambda x: x.shape, run.state_shapes(0)
         )
         return
     state = run.init_state()

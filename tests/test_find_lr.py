@@ -9,7 +9,7 @@ from PIL import Image
 import pytest
 
 from jaxcnn import __main__
-from jaxcnn.config import Config, DataConfig, OptimConfig
+from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig
 from jaxcnn.errors import UserError
 from jaxcnn.studies import find_lr
 from jaxcnn.training import setup
@@ -70,6 +70,22 @@ def test_the_rate_rises_as_in_fastai_and_one_step_is_compiled(compiled):
     assert len(compiled) == 1
     assert not test.diverged
     assert test.careful == pytest.approx(test.rates[3:25][-1] / 10)  # still falling
+
+
+def test_what_is_unfrozen_later_is_trained_and_what_is_frozen_is_not(compiled):
+    config = make_config(unfreeze=(("head", 0.0), ("stage1.*", 1.0)))
+    config = dataclasses.replace(
+        config, model="mlp", average=AverageConfig("swa", start_epoch=5.0)
+    )
+    find_lr.find_lr(config, low=1e-4, high=1e-1, num_steps=30)
+    config = dataclasses.replace(
+        config, optim=OptimConfig(freeze=("stage1.*",), lr_decay=0.3)
+    )
+    find_lr.find_lr(config, low=1e-4, high=1e-1, num_steps=30)
+    everything, head = compiled  # though epochs end within the test
+    assert everything.phases(0) == [(0, 30)]
+    assert everything.trained(0) is None
+    assert head.trained(0) == {"head/kernel", "head/bias"}
 
 
 def test_the_steps_are_those_of_the_run():

@@ -32,8 +32,8 @@ ALLOWED = {
     "report": ("", "matplotlib jinja2 tensorboardX rich PIL"),
     "serving": ("config data tasks models pretrained training", "jax PIL"),
     "studies": (
-        "analysis augment config data models optim pretrained report serving tasks "
-        "training",
+        "adversarial analysis augment config data models optim pretrained report "
+        "serving tasks training",
         "jax sklearn optuna",
     ),
     "cli": (

@@ -20,7 +20,7 @@ PARAMS = {
 
 def factors(*rules):
     """Path -> factor, seen from what becomes of an update of ones."""
-    tx = layerwise.scale_by_group(rules, PARAMS)
+    tx = layerwise.scale_by_path(layerwise.factors(rules, PARAMS))
     scaled, _ = tx.update(PARAMS, tx.init(PARAMS))
     kernel = lambda group, conv: float(scaled[group][conv]["kernel"][0])  # noqa: E731
     return {
@@ -77,8 +77,16 @@ def test_decay_by_depth_halves_the_rate_with_each_group_below_the_head():
     assert (found["stem"], found["block10"], found["head"]) == (0.125, 0.5, 1.0)
 
 
+def test_decay_by_depth_may_count_stages_and_takes_auxiliary_heads_for_heads():
+    groups = ["stem", "stage1_block1", "stage1_block2", "stage2_block1", "aux1", "head"]
+    stages = layerwise.decay_by_depth(groups, 0.1, "stage")
+    assert [f for _, f in stages] == pytest.approx([1e-3, 1e-2, 1e-2, 0.1, 1.0, 1.0])
+    blocks = layerwise.decay_by_depth(groups, 0.1, "block")
+    assert [f for _, f in blocks] == pytest.approx([1e-4, 1e-3, 1e-2, 0.1, 1.0, 1.0])
+
+
 def test_an_update_keeps_its_dtype():
-    tx = layerwise.scale_by_group([(".*", 0.5)], {"head": jnp.ones(2, jnp.bfloat16)})
+    tx = layerwise.scale_by_path({"head": 0.5})
     scaled, _ = tx.update({"head": jnp.ones(2, jnp.bfloat16)}, tx.init(None))
     assert scaled["head"].dtype == jnp.bfloat16
     np.testing.assert_array_equal(scaled["head"].astype(float), [0.5, 0.5])
@@ -115,4 +123,4 @@ def test_an_update_keeps_its_dtype():
 )
 def test_a_table_that_does_not_say_what_it_means_is_refused(rules, text):
     with pytest.raises(UserError, match=text):
-        layerwise.scale_by_group(rules, PARAMS)
+        layerwise.factors(rules, PARAMS)

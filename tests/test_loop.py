@@ -16,7 +16,9 @@ from jaxcnn.training.state import TrainState
 
 
 def make_state(step):
-    return TrainState(step=jnp.int32(step), params=[], batch_stats={}, opt_state=())
+    return TrainState(
+        step=jnp.int32(step), params=[], batch_stats={}, opt_state=(), average={}
+    )
 
 
 def run(start, num_steps, stop_at=None):

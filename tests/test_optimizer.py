@@ -10,7 +10,7 @@ import pytest
 
 from jaxcnn.config import OptimConfig
 from jaxcnn.errors import UserError
-from jaxcnn.optim import OPTIMIZERS, make_optimizer
+from jaxcnn.optim import OPTIMIZERS, make_optimizer, make_plan
 
 # Made by tests/reference/make_optimizer_reference.py with torch 2.13.0.
 REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "optimizers.npz"))
@@ -46,11 +46,16 @@ def flat(nested):
     return {f"{g}/{n}": np.asarray(a) for g, p in nested.items() for n, a in p.items()}
 
 
+def optimizer(config, schedule, params):
+    plan = make_plan(config, params, ("stem", "head"), NUM_STEPS, 1.0)
+    return make_optimizer(config, schedule, plan)
+
+
 def trajectory(schedule=falling, **choices):
     """Parameters and updates after each of ten updates with the fixed gradients."""
     params = tree(PARAMS)
     config = OptimConfig(**{"weight_decay": DECAY, **choices})
-    tx = make_optimizer(config, schedule, params)
+    tx = optimizer(config, schedule, params)
     update = jax.jit(tx.update)
     state, path, steps = tx.init(params), [], []
     for step in range(NUM_STEPS):
@@ -144,9 +149,9 @@ def test_weight_decay_leaves_biases_alone(name):
 def test_a_factor_multiplies_the_whole_update(name):
     # The same gradients and parameters to both, so that only the factor differs.
     config = OptimConfig(name=name, weight_decay=DECAY, clip_norm=1.0)
-    plain = make_optimizer(config, falling, tree(PARAMS))
+    plain = optimizer(config, falling, tree(PARAMS))
     config.lr_factors = (("stem", 0.1), (".*/bias", 0.0), (".*", 1.7))
-    scaled = make_optimizer(config, falling, tree(PARAMS))
+    scaled = optimizer(config, falling, tree(PARAMS))
     states = [plain.init(tree(PARAMS)), scaled.init(tree(PARAMS))]
     updates = [jax.jit(plain.update), jax.jit(scaled.update)]
     for step in range(NUM_STEPS):
@@ -163,9 +168,7 @@ def test_a_factor_multiplies_the_whole_update(name):
 
 def test_the_optimizer_remembers_the_same_with_and_without_factors():
     leaves = [
-        jax.tree.leaves(
-            make_optimizer(config, falling, tree(PARAMS)).init(tree(PARAMS))
-        )
+        jax.tree.leaves(optimizer(config, falling, tree(PARAMS)).init(tree(PARAMS)))
         for config in (OptimConfig(), OptimConfig(lr_factors=((".*", 0.5),)))
     ]
     jax.tree.map(np.testing.assert_array_equal, *leaves)
@@ -189,7 +192,7 @@ def test_the_gradient_is_clipped_before_everything_else():
 
 def test_shapes_are_enough_to_make_the_optimizer():
     shapes = jax.eval_shape(lambda: tree(PARAMS))
-    make_optimizer(OptimConfig(lr_factors=((".*", 0.5),)), falling, shapes)
+    optimizer(OptimConfig(lr_factors=((".*", 0.5),)), falling, shapes)
 
 
 @pytest.mark.parametrize(
@@ -207,4 +210,4 @@ def test_shapes_are_enough_to_make_the_optimizer():
 )
 def test_a_choice_that_is_not_allowed_is_refused(choices, text):
     with pytest.raises(UserError, match=text):
-        make_optimizer(OptimConfig(**choices), falling, tree(PARAMS))
+        optimizer(OptimConfig(**choices), falling, tree(PARAMS))

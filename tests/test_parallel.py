@@ -35,7 +35,9 @@ def train(layout, num_devices, dropout):
     row = parallel.LAYOUTS[layout]
     model = Tiny(10, dropout, functools.partial(BatchNorm, axis_name=row.norm_axis))
     tx = optax.sgd(0.1, momentum=0.9)
-    first = state.create_state(model, tx, jax.random.key(0), SHAPE)
+    first = state.create_state(
+        state.init_variables(model, jax.random.key(0), SHAPE), tx
+    )
     before = jax.device_get(first.params)
     train_step = functools.partial(
         step.train_step,
@@ -100,7 +102,7 @@ class GatheringTask(tasks.Classification):
 def test_dropout_differs_between_the_replicas_of_pmap():
     mesh, row = parallel.data_mesh(2), parallel.LAYOUTS["pmap"]
     model, tx = GatheredDropout(), optax.sgd(0.1)
-    now = state.create_state(model, tx, jax.random.key(0), SHAPE)
+    now = state.create_state(state.init_variables(model, jax.random.key(0), SHAPE), tx)
     train_step = functools.partial(
         step.train_step,
         model=model,

@@ -16,14 +16,21 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 # 808 training images in batches of 96: an epoch ends within step 9.
 CONFIG = """
-from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
+from jaxcnn.config import AugmentConfig, AverageConfig, Config, DataConfig, OptimConfig
 
 def get_config():
     return Config(
         model="tiny",
         data=DataConfig(name="digits", batch_size=96, image_size=16),
         augment=AugmentConfig(flip=0.5, shift_pixels=2.0, noise=5.0),
-        optim=OptimConfig(name="adamw", peak_lr=0.01, warmup_epochs=1.0),
+        optim=OptimConfig(
+            name="adamw",
+            peak_lr=0.01,
+            warmup_epochs=1.0,
+            # From steps 5, where the run is stopped, and 11, which comes after that.
+            unfreeze=(("head", 0), ("stage1_.*", 0.6), ("stem", 1.3)),
+        ),
+        average=AverageConfig(name="swa", start_epoch=1.0),
         num_epochs=3.0,
         log_every_steps=1,
     )
@@ -83,7 +90,8 @@ def test_a_run_stopped_twice_ends_with_the_same_bits(tmp_path):
 
     expected, found = final_state(whole), final_state(stopped)
     assert expected.keys() == found.keys()
-    assert any("batch_stats" in name for name in expected)
+    for part in ("batch_stats", "average", "opt_state"):
+        assert any(part in name and "stem" in name for name in expected)
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
     # Losses, rates and validations of every step, none twice and none left out.

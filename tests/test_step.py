@@ -23,6 +23,10 @@ def batch_of(num_examples, shape, num_classes=10, seed=0):
     }
 
 
+def create_state(model, tx, shape):
+    return state.create_state(state.init_variables(model, jax.random.key(0), shape), tx)
+
+
 def train_step(model, tx, num_classes=10, augmentation=PLAIN, **kwargs):
     return functools.partial(
         step.train_step,
@@ -39,7 +43,7 @@ def test_a_step_of_softmax_regression_is_the_formula_in_numpy():
     model, tx = models.create_model("softmax_regression", 3), optax.sgd(0.5)
     batch = batch_of(4, (2, 2, 1), 3)
     with jax.enable_x64(True):
-        before = state.create_state(model, tx, jax.random.key(0), (2, 2, 1))
+        before = create_state(model, tx, (2, 2, 1))
         key = jax.random.key(1)
         run = train_step(model, tx, 3, compute_dtype=jnp.float64)
         after, metrics = run(before, batch, key)
@@ -64,7 +68,7 @@ def test_a_step_of_softmax_regression_is_the_formula_in_numpy():
 def test_batch_statistics_move_and_dropout_and_augmentation_follow_the_step():
     model, tx = Tiny(10, dropout=0.5), optax.sgd(0.0)  # parameters stay
     settings = augment.Settings(mean=(0.5,), std=(0.25,), shift_pixels=3.0)
-    first = state.create_state(model, tx, jax.random.key(0), (16, 16, 1))
+    first = create_state(model, tx, (16, 16, 1))
     run = jax.jit(train_step(model, tx, augmentation=settings))
     batch, key = batch_of(8, (16, 16, 1)), jax.random.key(1)
     second, metrics = run(first, batch, key)
@@ -82,7 +86,7 @@ def test_batch_statistics_move_and_dropout_and_augmentation_follow_the_step():
 
 def test_bfloat16_computes_in_it_and_keeps_the_state_in_float32():
     model, tx = Tiny(10), optax.sgd(0.1, momentum=0.9)
-    first = state.create_state(model, tx, jax.random.key(0), (16, 16, 1))
+    first = create_state(model, tx, (16, 16, 1))
     run = train_step(model, tx, compute_dtype=jnp.bfloat16)
     batch, key = batch_of(8, (16, 16, 1)), jax.random.key(1)
     after, metrics = jax.eval_shape(run, first, batch, key)
@@ -100,7 +104,7 @@ def test_the_step_compiles_once():
     mesh = parallel.data_mesh(2)
     row = parallel.LAYOUTS["jit"]
     compiled = row.compile(train_step(model, tx), mesh)
-    now = state.create_state(model, tx, jax.random.key(0), (16, 16, 1))
+    now = create_state(model, tx, (16, 16, 1))
     now = jax.device_put(now, parallel.replicated(mesh))
     for seed in range(3):
         batch = row.put(batch_of(8, (16, 16, 1), seed=seed), mesh)
@@ -119,8 +123,7 @@ def test_a_step_of_each_family_lowers_for(name, platform):
     settings = augment.Settings(
         mean=(0.5,), std=(0.25,), flip=0.5, crop_padding_pixels=4, shift_pixels=2.0
     )
-    create = functools.partial(state.create_state, model, tx, image_shape=(32, 32, 1))
-    shapes = jax.eval_shape(create, jax.random.key(0))
+    shapes = jax.eval_shape(lambda: create_state(model, tx, (32, 32, 1)))
     run = jax.jit(train_step(model, tx, augmentation=settings), donate_argnums=0)
     traced = run.trace(shapes, batch_of(4, (32, 32, 1)), jax.random.key(1))
     text = traced.lower(lowering_platforms=(platform,)).as_text()

@@ -172,6 +172,9 @@ def make_config():
 
 
 class SilentWriter:
+    def begin(self, run):
+        pass
+
     def write(self, split, step, values):
         pass
 

@@ -5,7 +5,7 @@ import json
 
 import rich.console
 
-from jaxcnn.report import writers
+from jaxcnn.report import text, writers
 
 VALUES = {
     "loss": 0.12345,
@@ -71,7 +71,7 @@ def test_on_a_terminal_one_line_is_written_again_and_again():
 
 
 def test_durations_read_as_people_write_them():
-    assert writers.duration(3.4) == "3 s"
-    assert writers.duration(59.7) == "1:00"
-    assert writers.duration(125) == "2:05"
-    assert writers.duration(3725) == "1:02:05"
+    assert text.duration(3.4) == "3 s"
+    assert text.duration(59.7) == "1:00"
+    assert text.duration(125) == "2:05"
+    assert text.duration(3725) == "1:02:05"

@@ -65,10 +65,19 @@ def config(values: flags.FlagValues) -> config_lib.Config:
 
 
 def define_run(values: flags.FlagValues) -> None:
-    """--workdir and --checkpoint of a run that exists."""
+    """--workdir, --checkpoint and --raw of a run that exists."""
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_string(
-        "checkpoint", "best", "best, latest or a step", flag_values=values
+        "checkpoint",
+        "best",
+        "best, latest, a step, or mean:K, the mean of the newest K",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "raw",
+        False,
+        "of a run that keeps an average of its parameters: themselves instead of it",
+        flag_values=values,
     )
 
 

@@ -43,6 +43,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         values.split,
         data_name=values.data_name,
         data_dir=values.data_dir,
+        raw=values.raw,
     )
     files = confusion.write(
         Path(workdir) / f"confusion_{measured.split}",

@@ -45,6 +45,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         values.output,
         values.library,
         values.checkpoint,
+        raw=values.raw,
     )
     print(f"Written: {values.output}, for {library}")
     return 0

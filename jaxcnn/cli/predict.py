@@ -28,7 +28,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     from jaxcnn.report import text
 
     paths = folder.find_images(arguments)
-    predictor = jaxcnn.load(workdir, values.checkpoint)
+    predictor = jaxcnn.load(workdir, values.checkpoint, raw=values.raw)
     classes = predictor.top_k(paths, values.top_k)
     print(text.PREDICTIONS[values.format](list(zip(paths, classes, strict=True))))
     return 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any
 
 from flax import linen as nn
 
@@ -19,6 +20,9 @@ class Variant:
         num_classes: Of the data set that the paper or the reference is about.
         top1: Published accuracy, percent, one crop and one network; None: none is.
         top1_source: The data set, and who published the accuracy.
+        imprint: Called as imprint(model, variables, images, key) with normalised
+            training images before the first step, for what is taken from them without
+            a gradient; gives the variables. None: nothing is.
     """
 
     build: Callable[..., nn.Module]
@@ -28,3 +32,4 @@ class Variant:
     num_classes: int = 1000
     top1: float | None = None
     top1_source: str = ""
+    imprint: Callable[..., dict[str, Any]] | None = None

@@ -1,6 +1,15 @@
 """The optimizer: one optax chain, its learning rate over time and by layer."""
 
-from jaxcnn.optim.optimizer import OPTIMIZERS, make_optimizer
+from jaxcnn.optim.optimizer import OPTIMIZERS, carry_over, make_optimizer
+from jaxcnn.optim.plan import Plan, make_plan
 from jaxcnn.optim.schedules import SCHEDULES, make_schedule
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "make_optimizer", "make_schedule"]
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Plan",
+    "carry_over",
+    "make_optimizer",
+    "make_plan",
+    "make_schedule",
+]

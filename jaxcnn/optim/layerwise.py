@@ -3,7 +3,7 @@
 first_match is the language of patterns, for whatever else names layers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import difflib
 import math
 import re
@@ -35,15 +35,15 @@ def first_match(patterns: Sequence[str], params: Any) -> dict[str, int | None]:
         UserError: A pattern is no regular expression, or the first match of nothing:
             the patterns do not say what their author meant.
     """
-    paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    paths = [path(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(params)]
     matches = []
     for pattern in patterns:
-        name = (lambda path: path) if "/" in pattern else _group
+        name = str if "/" in pattern else group
         try:
             regex = re.compile(pattern)
         except re.error as error:
             raise UserError(f"{pattern!r} is no regular expression: {error}.") from None
-        matches.append({path for path in paths if regex.fullmatch(name(path))})
+        matches.append({p for p in paths if regex.fullmatch(name(p))})
         if not matches[-1]:
             kind = "parameter" if "/" in pattern else "layer group"
             known = dict.fromkeys(map(name, paths))
@@ -62,11 +62,8 @@ def first_match(patterns: Sequence[str], params: Any) -> dict[str, int | None]:
     }
 
 
-def scale_by_group(rules: Sequence[Rule], params: Any) -> optax.GradientTransformation:
-    """Multiplies each update by the factor of the first rule that it matches.
-
-    As the last link of a chain it scales the learning rate, and nothing that the
-    optimizer remembers depends on it.
+def factors(rules: Sequence[Rule], params: Any) -> dict[str, float]:
+    """The factor of the first rule that each parameter matches, by its path.
 
     Raises:
         UserError: A factor is negative or not finite, a pattern is refused by
@@ -79,31 +76,58 @@ def scale_by_group(rules: Sequence[Rule], params: Any) -> optax.GradientTransfor
     missing = [path for path, index in first.items() if index is None]
     if missing:
         # A whole group by its name, a part of one by its paths.
-        partly = {_group(path) for path in first.keys() - set(missing)}
-        names = [path if _group(path) in partly else _group(path) for path in missing]
+        partly = {group(path) for path in first.keys() - set(missing)}
+        names = [path if group(path) in partly else group(path) for path in missing]
         raise UserError(
             f"No learning-rate rule matches {', '.join(dict.fromkeys(names))}; "
             "a last rule ('.*', 1.0) takes the rest."
         )
-    factors = {path: rules[index][1] for path, index in first.items()}
+    return {path: rules[index][1] for path, index in first.items()}
+
+
+def scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies the update of each parameter by the factor of its path.
+
+    As the last link of a chain it scales the learning rate, and nothing that the
+    optimizer remembers depends on it.
+    """
 
     def scale(updates, _):
         return jax.tree_util.tree_map_with_path(
-            lambda path, update: factors[_path(path)] * update, updates
+            lambda keys, update: factors[path(keys)] * update, updates
         )
 
     return optax.stateless(scale)
 
 
-def decay_by_depth(groups: Sequence[str], decay: float) -> tuple[Rule, ...]:
-    """Rules for groups listed from input to head: each is decay times the next one."""
-    last = len(groups) - 1
-    return tuple((re.escape(g), decay ** (last - i)) for i, g in enumerate(groups))
+def decay_by_depth(
+    groups: Sequence[str], decay: float, level: str = "block"
+) -> tuple[Rule, ...]:
+    """Rules for groups listed from input to head: each is decay times the next one.
+
+    Args:
+        groups: Names of layer groups.
+        decay: The factor from one to the next.
+        level: "block": each group by itself; "stage": the blocks of a stage are one.
+            Auxiliary heads are as fast as the head.
+    """
+    names = {name: _stage(name) if level == "stage" else name for name in groups}
+    names |= {name: "head" for name in groups if name.startswith("aux")}
+    depths = {name: i for i, name in enumerate(dict.fromkeys(names.values()))}
+    last = len(depths) - 1
+    return tuple((re.escape(g), decay ** (last - depths[names[g]])) for g in groups)
 
 
-def _path(keys: tuple[Any, ...]) -> str:
+def _stage(group: str) -> str:
+    """stage2_block1 -> stage2; stem and head stay."""
+    return group.partition("_")[0]
+
+
+def path(keys: tuple[Any, ...]) -> str:
+    """stage2_block1/conv1/kernel, of the keys of a tree."""
     return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 
-def _group(path: str) -> str:
+def group(path: str) -> str:
+    """The layer group of a parameter: the first name of its path."""
     return path.partition("/")[0]

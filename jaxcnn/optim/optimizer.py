@@ -11,15 +11,18 @@ are multiplied by the learning rate.
 """
 
 from collections.abc import Callable
+import functools
 import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxcnn.config import OptimConfig
 from jaxcnn.errors import require, unknown
 from jaxcnn.optim import layerwise
+from jaxcnn.optim.plan import Plan
 
 
 def kernels(params: Any) -> Any:
@@ -137,14 +140,25 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 
 
 def make_optimizer(
-    config: OptimConfig, schedule: optax.Schedule, params: Any
+    config: OptimConfig,
+    schedule: optax.Schedule,
+    plan: Plan,
+    step: int = 0,
+    warmup_steps: int = 0,
 ) -> optax.GradientTransformation:
-    """The chain that turns gradients into updates.
+    """The chain that turns gradients into updates, for what is trained at a step.
+
+    Parameters that the plan starts to train later have an optimizer of their own,
+    which counts its updates from there: its moments are not those of a run that is old
+    already, and it has a warm-up of its own.
 
     Args:
         config: The choices. Those that the chosen optimizer does not use are ignored.
         schedule: Learning rate of each step, from make_schedule.
-        params: Parameters, or their shapes, for the names of the layer groups.
+        plan: From make_plan.
+        step: Updates before; the chain is for the parameters plan.trained(step).
+        warmup_steps: In which the rate of what joins later rises from 0 to the
+            schedule's.
 
     Raises:
         UserError: A choice that is not allowed.
@@ -163,7 +177,48 @@ def make_optimizer(
         holds = 0 < config.clip_norm < math.inf
         require(holds, "optim.clip_norm", config.clip_norm, "a positive number or None")
         links.append(optax.clip_by_global_norm(config.clip_norm))
-    links.append(OPTIMIZERS[config.name](config, schedule))
-    if config.lr_factors:
-        links.append(layerwise.scale_by_group(config.lr_factors, params))
+    make = OPTIMIZERS[config.name]
+    if len(plan.boundaries) == 1:
+        links.append(make(config, schedule))
+    else:
+        parts = {
+            str(start): make(config, _joined(schedule, start, warmup_steps))
+            for start in plan.boundaries
+            if start <= step
+        }
+        links.append(optax.partition(parts, functools.partial(_labels, plan)))
+    if any(factor != 1 for factor in plan.factors.values()):
+        links.append(layerwise.scale_by_path(plan.factors))
     return optax.chain(*links)
+
+
+def _joined(schedule: optax.Schedule, start: int, warmup_steps: int) -> optax.Schedule:
+    """The schedule for parameters that join after `start` updates, by their own."""
+    if start == 0:
+        return schedule
+    if warmup_steps == 0:
+        return lambda count: schedule(count + start)
+    return lambda count: schedule(count + start) * jnp.minimum(count / warmup_steps, 1)
+
+
+def _labels(plan: Plan, params: Any) -> Any:
+    """The name in optax.partition of each parameter's part."""
+    return jax.tree_util.tree_map_with_path(
+        lambda keys, _: str(plan.starts[layerwise.path(keys)]), params
+    )
+
+
+def carry_over(old: optax.OptState, new: optax.OptState) -> optax.OptState:
+    """The optimizer state after more parameters have joined.
+
+    Args:
+        old: The state of the chain before.
+        new: A fresh state of the chain after.
+
+    Returns:
+        new with what old remembers in it.
+    """
+    known = dict(jax.tree_util.tree_leaves_with_path(old))
+    return jax.tree_util.tree_map_with_path(
+        lambda keys, leaf: known.get(keys, leaf), new
+    )

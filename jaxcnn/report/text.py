@@ -10,8 +10,6 @@ import rich.box
 import rich.console
 import rich.table
 
-from jaxcnn.report.writers import duration
-
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str], left: int = 1) -> str:
     """Aligned columns; the first `left` ones to the left, the others to the right."""
@@ -36,6 +34,15 @@ def pairs(values: Mapping[str, str]) -> str:
     """One line each, names and values in two columns."""
     width = max(map(len, values))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in values.items())
+
+
+def duration(seconds: float) -> str:
+    """3 s, 2:05 or 1:02:05."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{seconds:02}"
+    return f"{minutes}:{seconds:02}" if minutes else f"{seconds} s"
 
 
 def result(done: Any, workdir: str) -> str:

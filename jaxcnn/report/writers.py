@@ -13,6 +13,8 @@ import rich.live
 import rich.text
 import tensorboardX
 
+from jaxcnn.report import beginning, text
+
 Values = Mapping[str, Any]
 
 
@@ -87,10 +89,13 @@ class Console:
             if self._live is None:
                 self._print(line)
             else:
-                text = rich.text.Text(line, no_wrap=True, overflow="ellipsis")
-                self._live.update(text, refresh=True)
-        elif split == "validation":
-            self._print(validation_line(step, values))
+                shown = rich.text.Text(line, no_wrap=True, overflow="ellipsis")
+                self._live.update(shown, refresh=True)
+        elif split != "test":
+            self._print(validation_line(step, split, values))
+
+    def begin(self, run: Any) -> None:
+        self._print(beginning.beginning(run))
 
     def _print(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False)
@@ -110,34 +115,30 @@ def train_line(step: int, num_steps: int, values: Values) -> str:
         f"lr {values['learning_rate']:.2e}",
         f"{values['images_per_second']:,.0f} images/s",
         f"waiting for data {values['data_wait']:.1%}",
-        f"{duration(values['seconds_left'])} left",
+        f"{text.duration(values['seconds_left'])} left",
     ]
     return "  ".join(parts)
 
 
-def validation_line(step: int, values: Values) -> str:
-    """The metrics of a validation."""
+def validation_line(step: int, split: str, values: Values) -> str:
+    """The metrics of a validation, or of the average there."""
     numbers = "  ".join(
         f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
         for name, value in values.items()
     )
-    return f"step {step}  validation: {numbers}"
-
-
-def duration(seconds: float) -> str:
-    """3 s, 2:05 or 1:02:05."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}:{minutes:02}:{seconds:02}"
-    return f"{minutes}:{seconds:02}" if minutes else f"{seconds} s"
+    return f"step {step}  {split.replace('_', ', ')}: {numbers}"
 
 
 class All:
-    """Several writers as one."""
+    """Several writers as one; the console alone says what a run is going to do."""
 
-    def __init__(self, writers: Sequence[Any]) -> None:
-        self._writers = writers
+    def __init__(self, console: Console | None, others: Sequence[Any]) -> None:
+        self._console = console
+        self._writers = others if console is None else (*others, console)
+
+    def begin(self, run: Any) -> None:
+        if self._console is not None:
+            self._console.begin(run)
 
     def write(self, split: str, step: int, values: Values) -> None:
         for writer in self._writers:
@@ -150,20 +151,20 @@ class All:
 
 def for_trial(folder: Path, first_step: int, num_steps: int) -> All:
     """All writers of a run among many: the terminal has a line at most, on stderr."""
-    files = [
-        JsonLines(folder / "metrics.jsonl", first_step),
-        TensorBoard(folder / "tensorboard", first_step),
-    ]
     console = rich.console.Console(stderr=True, highlight=False)
-    return All([*files, Console(num_steps, console)] if console.is_terminal else files)
+    return All(
+        Console(num_steps, console) if console.is_terminal else None,
+        _in_files(folder, first_step),
+    )
 
 
 def for_run(folder: Path, first_step: int, num_steps: int) -> All:
     """All writers of a run that goes on after first_step."""
-    return All(
-        [
-            JsonLines(folder / "metrics.jsonl", first_step),
-            TensorBoard(folder / "tensorboard", first_step),
-            Console(num_steps),
-        ]
-    )
+    return All(Console(num_steps), _in_files(folder, first_step))
+
+
+def _in_files(folder: Path, first_step: int) -> list[Any]:
+    return [
+        JsonLines(folder / "metrics.jsonl", first_step),
+        TensorBoard(folder / "tensorboard", first_step),
+    ]

@@ -3,13 +3,18 @@
 from pathlib import Path
 
 from jaxcnn import errors
-from jaxcnn.pretrained import rules, weights
-from jaxcnn.serving import predictor
-from jaxcnn.training import parallel, setup, workdir
+from jaxcnn.pretrained import rules
+from jaxcnn.pretrained import weights as weights_lib
+from jaxcnn.training import network, parallel, workdir
 
 
 def export_weights(
-    folder: str | Path, path: str | Path, library: str | None, checkpoint: str
+    folder: str | Path,
+    path: str | Path,
+    library: str | None,
+    checkpoint: str = "best",
+    *,
+    raw: bool = False,
 ) -> str:
     """Writes the weights of a run, or imported ones, for another library.
 
@@ -18,7 +23,8 @@ def export_weights(
         path: The .safetensors file.
         library: Whose names; None: the one that the weights are from, or else the
             first of PyTorch's that has the network.
-        checkpoint: Of a run: "best", "latest" or a step.
+        checkpoint: Of a run, as in predictor.load.
+        raw: As in predictor.load.
 
     Returns:
         The library.
@@ -27,18 +33,20 @@ def export_weights(
         UserError: There is nothing to export, or the library has no such network.
     """
     folder = Path(folder)
-    if weights.is_folder(folder):
-        found = weights.open_folder(folder)
+    if weights_lib.is_folder(folder):
+        found = weights_lib.open_folder(folder)
         name, model, variables = found.model, found.make_model(), found.variables
         library = library or found.library
     else:
         config, info = workdir.read(folder)
-        name, model = config.model, setup.make_model(config, info)
+        name, model = config.model, network.make_model(config, info)
         mesh = parallel.data_mesh(1)
-        _, variables = predictor.load_variables(folder, config, info, checkpoint, mesh)
+        _, variables = network.load_variables(
+            folder, config, info, checkpoint, mesh, raw=raw
+        )
         known = [library for library in rules.sources(name) if library != "keras"]
         library = library or next(iter(known), None)
     if library is None:
         raise errors.UserError(f"No library of PyTorch is known that has {name}.")
-    weights.export(name, model, variables, library, path)
+    weights_lib.export(name, model, variables, library, path)
     return library

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn import errors
-from jaxcnn.serving import predictor
-from jaxcnn.training import setup, workdir
+from jaxcnn.training import network, setup, workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +34,17 @@ def evaluate(
     *,
     data_name: str | None = None,
     data_dir: str | None = None,
+    raw: bool = False,
 ) -> Measured:
     """Metrics of a run's checkpoint, each example counted once.
 
     Args:
         folder: The run's folder.
-        checkpoint: "best", "latest" or a step.
+        checkpoint: As in predictor.load.
         split: "train", "validation" or "test".
         data_name: Another data set with the same classes; None: the run's.
         data_dir: Where data sets are; None: where the run found them.
+        raw: As in predictor.load.
 
     Raises:
         UserError: No run, checkpoint, data or split of that name; other classes.
@@ -61,7 +62,8 @@ def evaluate(
             dir=data_dir or config.data.dir,
         ),
     )
-    run = setup.prepare(config)
+    # Images are normalised as in training, whatever the mean of this data set is.
+    run = setup.prepare(config, info)
     if tuple(run.info.class_names) != info.class_names:
         raise errors.UserError(
             f"The classes of {config.data.name} are {_few(run.info.class_names)}; the "
@@ -69,11 +71,8 @@ def evaluate(
         )
     if split not in run.dataset.splits:
         raise errors.unknown("split", split, run.dataset.splits)
-    # Images are scaled as in training, whatever the mean of this data set is.
-    scale = {"mean": info.mean, "std": info.std}
-    run = dataclasses.replace(run, info=dataclasses.replace(run.info, **scale))
-    step, variables = predictor.load_variables(
-        folder, config, info, checkpoint, run.mesh
+    step, variables = network.load_variables(
+        folder, config, info, checkpoint, run.mesh, raw=raw
     )
     return Measured(
         split=split,

@@ -8,21 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 import numpy as np
 from PIL import Image
 
 from jaxcnn import errors
-from jaxcnn.config import Config
 from jaxcnn.data import images as images_lib
 from jaxcnn.data.examples import BadImageError
 from jaxcnn.data.transforms import TRANSFORMS, resize_and_crop
 from jaxcnn.pretrained import weights as weights_lib
 from jaxcnn.pretrained.weights import Weights
-from jaxcnn.tasks import METRICS
-from jaxcnn.training import checkpoint as checkpoint_lib
-from jaxcnn.training import parallel, setup, step, workdir
-from jaxcnn.training.state import init_variables
+from jaxcnn.training import network, parallel, step, workdir
 
 ImageLike = str | Path | bytes | np.ndarray | Image.Image
 _BATCH_SIZE = 32  # one compiled shape; the last batch is filled up
@@ -102,12 +97,15 @@ def _batched(items: Iterable[Any]) -> Iterator[list[Any]]:
         yield batch
 
 
-def load(folder: str | Path, checkpoint: str = "best") -> Predictor:
+def load(
+    folder: str | Path, checkpoint: str = "best", *, raw: bool = False
+) -> Predictor:
     """The predictor of a run, or of imported weights.
 
     Args:
         folder: The run's folder, or that of imported weights.
-        checkpoint: Of a run: "best", "latest" or a step.
+        checkpoint: Of a run: "best", "latest", a step, or "mean:K" of the newest K.
+        raw: Of a run that keeps an average: the parameters themselves instead of it.
 
     Raises:
         UserError: The folder holds no run, or not that checkpoint.
@@ -116,12 +114,14 @@ def load(folder: str | Path, checkpoint: str = "best") -> Predictor:
     if weights_lib.is_folder(folder):
         return _of_weights(weights_lib.open_folder(folder))
     config, info = workdir.read(folder)
-    model = setup.make_model(config, info)
+    model = network.make_model(config, info)
     mesh = parallel.data_mesh(1)
-    number, variables = load_variables(folder, config, info, checkpoint, mesh)
-    shape = setup.image_shape(config, info)
+    number, variables = network.load_variables(
+        folder, config, info, checkpoint, mesh, raw=raw
+    )
+    shape = network.image_shape(config, info)
     forward = functools.partial(
-        step.forward, model=model, **setup.numerics(config, info)
+        step.forward, model=model, **network.numerics(config, info)
     )
     forward = jax.jit(forward)
     row = TRANSFORMS[config.data.eval_transform]
@@ -158,21 +158,3 @@ def _of_weights(weights: Weights) -> Predictor:
         forward=functools.partial(jax.jit(forward), jax.device_put(weights.variables)),
         step=None,
     )
-
-
-def load_variables(
-    folder: Path, config: Config, info: workdir.DatasetInfo, which: str, mesh: Mesh
-) -> tuple[int, dict[str, Any]]:
-    """(step, {"params", "batch_stats"}) of a checkpoint, on every device of a mesh."""
-    init = functools.partial(
-        init_variables,
-        setup.make_model(config, info),
-        image_shape=setup.image_shape(config, info),
-    )
-    sharding = parallel.replicated(mesh)
-    target = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(init, jax.random.key(0)),
-    )
-    directory, metric = folder / workdir.CHECKPOINTS, METRICS[config.best_metric]
-    return checkpoint_lib.load_part(directory, which, metric, target)

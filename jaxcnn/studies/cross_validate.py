@@ -6,10 +6,10 @@ stratified folds, each held out once, of all images but those of the test split.
 is chosen by the images that are held out: each network trains to the last step of its
 run and is measured as it is then.
 
-All folds have the same step, compiled once. What it holds of the data is that of the
-smallest training part: the number of steps, the weights of classes, and the mean and
-standard deviation of pixels, which are those of the data set. Other parts are larger by
-one image at most.
+All folds have the same step, compiled once for each set of parameters that is trained.
+What it holds of the data is that of the smallest training part: the number of steps,
+the weights of classes, and the mean and standard deviation of pixels, which are those
+of the data set. Other parts are larger by one image at most.
 """
 
 from collections.abc import Callable
@@ -26,14 +26,14 @@ import numpy as np
 from sklearn import model_selection
 
 from jaxcnn import config as config_lib
-from jaxcnn import data
+from jaxcnn import data, models
 from jaxcnn.config import Config
 from jaxcnn.data import pipeline
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import Dataset, Joined, Subset, path_of
 from jaxcnn.errors import UserError, require
 from jaxcnn.studies import study
-from jaxcnn.training import evaluation, loop, parallel, setup
+from jaxcnn.training import evaluation, loop, network, parallel, setup
 from jaxcnn.training import step as step_lib
 from jaxcnn.training.signals import StopRequest
 from jaxcnn.training.state import TrainState
@@ -137,7 +137,8 @@ def cross_validate(
         )
         for seen, unseen in parts
     ]
-    run = setup.prepare(config, min(cuts, key=lambda cut: len(cut.splits["train"])))
+    smallest = min(cuts, key=lambda cut: len(cut.splits["train"]))
+    run = setup.prepare(config, dataset=smallest)
     run.check_training()
     study.claim(
         output,
@@ -196,7 +197,7 @@ def _trainer(
 ) -> Callable[[int, Dataset, np.ndarray], Fold | None]:
     """train(number, dataset, indices held out) -> Fold; None where it was stopped."""
     initial = run.init_state()
-    step = run.compile_train_step(initial)
+    steps: dict[int, jax.stages.Compiled] = {}
     measure = parallel.jit_eval(functools.partial(_measure, run=run), run.mesh)
 
     def train(number: int, dataset: Dataset, unseen: np.ndarray) -> Fold | None:
@@ -207,18 +208,27 @@ def _trainer(
             return stop.received is not None
 
         fold_run = dataclasses.replace(run, dataset=dataset)
+        if models.MODELS[run.config.model].imprint is None:
+            state = jax.tree.map(jnp.copy, initial)  # the step consumes its state
+        else:  # it looks at training images
+            state = fold_run.init_state()
         with contextlib.closing(fold_run.train_batches(None, 0)) as batches:
-            state = loop.train(
-                jax.tree.map(jnp.copy, initial),  # the step consumes its state
-                batches,
-                run.run_key,
-                step=step,
-                num_steps=run.num_steps,
-                after_step=after_step,
-            )
-        if stop.received is not None:
-            return None
-        return _predict(fold_run, measure, state.variables, unseen)
+            for before, after in run.phases(0):
+                state = run.enter(state, before)
+                if before not in steps:
+                    steps[before] = run.compile_train_step(state, before)
+                state = loop.train(
+                    state,
+                    batches,
+                    run.run_key,
+                    step=steps[before],
+                    num_steps=after,
+                    after_step=after_step,
+                )
+                if stop.received is not None:
+                    return None
+        state = fold_run.averager(None)(state)
+        return _predict(fold_run, measure, state.averaged, unseen)
 
     return train
 
@@ -227,7 +237,7 @@ def _measure(
     variables: dict[str, Any], batch: dict[str, jax.Array], *, run: setup.Setup
 ) -> dict[str, Any]:
     """The task's sums over a batch, and what is said of each of its images."""
-    numerics = setup.numerics(run.config, run.info)
+    numerics = network.numerics(run.config, run.info)
     logits = step_lib.forward(variables, batch["image"], model=run.model, **numerics)
     return {
         "sums": run.task.eval_sums(logits, batch),

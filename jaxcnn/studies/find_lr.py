@@ -22,7 +22,7 @@ import numpy as np
 
 from jaxcnn import config as config_lib
 from jaxcnn import data
-from jaxcnn.config import Config
+from jaxcnn.config import AverageConfig, Config
 from jaxcnn.errors import UserError, require
 from jaxcnn.training import loop, setup
 from jaxcnn.training.state import TrainState
@@ -60,7 +60,8 @@ def find_lr(
     """Takes steps of a run at rising rates, from its own fresh state.
 
     All of the config holds but its schedule, warm-up and length: the optimizer, layer-
-    wise factors and augmentation are those of the run.
+    wise rates and augmentation are those of the run. What it unfreezes later on is
+    trained from the first step, and no average is kept.
 
     Args:
         config: Of the run.
@@ -83,10 +84,13 @@ def find_lr(
         peak_lr=low,
         decay_factor=high / low,
         warmup_epochs=0.0,
+        unfreeze=tuple((pattern, 0.0) for pattern, _ in config.optim.unfreeze),
     )
     num_epochs = num_steps * config.data.batch_size / max(num_examples, 1)
-    config = dataclasses.replace(config, optim=rising, num_epochs=num_epochs)
-    run = setup.prepare(config, dataset)
+    config = dataclasses.replace(
+        config, optim=rising, average=AverageConfig(), num_epochs=num_epochs
+    )
+    run = setup.prepare(config, dataset=dataset)
     run.check_training()
 
     losses: list[float] = []

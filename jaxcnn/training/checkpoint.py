@@ -134,7 +134,7 @@ def load_part(directory: Path, which: str, metric: Metric, target: Any) -> Any:
 
     Args:
         directory: The checkpoints of a run, which may be going on.
-        which: As in find_step.
+        which: As in find_step, or "mean:K", the mean of the newest K.
         metric: As in open_checkpoints.
         target: Pytree of jax.ShapeDtypeStruct with shardings: the part.
 
@@ -149,8 +149,26 @@ def load_part(directory: Path, which: str, metric: Metric, target: Any) -> Any:
     context = ocp.Context()
     context.pytree.loading.partial_load = True
     with Checkpointer(directory.absolute(), context=context) as checkpointer:
-        step = find_step(checkpointer, which, metric)
-        return step, _restore(checkpointer, step, target, whole=False)
+        if not which.startswith("mean:"):
+            step = find_step(checkpointer, which, metric)
+            return step, _restore(checkpointer, step, target, whole=False)
+        newest = _newest(checkpointer, which)
+        parts = [_restore(checkpointer, s, target, whole=False) for s in newest]
+        mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *parts)
+        return newest[0], mean
+
+
+def _newest(checkpointer: Checkpointer, which: str) -> list[int]:
+    """The steps that "mean:K" means, the newest first."""
+    steps = sorted((c.step for c in checkpointer.checkpoints), reverse=True)
+    count = which.removeprefix("mean:")
+    if not (count.isdecimal() and 1 <= int(count) <= len(steps)):
+        raise errors.UserError(
+            f"--checkpoint={which}: {checkpointer.directory} has {len(steps)} "
+            "checkpoints, so mean:K takes a K from 1 to as many; keep_checkpoints says "
+            "how many a run keeps."
+        )
+    return steps[: int(count)]
 
 
 def _restore(checkpointer: Checkpointer, step: int, target: Any, *, whole: bool) -> Any:

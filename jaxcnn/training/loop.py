@@ -60,8 +60,12 @@ def train(
 class Writer(Protocol):
     """Where the numbers of a run go."""
 
+    def begin(self, run: setup.Setup) -> None:
+        """Takes what a new run is going to do, before its first step."""
+
     def write(self, split: str, step: int, values: Mapping[str, float]) -> None:
-        """Takes the values of a split ("train", "validation", "test") after a step."""
+        """Takes the values of a split after a step: "train", "validation", "test", and
+        "validation_average" of the average of the parameters."""
 
     def close(self) -> None:
         """Makes sure that all of it is on disk."""
@@ -124,7 +128,7 @@ def fit(
     """
     folder = Path(folder)
     workdir.check(folder, config)
-    run = setup.prepare(config)
+    run = setup.prepare(config, workdir.begun(folder))
     run.check_training()
     workdir.check(folder, config, run.info)
     with (
@@ -150,16 +154,15 @@ def _fit(
     start = 0 if checkpoints.latest is None else checkpoints.latest.step
     validations = []
     if start:
-        state = checkpoint.restore(checkpoints, start, run.state_shapes)
+        state = checkpoint.restore(checkpoints, start, run.state_shapes(start))
         validations = checkpoint.validations(checkpoints, start)
     over = early_stopping.is_over(config, validations)
     batches = run.train_batches(folder, start)
     # The first batch is drawn before anything is compiled: it may show a mistake.
     first = [] if over else list(itertools.islice(batches, 1))
-    evaluate = run.evaluator(folder)
+    evaluate, finish_average = run.evaluator(folder), run.averager(folder)
     if not start:
         state = run.init_state()
-    step = run.compile_train_step(state) if first else None
     workdir.write(folder, config, run.info)
     begin = time.perf_counter()
     meter = Meter(start, run.num_steps, config.data.batch_size)
@@ -172,37 +175,60 @@ def _fit(
         values["learning_rate"] = float(run.schedule(number - 1))
         writer.write("train", number, values | meter.read(number))
 
+    def validate(number: int, state: TrainState) -> tuple[TrainState, dict[str, float]]:
+        """The state with all that its average needs, and the metrics that choose."""
+        split, measured = "validation", scalars(evaluate("validation", state.variables))
+        if run.average is not None:
+            writer.write(split, number, measured)
+            state = finish_average(state)
+            measured = scalars(evaluate("validation", state.average))
+            split = "validation_average"
+        validations.append(measured)
+        since = {}
+        if config.early_stopping_patience is not None:
+            since["since_best"] = early_stopping.since_best(config, validations)
+        writer.write(split, number, measured | since)
+        return state, measured
+
+    stopping = False
+
     def after_step(number: int, state: TrainState, metrics: Any) -> bool:
+        nonlocal stopping
         if number % config.log_every_steps == 0 or number == run.num_steps:
             log(number, metrics)
         measured = None
         with meter.paused():
             if number in eval_steps:
-                measured = scalars(evaluate("validation", state.variables))
-                validations.append(measured)
-                since = {}
-                if config.early_stopping_patience is not None:
-                    since["since_best"] = early_stopping.since_best(config, validations)
-                writer.write("validation", number, measured | since)
+                state, measured = validate(number, state)
             extra = config.save_every_steps
             due = extra is not None and number % extra == 0
             if measured or due or stop.received:
                 checkpoint.save(checkpoints, number, state, measured, validations)
         over = measured is not None and early_stopping.is_over(config, validations)
-        return over or stop.received is not None
+        stopping = over or stop.received is not None
+        return stopping
 
     with (
         contextlib.closing(batches),
         contextlib.closing(make_writer(folder, start, run.num_steps)) as writer,
     ):
-        state = train(
-            state,
-            meter.wait_for(itertools.chain(first, batches)),
-            run.run_key,
-            step=step,
-            num_steps=start if over else run.num_steps,
-            after_step=after_step,
-        )
+        if not start:
+            writer.begin(run)
+        timed = meter.wait_for(itertools.chain(first, batches))
+        for before, after in () if over else run.phases(start):
+            with meter.paused():
+                state = run.enter(state, before)
+                step = run.compile_train_step(state, before)
+            state = train(
+                state,
+                timed,
+                run.run_key,
+                step=step,
+                num_steps=after,
+                after_step=after_step,
+            )
+            if stopping:
+                break
         checkpoints.wait()
         seconds = time.perf_counter() - begin
         best, validation, test = _test_best(
@@ -238,8 +264,8 @@ def _test_best(
     best = checkpoint.find_step(checkpoints, "best", metric)
     if not measure_test or "test" not in run.dataset.splits:
         return best, validated[best], None
-    state = checkpoint.restore(checkpoints, best, run.state_shapes)
-    return best, validated[best], evaluate("test", state.variables)
+    state = checkpoint.restore(checkpoints, best, run.state_shapes(best))
+    return best, validated[best], evaluate("test", state.averaged)
 
 
 def check_loss(number: int, loss: float) -> None:

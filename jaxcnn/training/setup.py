@@ -1,8 +1,10 @@
 """From a config and a data set to what a step needs."""
 
 from collections.abc import Callable, Generator
+import contextlib
 import dataclasses
 import functools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +20,17 @@ from jaxcnn import config as config_lib
 from jaxcnn.config import Config, DataConfig
 from jaxcnn.data import pipeline
 from jaxcnn.data.bad_images import BadImages
-from jaxcnn.data.examples import Dataset, Examples
-from jaxcnn.training import early_stopping, evaluation, parallel
+from jaxcnn.data.examples import Dataset, Examples, Subset
+from jaxcnn.training import early_stopping, evaluation, network, parallel
 from jaxcnn.training import step as step_lib
+from jaxcnn.training.averaging import Average, make_average, pooled_statistics
+from jaxcnn.training.groups import GroupRow, group_rows
 from jaxcnn.training.prefetch import prefetch
-from jaxcnn.training.state import TrainState, create_state, init_variables
+from jaxcnn.training.start import Start, make_start, open_source
+from jaxcnn.training.state import TrainState, create_state, init_variables, select
 from jaxcnn.training.workdir import BAD_IMAGES, DatasetInfo, describe
 
-
-def compute_dtype(name: str) -> jnp.dtype:
-    """The dtype of the forward and backward pass; UserError for an unknown name.
-
-    float32 is float64 under jax_enable_x64, as everything else is then.
-    """
-    dtypes = {"float32": jnp.result_type(float), "bfloat16": jnp.bfloat16}
-    if name not in dtypes:
-        raise errors.unknown("compute_dtype", name, dtypes)
-    return jnp.dtype(dtypes[name])
-
-
-def make_model(config: Config, info: DatasetInfo) -> nn.Module:
-    """The network of a run, for the classes that its data set has."""
-    fields = dict(config.model_fields)
-    model = models.create_model(
-        config.model, num_classes=len(info.class_names), **fields
-    )
-    norm_axis = parallel.layout(config.parallel).norm_axis
-    if norm_axis and hasattr(model, "norm"):
-        norm = functools.partial(model.norm, axis_name=norm_axis)
-        model = model.clone(norm=norm)
-    return model
-
-
-def image_shape(config: Config, info: DatasetInfo) -> tuple[int, int, int]:
-    """(H, W, C) of what the network sees."""
-    return (config.data.image_size, config.data.image_size, info.channels)
-
-
-def numerics(config: Config, info: DatasetInfo) -> dict[str, Any]:
-    """What evaluation and prediction do to images before the network."""
-    return {
-        "mean": info.mean,
-        "std": info.std,
-        "compute_dtype": compute_dtype(config.compute_dtype),
-    }
+_NUM_IMPRINTED = 256  # training images that a network may look at before the first step
 
 
 def make_task(config: Config, dataset: Dataset) -> tasks.Task:
@@ -87,9 +56,11 @@ class Setup:
         num_steps: Updates of the whole run.
         steps_per_epoch: Batches in one pass over the training images, not rounded.
         schedule: Step -> learning rate.
-        tx: The optimizer.
+        plan: Which parameters are trained, from which step on, and how fast.
+        average: Moves the average of the parameters; None: the run keeps none.
+        start: What is taken from a trained network; None: nothing.
         augmentation: Random changes of the training images, and their scale.
-        state_shapes: The TrainState as jax.ShapeDtypeStruct with shardings.
+        variable_shapes: {"params", "batch_stats"} as jax.ShapeDtypeStruct.
     """
 
     config: Config
@@ -101,9 +72,11 @@ class Setup:
     num_steps: int
     steps_per_epoch: float
     schedule: optax.Schedule
-    tx: optax.GradientTransformation
+    plan: optim.Plan
+    average: Average | None
+    start: Start | None
     augmentation: augment.Settings
-    state_shapes: TrainState
+    variable_shapes: dict[str, Any]
 
     @property
     def _keys(self) -> tuple[jax.Array, jax.Array]:
@@ -115,34 +88,125 @@ class Setup:
         """The key that every step folds its number into, on every device."""
         return jax.device_put(self._keys[1], parallel.replicated(self.mesh))
 
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The layer groups, from input to head."""
+        return models.sort_groups(self.variable_shapes["params"])
+
+    @property
+    def group_rows(self) -> list[GroupRow]:
+        """What the run does with each layer group."""
+        return group_rows(
+            self.config.optim,
+            self.plan,
+            self.variable_shapes,
+            self.groups,
+            self.steps_per_epoch,
+        )
+
+    def trained(self, step: int) -> frozenset[str] | None:
+        """Paths of what the update after `step` updates changes; None: everything."""
+        trained = self.plan.trained(step)
+        return None if len(trained) == len(self.plan.starts) else trained
+
+    def tx(self, step: int) -> optax.GradientTransformation:
+        """The optimizer of the update after `step` updates."""
+        warmup_epochs = self.config.optim.unfreeze_warmup_epochs
+        warmup_steps = round(warmup_epochs * self.steps_per_epoch)
+        return optim.make_optimizer(
+            self.config.optim, self.schedule, self.plan, step, warmup_steps
+        )
+
+    def _create_state(self, step: int) -> Callable[[dict[str, Any]], TrainState]:
+        return functools.partial(
+            create_state,
+            tx=self.tx(step),
+            trained=self.trained(step),
+            average=self.average is not None,
+        )
+
+    def state_shapes(self, step: int) -> TrainState:
+        """The state after `step` updates, as jax.ShapeDtypeStruct with shardings."""
+        create = self._create_state(max(step - 1, 0))
+        return network.on_mesh(jax.eval_shape(create, self.variable_shapes), self.mesh)
+
     def init_state(self) -> TrainState:
         """The state before the first step, on every device."""
-        shape = image_shape(self.config, self.info)
-        create = functools.partial(create_state, self.model, self.tx, image_shape=shape)
         everywhere = parallel.replicated(self.mesh)
-        return jax.jit(create, out_shardings=everywhere)(self._keys[0])
+        shape = network.image_shape(self.config, self.info)
+        init = functools.partial(init_variables, self.model, image_shape=shape)
+        variables = jax.jit(init, out_shardings=everywhere)(self._keys[0])
+        imprint = models.MODELS[self.config.model].imprint
+        if imprint is not None:
+            key = jax.random.fold_in(self._keys[0], 1)
+            variables = imprint(self.model, variables, self._some_images(), key)
+        if self.start is not None:
+            variables = self.start.fill(variables)
+        create = jax.jit(self._create_state(0), out_shardings=everywhere)
+        return create(jax.device_put(variables, everywhere))
 
-    def train_step(self) -> Callable[..., tuple[TrainState, step_lib.Metrics]]:
-        """step(state, batch, key), not compiled."""
+    def _some_images(self) -> jax.Array:
+        """Some training images, from first to last, normalised: [N, H, W, C]."""
+        images = self.dataset.splits["train"]
+        number = min(len(images), _NUM_IMPRINTED)
+        batch = next(
+            pipeline.eval_batches(
+                Subset(images, np.linspace(0, len(images) - 1, number).astype(int)),
+                dataclasses.replace(self.config.data, eval_batch_size=_NUM_IMPRINTED),
+                split="train",
+                process_index=0,
+                process_count=1,
+                num_classes=len(self.info.class_names),
+                bad_images=_bad_images(self.config.data, "train", None),
+            )
+        )
+        images = batch["image"][batch["weight"] > 0]
+        return augment.normalise(images, self.info.mean, self.info.std)
+
+    def phases(self, start: int) -> list[tuple[int, int]]:
+        """(updates before, updates after) of each part of the run in which the same
+        parameters are trained, from `start` updates on."""
+        cuts = [cut for cut in self.plan.boundaries if start < cut < self.num_steps]
+        ends = [*cuts, self.num_steps]
+        return [(a, b) for a, b in zip([start, *cuts], ends, strict=True) if a < b]
+
+    def enter(self, state: TrainState, step: int) -> TrainState:
+        """The state as the update after `step` updates takes it: what is trained from
+        there on for the first time has an optimizer state, too."""
+        if step not in self.plan.boundaries[1:]:
+            return state
+        params = select(state.params, self.plan.trained(step))
+        everywhere = parallel.replicated(self.mesh)
+        new = jax.jit(self.tx(step).init, out_shardings=everywhere)(params)
+        return state.replace(opt_state=optim.carry_over(state.opt_state, new))
+
+    def train_step(
+        self, step: int = 0
+    ) -> Callable[..., tuple[TrainState, step_lib.Metrics]]:
+        """The update after `step` updates, (state, batch, key), not compiled."""
         return functools.partial(
             step_lib.train_step,
             model=self.model,
-            tx=self.tx,
+            tx=self.tx(step),
             task=self.task,
             augmentation=self.augmentation,
-            compute_dtype=compute_dtype(self.config.compute_dtype),
+            trained=self.trained(step),
+            average=self.average,
+            compute_dtype=network.compute_dtype(self.config.compute_dtype),
         )
 
-    def compile_train_step(self, state: TrainState) -> jax.stages.Compiled:
-        """Compiles step(state, batch, key) for the shapes of this run."""
+    def compile_train_step(
+        self, state: TrainState, step: int = 0
+    ) -> jax.stages.Compiled:
+        """Compiles train_step(step) for the shapes of this run."""
         layout = parallel.layout(self.config.parallel)
         local = self.config.data.batch_size // jax.process_count()
-        shape = image_shape(self.config, self.info)
+        shape = network.image_shape(self.config, self.info)
         batch = {
             "image": np.zeros((local, *shape), np.uint8),
             "label": np.zeros(local, np.int32),
         }
-        compiled = layout.compile(self.train_step(), self.mesh)
+        compiled = layout.compile(self.train_step(step), self.mesh)
         batch = layout.put(batch, self.mesh)
         return compiled.lower(state, batch, self.run_key).compile()
 
@@ -188,6 +252,42 @@ class Setup:
         layout = parallel.layout(self.config.parallel)
         return prefetch(batches, functools.partial(layout.put, mesh=self.mesh))
 
+    def averager(self, folder: Path | None) -> Callable[[TrainState], TrainState]:
+        """finish(state) -> the state with the running statistics that belong to its
+        averaged parameters; compiles once.
+
+        An exponential average has its own. Those of stochastic weight averaging are
+        taken over one pass of the training images, as they come in the first epoch
+        (Izmailov et al. 2018, sec. 3.2), so they depend on the parameters alone.
+        """
+        if self.config.average.name != "swa":
+            return lambda state: state
+        calls = functools.partial(
+            step_lib.batch_statistics,
+            model=self.model,
+            augmentation=self.augmentation,
+            trained=self.trained(self.num_steps - 1),
+            compute_dtype=network.compute_dtype(self.config.compute_dtype),
+        )
+        step = parallel.jit_eval(lambda given, batch: calls(*given, batch), self.mesh)
+
+        def finish(state: TrainState) -> TrainState:
+            if not state.batch_stats:
+                return state
+            run = dataclasses.replace(self, num_steps=math.ceil(self.steps_per_epoch))
+            given = self.run_key, state.average
+            with contextlib.closing(run.train_batches(folder, 0)) as batches:
+                stats = pooled_statistics(
+                    (
+                        step((jnp.int32(i), *given), batch)
+                        for i, batch in enumerate(batches)
+                    ),
+                    state.average["batch_stats"],
+                )
+            return state.replace(average={**state.average, "batch_stats": stats})
+
+        return finish
+
     def evaluator(self, folder: Path | None) -> Callable[[str, Any], dict[str, Any]]:
         """evaluate(split, variables) -> metrics; decodes and compiles once a split.
 
@@ -199,7 +299,7 @@ class Setup:
             step_lib.eval_step,
             model=self.model,
             task=self.task,
-            **numerics(self.config, self.info),
+            **network.numerics(self.config, self.info),
         )
         step = parallel.jit_eval(step, self.mesh)
 
@@ -243,13 +343,17 @@ def eval_data_config(config: Config, mesh: Mesh) -> DataConfig:
     return dataclasses.replace(config.data, eval_batch_size=size)
 
 
-def prepare(config: Config, dataset: Dataset | None = None) -> Setup:
+def prepare(
+    config: Config, info: DatasetInfo | None = None, dataset: Dataset | None = None
+) -> Setup:
     """Checks every choice of a config and puts the parts together.
 
     Nothing is compiled and nothing is written.
 
     Args:
         config: The choices.
+        info: Of a run that has begun, which knows how its images are normalised; None
+            for a new run.
         dataset: The images, or some of them; None: those that config.data names.
 
     Raises:
@@ -261,40 +365,48 @@ def prepare(config: Config, dataset: Dataset | None = None) -> Setup:
     mesh = parallel.data_mesh(config.num_devices)
     dataset = data.load(config.data) if dataset is None else dataset
     check_statistics(dataset)
-    info = describe(dataset)
-    model = make_model(config, info)
+    here = describe(dataset)
+    model = network.make_model(config, here)
     task = make_task(config, dataset)
     for metric in (config.best_metric, early_stopping.metric_name(config)):
         task.check_metric(metric)
-    steps_per_epoch = info.num_examples["train"] / config.data.batch_size
+    steps_per_epoch = here.num_examples["train"] / config.data.batch_size
     num_steps = max(1, round(config.num_epochs * steps_per_epoch))
     schedule = optim.make_schedule(config.optim, num_steps, steps_per_epoch)
-    shape = image_shape(config, info)
-    key = jax.random.key(0)
+    shape = network.image_shape(config, here)
     init = functools.partial(init_variables, model, image_shape=shape)
-    params = jax.eval_shape(init, key)["params"]
-    tx = optim.make_optimizer(config.optim, schedule, params)
-    create = functools.partial(create_state, model, tx, image_shape=shape)
-    everywhere = parallel.replicated(mesh)
-    return Setup(
+    variables = jax.eval_shape(init, jax.random.key(0))
+    params = variables["params"]
+    groups = models.sort_groups(params)
+    plan = optim.make_plan(config.optim, params, groups, num_steps, steps_per_epoch)
+    start = None
+    if info is not None:
+        here = dataclasses.replace(here, mean=info.mean, std=info.std)
+    elif config.init_from.path:
+        choices = config.init_from
+        source = open_source(config)
+        start = make_start(source, model, shape, choices.only, choices.skip)
+        here = dataclasses.replace(here, mean=start.mean, std=start.std)
+    setup = Setup(
         config=config,
         dataset=dataset,
-        info=info,
+        info=here,
         model=model,
         task=task,
         mesh=mesh,
         num_steps=num_steps,
         steps_per_epoch=steps_per_epoch,
         schedule=schedule,
-        tx=tx,
+        plan=plan,
+        average=make_average(config.average, num_steps, steps_per_epoch),
+        start=start,
         augmentation=augment.Settings(
-            mean=info.mean, std=info.std, **dataclasses.asdict(config.augment)
+            mean=here.mean, std=here.std, **dataclasses.asdict(config.augment)
         ),
-        state_shapes=jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
-            jax.eval_shape(create, key),
-        ),
+        variable_shapes=variables,
     )
+    setup.tx(0)  # refuses what the optimizer does not take
+    return setup
 
 
 def check_statistics(dataset: Dataset) -> None:
@@ -308,7 +420,7 @@ def check_statistics(dataset: Dataset) -> None:
 
 def _check_run(config: Config) -> None:
     """Raises UserError for the choices that no other function looks at."""
-    compute_dtype(config.compute_dtype)
+    network.compute_dtype(config.compute_dtype)
     parallel.layout(config.parallel)
     positive = ("num_epochs", "eval_every_epochs", "keep_checkpoints")
     positive += ("log_every_steps", "save_every_steps", "early_stopping_patience")

@@ -1,9 +1,10 @@
 """What a training step changes, and nothing else."""
 
+from collections.abc import Collection
 from typing import Any
 
 from flax import linen as nn
-from flax import struct
+from flax import struct, traverse_util
 import jax
 import jax.numpy as jnp
 import optax
@@ -14,20 +15,28 @@ class TrainState(struct.PyTreeNode):
 
     Attributes:
         step: int32 [], updates so far, which is also the position in the data.
-        params: Trainable parameters, by layer group.
+        params: All parameters, by layer group.
         batch_stats: Running statistics of BatchNorm; {} in a network without it.
-        opt_state: State of the optax chain.
+        opt_state: State of the optax chain, for the parameters that are trained.
+        average: "params" and "batch_stats" averaged over steps; {} in a run that
+            keeps no average.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
+    average: Any
 
     @property
     def variables(self) -> dict[str, Any]:
         """What model.apply takes."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def averaged(self) -> dict[str, Any]:
+        """The variables to predict with: the average, where one is kept."""
+        return self.average or self.variables
 
 
 def init_variables(
@@ -43,17 +52,41 @@ def init_variables(
     return jax.tree.map(lambda x: x.astype(jnp.result_type(float)), variables)
 
 
+def select(params: Any, paths: Collection[str]) -> Any:
+    """The parameters of these paths, such as "stem/conv/kernel", and no others."""
+    flat = traverse_util.flatten_dict(params, sep="/")
+    chosen = {path: leaf for path, leaf in flat.items() if path in paths}
+    return traverse_util.unflatten_dict(chosen, sep="/")
+
+
+def merge(params: Any, part: Any) -> Any:
+    """params with those of a part, from select, in their places."""
+    flat = traverse_util.flatten_dict(params, sep="/")
+    flat |= traverse_util.flatten_dict(part, sep="/")
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
 def create_state(
-    model: nn.Module,
+    variables: dict[str, Any],
     tx: optax.GradientTransformation,
-    key: jax.Array,
-    image_shape: tuple[int, int, int],
+    trained: Collection[str] | None = None,
+    *,
+    average: bool = False,
 ) -> TrainState:
-    """The state before the first step; pure, so that it can be compiled or traced."""
-    variables = init_variables(model, key, image_shape)
+    """The state before the first step; pure, so that it can be compiled or traced.
+
+    Args:
+        variables: From init_variables.
+        tx: The optimizer.
+        trained: Paths of the parameters that it updates; None: all.
+        average: Whether the state has an average, which starts as the variables.
+    """
+    params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        params=variables["params"],
+        params=params,
         batch_stats=variables["batch_stats"],
-        opt_state=tx.init(variables["params"]),
+        opt_state=tx.init(params if trained is None else select(params, trained)),
+        # A copy: the step donates both.
+        average=jax.tree.map(jnp.copy, dict(variables)) if average else {},
     )

@@ -1,5 +1,8 @@
 """One step of training and of evaluation, as pure functions of their arguments."""
 
+from collections.abc import Callable, Collection, Iterator
+import contextlib
+import functools
 from typing import Any
 
 from flax import linen as nn
@@ -9,6 +12,8 @@ import optax
 
 from jaxcnn import augment
 from jaxcnn.tasks import Task
+from jaxcnn.training import state as state_lib
+from jaxcnn.training.averaging import Average
 from jaxcnn.training.state import TrainState
 
 Batch = dict[str, jax.Array]  # "image" uint8 [B, H, W, C] and the task's target
@@ -24,6 +29,8 @@ def train_step(
     tx: optax.GradientTransformation,
     task: Task,
     augmentation: augment.Settings,
+    trained: Collection[str] | None = None,
+    average: Average | None = None,
     compute_dtype: jnp.dtype = jnp.float32,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
@@ -37,50 +44,140 @@ def train_step(
         tx: Optimizer whose state is state.opt_state.
         task: Gives the loss of each example, and the metrics.
         augmentation: Random changes and the scale of images; each example has a key.
+        trained: Paths of the parameters that are updated; None: all. Layer groups
+            without one of them behave as in evaluation.
+        average: Moves state.average; None: the run keeps none.
         compute_dtype: Precision of the forward and backward pass. Parameters,
             statistics, loss and update keep the wider of it and float32.
         axis_name: pmap axis to average over. None under jit, where the batch is
             already global.
     """
-    num_examples = batch["image"].shape[0]
-    replica = 0 if axis_name is None else jax.lax.axis_index(axis_name)
-    augment_key, dropout_key = jax.random.split(key)
-    indices = replica * num_examples + jnp.arange(num_examples)  # in the global batch
-    keys = augment.example_keys(augment_key, state.step, indices)
-    batch = augment.augment_batch(batch, keys, augmentation)
-    dropout_key = jax.random.fold_in(dropout_key, state.step)
-    if axis_name is not None:  # or every replica would draw the same mask
-        dropout_key = jax.random.fold_in(dropout_key, replica)
+    batch, dropout_key = _prepare(batch, key, state.step, augmentation, axis_name)
+    part = state.params if trained is None else state_lib.select(state.params, trained)
 
-    def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+    def loss_fn(part: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+        params = part if trained is None else state_lib.merge(state.params, part)
         params = jax.tree.map(lambda p: p.astype(compute_dtype), params)
-        logits, mutated = model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            batch["image"].astype(compute_dtype),
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": dropout_key},
-        )
+        with frozen_as_in_evaluation(state.params, trained):
+            logits, mutated = model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                batch["image"].astype(compute_dtype),
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": dropout_key},
+            )
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         loss = jnp.mean(task.loss(logits, batch))
         return loss, (logits, mutated.get("batch_stats", {}))
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-    (loss, (logits, batch_stats)), grads = grad_fn(state.params)
+    (loss, (logits, batch_stats)), grads = grad_fn(part)
     metrics = {"loss": loss} | task.train_metrics(logits, batch)
     if axis_name is not None:
         metrics, grads, batch_stats = jax.lax.pmean(
             (metrics, grads, batch_stats), axis_name
         )
 
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    updates, opt_state = tx.update(grads, state.opt_state, part)
+    part = optax.apply_updates(part, updates)
     new_state = state.replace(
         step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
+        params=part if trained is None else state_lib.merge(state.params, part),
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
+    if average is not None:
+        moved = average(state.average, new_state.variables, new_state.step)
+        new_state = new_state.replace(average=moved)
     return new_state, metrics | {"grad_norm": optax.tree.norm(grads)}
+
+
+def _prepare(
+    batch: Batch,
+    key: jax.Array,
+    step: jax.Array,
+    augmentation: augment.Settings,
+    axis_name: str | None = None,
+) -> tuple[Batch, jax.Array]:
+    """The augmented and normalised batch of a step, and its key of dropout."""
+    num_examples = batch["image"].shape[0]
+    replica = 0 if axis_name is None else jax.lax.axis_index(axis_name)
+    augment_key, dropout_key = jax.random.split(key)
+    indices = replica * num_examples + jnp.arange(num_examples)  # in the global batch
+    keys = augment.example_keys(augment_key, step, indices)
+    batch = augment.augment_batch(batch, keys, augmentation)
+    dropout_key = jax.random.fold_in(dropout_key, step)
+    if axis_name is not None:  # or every replica would draw the same mask
+        dropout_key = jax.random.fold_in(dropout_key, replica)
+    return batch, dropout_key
+
+
+def batch_statistics(
+    step: jax.Array,
+    key: jax.Array,
+    variables: dict[str, Any],
+    batch: Batch,
+    *,
+    model: nn.Module,
+    augmentation: augment.Settings,
+    trained: Collection[str] | None = None,
+    compute_dtype: jnp.dtype = jnp.float32,
+) -> Any:
+    """What BatchNorm sees of a batch in training, as the running statistics would be
+    if they forgot all others; those of frozen layer groups stay.
+
+    Args:
+        step: int32 [], whose augmentation and dropout are drawn.
+        key: As in train_step.
+        variables: Parameters and running statistics.
+        batch: As in train_step.
+        model: A network whose normalisation is its field norm.
+        augmentation: As in train_step.
+        trained: As in train_step.
+        compute_dtype: As in train_step.
+    """
+    batch, dropout_key = _prepare(batch, key, step, augmentation)
+    model = model.clone(norm=functools.partial(model.norm, momentum=0.0))
+    params = jax.tree.map(lambda p: p.astype(compute_dtype), variables["params"])
+    with frozen_as_in_evaluation(params, trained):
+        _, mutated = model.apply(
+            {**variables, "params": params},
+            batch["image"].astype(compute_dtype),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key},
+        )
+    return mutated["batch_stats"]
+
+
+def frozen_groups(params: Any, trained: Collection[str] | None) -> frozenset[str]:
+    """The layer groups of which no parameter is trained; with None all are."""
+    if trained is None:
+        return frozenset()
+    return frozenset(params) - {path.partition("/")[0] for path in trained}
+
+
+@contextlib.contextmanager
+def frozen_as_in_evaluation(
+    params: Any, trained: Collection[str] | None
+) -> Iterator[None]:
+    """Calls the frozen layer groups of a network with train=False.
+
+    Their BatchNorm then uses and keeps its running statistics, and their dropout is
+    off, with no switch in any model.
+    """
+    frozen = frozen_groups(params, trained)
+
+    def call(
+        method: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
+    ) -> Any:
+        path = context.module.path
+        if len(path) == 1 and path[0] in frozen and "train" in kwargs:
+            kwargs = {**kwargs, "train": False}
+        return method(*args, **kwargs)
+
+    with nn.intercept_methods(call):
+        yield
 
 
 def forward(

@@ -68,17 +68,25 @@ def read(workdir: Path) -> tuple[Config, DatasetInfo]:
     return config, DatasetInfo(**info)
 
 
+def has_checkpoints(workdir: Path) -> bool:
+    """Whether a run has begun in a folder: before that nothing can be lost."""
+    return any(path.name.isdecimal() for path in workdir.glob(f"{CHECKPOINTS}/*"))
+
+
+def begun(workdir: Path) -> DatasetInfo | None:
+    """The data set of the run that has begun in a folder; None: none has."""
+    return read(workdir)[1] if has_checkpoints(workdir) else None
+
+
 def check(workdir: Path, config: Config, info: DatasetInfo | None = None) -> None:
     """Raises UserError where the folder holds a run with other numbers.
-
-    It holds one as soon as it has a checkpoint; before that nothing can be lost.
 
     Args:
         workdir: A folder, which need not exist.
         config: Of the run that is to go on there.
         info: Of its images, where they are known already.
     """
-    if not any(path.name.isdecimal() for path in workdir.glob(f"{CHECKPOINTS}/*")):
+    if not has_checkpoints(workdir):
         return
     old_config, old_info = read(workdir)
     changed = config_lib.differences(old_config, config)

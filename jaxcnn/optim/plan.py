@@ -1,0 +1,123 @@
+"""Which parameters a run trains, from which step on, and how fast.
+
+Howard and Ruder, "Universal Language Model Fine-tuning", ACL 2018, sec. 3.2,
+https://arxiv.org/abs/1801.06146: rates that fall from group to group towards the input
+("discriminative fine-tuning"), and groups that join from the head down ("gradual
+unfreezing").
+"""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import math
+from typing import Any
+
+from jaxcnn.config import OptimConfig
+from jaxcnn.errors import UserError, require
+from jaxcnn.optim import layerwise
+
+LEVELS = ("stage", "block")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What becomes of each parameter, by its path.
+
+    Attributes:
+        factors: Of its learning rate.
+        starts: The number of updates before the first that changes it; None: it is
+            never trained.
+        never: Layer groups, from input to head, that are never trained although no
+            choice says that they should not be.
+    """
+
+    factors: Mapping[str, float]
+    starts: Mapping[str, int | None]
+    never: tuple[str, ...] = ()
+
+    @property
+    def boundaries(self) -> tuple[int, ...]:
+        """Updates before each set of trained parameters; the first is 0."""
+        return tuple(
+            sorted({start for start in self.starts.values() if start is not None})
+        )
+
+    def trained(self, step: int) -> frozenset[str]:
+        """What the update after `step` updates changes."""
+        return frozenset(
+            path
+            for path, start in self.starts.items()
+            if start is not None and start <= step
+        )
+
+
+def make_plan(
+    config: OptimConfig,
+    params: Any,
+    groups: Sequence[str],
+    num_steps: int,
+    steps_per_epoch: float,
+) -> Plan:
+    """The plan of a run.
+
+    Args:
+        config: The choices lr_factors, lr_decay, freeze and unfreeze.
+        params: Parameters, or their shapes.
+        groups: Names of the layer groups, from input to head.
+        num_steps: Updates of the whole run.
+        steps_per_epoch: Updates in one pass over the training images.
+
+    Raises:
+        UserError: A choice that is not allowed, a pattern that matches nothing, or
+            nothing is trained from the start.
+    """
+    factors = layerwise.factors(_rules(config, groups), params)
+    frozen = layerwise.first_match(config.freeze, params)
+    starts = {
+        path: None if frozen[path] is not None or factor == 0 else 0
+        for path, factor in factors.items()
+    }
+    never = ()
+    if config.unfreeze:
+        for pattern, epoch in config.unfreeze:
+            name = f"The epoch of {pattern!r} in optim.unfreeze"
+            require(0 <= epoch < math.inf, name, epoch, "0 or more")
+        first = layerwise.first_match([p for p, _ in config.unfreeze], params)
+        joins = {
+            path: None
+            if index is None
+            else round(config.unfreeze[index][1] * steps_per_epoch)
+            for path, index in first.items()
+        }
+        late = {p for p, join in joins.items() if join is None or join >= num_steps}
+        late = {layerwise.group(p) for p in late if starts[p] is not None}
+        never = tuple(group for group in groups if group in late)
+        starts = {
+            path: None if start is None or joins[path] is None else joins[path]
+            for path, start in starts.items()
+        }
+    if 0 not in starts.values():
+        raise UserError(
+            "Every parameter is frozen at the first step: optim.freeze, optim.unfreeze "
+            "and the learning-rate factors must leave one to train, such as 'head'."
+        )
+    return Plan(factors, starts, never)
+
+
+def _rules(config: OptimConfig, groups: Sequence[str]) -> Sequence[layerwise.Rule]:
+    """(pattern, factor) pairs of every group."""
+    require(
+        config.lr_decay_per in LEVELS,
+        "optim.lr_decay_per",
+        config.lr_decay_per,
+        " or ".join(LEVELS),
+    )
+    decay = config.lr_decay
+    require(0 < decay <= 1, "optim.lr_decay", decay, "over 0 and at most 1")
+    if config.lr_factors and decay != 1:
+        raise UserError(
+            f"optim.lr_decay={decay} and optim.lr_factors both say how fast each layer "
+            "group learns; leave one of them out."
+        )
+    if config.lr_factors:
+        return config.lr_factors
+    return layerwise.decay_by_depth(groups, decay, config.lr_decay_per)

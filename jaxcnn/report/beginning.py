@@ -1,0 +1,50 @@
+"""What is said before the first step of a run."""
+
+from typing import Any
+
+from jaxcnn.report import text
+
+
+def beginning(run: Any) -> str:
+    """A training.setup.Setup: its layer groups, and where their parameters start."""
+    parts = [_groups(run)]
+    if run.start is not None:
+        parts.append(_start(run.start))
+    if run.plan.never:
+        parts.append(
+            "Warning: optim.unfreeze never trains "
+            f"{', '.join(run.plan.never)}; name them in optim.freeze if this is meant."
+        )
+    return "\n\n".join(parts)
+
+
+def _groups(run: Any) -> str:
+    header = ("group", "trained", "BatchNorm", "parameters", "rate", "weight decay")
+    rows = [
+        (
+            row.name,
+            row.trained,
+            row.batch_norm,
+            f"{row.parameters:,}",
+            "-" if row.peak_lr is None else f"{row.peak_lr:.3g}",
+            "-" if row.weight_decay is None else f"{row.weight_decay:.3g}",
+        )
+        for row in run.group_rows
+    ]
+    total = (
+        "all",
+        "",
+        "",
+        f"{sum(row.parameters for row in run.group_rows):,}",
+        "",
+        "",
+    )
+    return text.table([*rows, total], header, left=3)
+
+
+def _start(start: Any) -> str:
+    lines = [f"Starts from {start.source}; images are normalised as there."]
+    lines.append(text.table(start.groups, ("group", "parameters"), left=2))
+    if start.dropped:
+        lines.append(f"Not used, or not all of it: {', '.join(start.dropped)}.")
+    return "\n".join(lines)

@@ -1,0 +1,250 @@
+"""Where the parameters of a run start, if not at random."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from flax import linen as nn
+from flax import traverse_util
+import numpy as np
+
+from jaxcnn import models
+from jaxcnn.config import Config
+from jaxcnn.errors import UserError
+from jaxcnn.optim import layerwise
+from jaxcnn.pretrained import weights as weights_lib
+from jaxcnn.training import network, parallel, workdir
+
+Arrays = dict[str, np.ndarray]  # "params/stem/conv/kernel" -> numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A trained network to start from.
+
+    Attributes:
+        name: What it is, for the log.
+        arrays: Its variables.
+        mean: What its images were normalised by.
+        std: As mean.
+        order: Of the channels of its images, RGB or BGR.
+    """
+
+    name: str
+    arrays: Arrays
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    order: str = "RGB"
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """What a run takes from a trained network.
+
+    Attributes:
+        source: Its name.
+        arrays: The variables that are taken, in the shapes of the run's network.
+        mean: Of each channel: images are normalised as there, or what was learned
+            from them would be of no use.
+        std: As mean.
+        groups: (layer group, what becomes of it), from input to head.
+        dropped: Layer groups of the source of which something is not used.
+    """
+
+    source: str
+    arrays: Arrays
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    groups: tuple[tuple[str, str], ...]
+    dropped: tuple[str, ...]
+
+    def fill(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """The variables with those that are taken in their places."""
+        flat = traverse_util.flatten_dict(variables, sep="/", keep_empty_nodes=True)
+        flat |= {path: array.astype(flat[path]) for path, array in self.arrays.items()}
+        return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def open_source(config: Config) -> Source:
+    """The trained network at config.init_from.path.
+
+    Raises:
+        UserError: There is none that can be read.
+    """
+    path = Path(config.init_from.path)
+    if not path.exists():
+        raise UserError(f"init_from.path is {str(path)!r}, which does not exist.")
+    if path.is_dir() and not weights_lib.is_folder(path):
+        run, info = workdir.read(path)
+        run.parallel = "jit"
+        mesh = parallel.data_mesh(1)
+        step, variables = network.load_variables(path, run, info, "best", mesh)
+        name = f"{run.model} of {path}, step {step}"
+        return Source(name, _flat(variables), info.mean, info.std)
+    if path.is_dir():
+        found = weights_lib.open_folder(path)
+    else:
+        found = weights_lib.load(config.model, path, **dict(config.model_fields))
+    expected = found.preprocessing
+    return Source(
+        name=f"{found.model} of {path}",
+        arrays=_flat(found.variables),
+        mean=expected.mean,
+        std=expected.std,
+        order=expected.order,
+    )
+
+
+def _flat(variables: Any) -> Arrays:
+    flat = traverse_util.flatten_dict(dict(variables), sep="/")
+    return {path: np.asarray(array) for path, array in flat.items()}
+
+
+def make_start(
+    source: Source,
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+) -> Start:
+    """What a network takes from a trained one.
+
+    The head, and what of an auxiliary head has the classes as its last axis, starts at
+    random where the number of classes differs. A first kernel for RGB is summed over
+    its channels for a network that takes grey images.
+
+    Args:
+        source: The trained network.
+        model: The network of the run.
+        image_shape: (H, W, C) of what it sees.
+        only: Patterns of what is taken; (): all.
+        skip: Patterns of what is not.
+
+    Raises:
+        UserError: A pattern matches nothing, or what is to be taken is missing or of
+            another shape there, or the source has more than the network.
+    """
+    variables = models.abstract_variables(model, image_shape)
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    # Parameters before statistics: errors name the first that do not fit.
+    paths = sorted(flat, key=lambda path: (not path.startswith("params/"), path))
+    target = {path: flat[path].shape for path in paths}
+    first = _kernels_of_images(model, image_shape)
+    wanted = _wanted(target, only, skip)
+    arrays, left, misfits = {}, {}, []
+    for path, shape in target.items():
+        group = path.split("/")[1]
+        if path not in wanted:
+            left[path] = "by choice"
+        elif path not in source.arrays:
+            if group.startswith(("head", "aux")):
+                left[path] = "the source has none"
+            else:
+                misfits.append(f"{path} is missing")
+        else:
+            array = source.arrays[path]
+            if path in first and source.order == "BGR":
+                array = array[:, :, ::-1]
+            if path in first and shape[2] == 1 and array.shape[2] == 3:
+                array = array.sum(axis=2, keepdims=True)
+            if array.shape == shape:
+                arrays[path] = array
+            elif group.startswith(("head", "aux")) and array.shape[:-1] == shape[:-1]:
+                left[path] = f"{array.shape[-1]} classes there, {shape[-1]} here"
+            else:
+                misfits.append(f"{path} is {array.shape} there and {shape} here")
+    unused = source.arrays.keys() - arrays.keys()
+    if not (only or skip):
+        extra = unused - target.keys()
+        extra = {path for path in extra if path.split("/")[1] != "head"}
+        misfits += [f"{path} is there alone" for path in sorted(extra)]
+    if misfits:
+        more = f" and {len(misfits) - 5} more" if len(misfits) > 5 else ""
+        raise UserError(
+            f"init_from: {source.name} does not fit this network: "
+            f"{'; '.join(misfits[:5])}{more}. init_from.only and init_from.skip choose "
+            "parts."
+        )
+    if not arrays:
+        raise UserError("init_from.only and init_from.skip leave nothing to take.")
+    mean, std = source.mean, source.std
+    if source.order == "BGR":
+        mean, std = mean[::-1], std[::-1]
+    if image_shape[2] == 1 and len(mean) == 3:
+        mean, std = ((float(np.mean(numbers)),) for numbers in (mean, std))
+    return Start(
+        source=source.name,
+        arrays=arrays,
+        mean=mean,
+        std=std,
+        groups=_groups(target, left),
+        dropped=models.sort_groups({path.split("/")[1] for path in unused}),
+    )
+
+
+def _wanted(
+    target: Mapping[str, Any], only: Sequence[str], skip: Sequence[str]
+) -> set[str]:
+    """The variables that patterns of parameters choose.
+
+    Running statistics go with the parameters of their layer, and where it has none,
+    with those of their group.
+    """
+    params = {
+        path.removeprefix("params/"): path
+        for path in target
+        if path.startswith("params/")
+    }
+    tree = traverse_util.unflatten_dict(dict.fromkeys(params, 0), sep="/")
+    taken = layerwise.first_match(only, tree)
+    skipped = layerwise.first_match(skip, tree)
+    chosen = {
+        path
+        for path in params
+        if (not only or taken[path] is not None) and skipped[path] is None
+    }
+    layers = {path.rpartition("/")[0]: path in chosen for path in params}
+    groups = {layerwise.group(path) for path in chosen}
+    statistics = {
+        path
+        for path in target.keys() - set(params.values())
+        if layers.get(
+            path.partition("/")[2].rpartition("/")[0], path.split("/")[1] in groups
+        )
+    }
+    return {params[path] for path in chosen} | statistics
+
+
+def _kernels_of_images(model: nn.Module, image_shape: tuple[int, int, int]) -> set[str]:
+    """The kernels that see the images: whose shape depends on their channels."""
+    height, width, channels = image_shape
+    shapes = [
+        traverse_util.flatten_dict(
+            models.abstract_variables(model, (height, width, c))["params"], sep="/"
+        )
+        for c in (channels, 4 - channels)  # grey and RGB
+    ]
+    return {
+        f"params/{path}"
+        for path, leaf in shapes[0].items()
+        if leaf.shape != shapes[1][path].shape and len(leaf.shape) == 4
+    }
+
+
+def _groups(
+    target: Mapping[str, Any], left: Mapping[str, str]
+) -> tuple[tuple[str, str], ...]:
+    """(layer group, "loaded" or why it is not), from input to head."""
+    found = {}
+    for path in target:
+        found.setdefault(path.split("/")[1], []).append(left.get(path))
+    rows = []
+    for group in models.sort_groups(found):
+        reasons = dict.fromkeys(reason for reason in found[group] if reason)
+        if not reasons:
+            rows.append((group, "loaded"))
+        else:
+            part = "partly " if None in found[group] else ""
+            rows.append((group, f"{part}at random: {', '.join(reasons)}"))
+    return tuple(rows)
