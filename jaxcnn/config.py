@@ -5,6 +5,8 @@ computed where they are used). Each field says what it means and in what unit, a
 whether another value gives other numbers: a run that is resumed must keep those.
 """
 
+from collections.abc import Mapping
+import copy
 import dataclasses
 import difflib
 import json
@@ -230,6 +232,17 @@ class Config:
     best_metric: str = choice(
         "accuracy", "validation metric of the best checkpoint: a name in tasks.METRICS"
     )
+    early_stopping_patience: int | None = choice(
+        None,
+        "validations in a row without a better value that end the run; None: none do",
+        changes_numbers=False,
+    )
+    early_stopping_metric: str | None = choice(
+        None,
+        "validation metric that must get better: a name in tasks.METRICS; None: "
+        "best_metric",
+        changes_numbers=False,
+    )
     log_every_steps: int = choice(
         50, "between two lines of metrics.jsonl, steps", changes_numbers=False
     )
@@ -254,18 +267,47 @@ def check_types(config: Config) -> None:
     them, and turned into the declared type in place.
     """
     for name, (field, value) in fields(config).items():
-        *path, last = name.split(".")
-        holder = config
-        for part in path:
-            holder = getattr(holder, part)
-        declared = typing.get_type_hints(type(holder))[field.name]
+        declared = declared_type(name)
         try:
-            setattr(holder, last, _cast(value, declared))
+            setattr(_holder(config, name), field.name, _cast(value, declared))
         except TypeError:
             expected = declared.__name__ if type(declared) is type else declared
             raise UserError(
                 f"Config field {name} is {value!r}; it must be of type {expected}."
             ) from None
+
+
+def declared_type(name: str) -> Any:
+    """The type of a field, by its dotted name.
+
+    Raises:
+        UserError: There is no such field; the nearest are named.
+    """
+    default = Config()
+    if name not in fields(default):
+        raise unknown_field(name)
+    return typing.get_type_hints(type(_holder(default, name)))[name.split(".")[-1]]
+
+
+def replace(config: Config, values: Mapping[str, Any]) -> Config:
+    """A copy with other values of some fields, by dotted names, their types checked.
+
+    Raises:
+        UserError: There is no such field, or it is of another type.
+    """
+    changed = copy.deepcopy(config)
+    for name, value in values.items():
+        declared_type(name)
+        setattr(_holder(changed, name), name.split(".")[-1], value)
+    check_types(changed)
+    return changed
+
+
+def _holder(config: Any, name: str) -> Any:
+    """The config or section that has the field of a dotted name."""
+    for part in name.split(".")[:-1]:
+        config = getattr(config, part)
+    return config
 
 
 def _cast(value: Any, declared: Any) -> Any:

@@ -94,3 +94,19 @@ def test_a_folder_that_has_moved_is_no_difference():
     assert same == []
     other = config_lib.differences(config("folder:/a"), config("tfds:a"))
     assert other == ["data.name: 'folder:/a' -> 'tfds:a'"]
+
+
+def test_fields_are_replaced_by_name_in_a_copy():
+    config = Config(optim=OptimConfig(decay_epochs=(1.0,)))
+    values = {"optim.decay_epochs": [3, 6.0], "seed": 4, "optim.clip_norm": 1}
+    changed = config_lib.replace(config, values)
+    assert changed.optim.decay_epochs == (3.0, 6.0)
+    assert (changed.seed, changed.optim.clip_norm) == (4, 1.0)
+    assert config == Config(optim=OptimConfig(decay_epochs=(1.0,)))
+    assert config_lib.declared_type("optim.clip_norm") == float | None
+    with pytest.raises(ValueError, match="Unknown config field 'optim.peak'"):
+        config_lib.replace(config, {"optim.peak": 1.0})
+    with pytest.raises(ValueError, match="Unknown config field 'optim'"):
+        config_lib.replace(config, {"optim": 1.0})
+    with pytest.raises(ValueError, match="seed is 0.5; it must be of type int"):
+        config_lib.replace(config, {"seed": 0.5})

@@ -17,7 +17,10 @@ ALLOWED = {
     "config": ("", ""),
     "augment": ("", "jax"),
     "models": ("", "flax jax"),
-    "data": ("config", "absl grain tensorflow_datasets etils sklearn matplotlib PIL"),
+    "data": (
+        "config",
+        "absl grain tensorflow_datasets etils sklearn scipy matplotlib PIL",
+    ),
     "optim": ("config", "optax jax"),
     "tasks": ("config", "jax optax"),
     "pretrained": ("models", "flax safetensors h5py"),
@@ -26,10 +29,15 @@ ALLOWED = {
         "jax flax optax orbax grain",
     ),
     "analysis": ("models tasks adversarial", "jax flax optax sklearn"),
-    "report": ("", "matplotlib jinja2 tensorboardX rich"),
+    "report": ("", "matplotlib jinja2 tensorboardX rich PIL"),
     "serving": ("config data tasks models pretrained training", "jax PIL"),
+    "studies": (
+        "adversarial analysis augment config data models optim pretrained report "
+        "serving tasks training",
+        "jax sklearn optuna",
+    ),
     "cli": (
-        "analysis config data models pretrained report serving training",
+        "analysis config data models pretrained report serving studies training",
         "absl ml_collections",
     ),
     "experiments": ("config", ""),

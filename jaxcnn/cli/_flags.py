@@ -1,6 +1,7 @@
 """Flags that several verbs have."""
 
 from collections.abc import Sequence
+from pathlib import Path
 import re
 
 from absl import flags
@@ -85,6 +86,27 @@ def workdir(values: flags.FlagValues) -> str:
     if not values.workdir:
         raise UserError("--workdir=DIR is missing: the folder of the run.")
     return values.workdir
+
+
+def define_output(values: flags.FlagValues, what: str) -> None:
+    """--output=DIR, where a verb writes `what`."""
+    flags.DEFINE_string(
+        "output", None, f"folder of {what}, made if need be", flag_values=values
+    )
+
+
+def output(values: flags.FlagValues) -> Path:
+    """--output, made if need be; UserError without it, or if it cannot be made."""
+    if not values.output:
+        raise UserError("--output=DIR is missing: the folder of the results.")
+    folder = Path(values.output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--output={folder} cannot be made a folder: {error.strerror}."
+        ) from error
+    return folder
 
 
 def define_format(values: flags.FlagValues, *formats: str) -> None:

@@ -75,6 +75,39 @@ class Subset:
 
 
 @dataclasses.dataclass(frozen=True)
+class Joined:
+    """Several Examples, one after another.
+
+    Attributes:
+        parts: The Examples.
+    """
+
+    parts: Sequence[Examples]
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.concatenate([part.labels for part in self.parts])
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        for part in self.parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(f"There are {len(self)} examples.")
+
+
+def path_of(examples: Examples, index: int) -> str | None:
+    """The file of an example; None where the examples are not files of their own."""
+    while isinstance(examples, Subset):
+        examples, index = examples.examples, int(examples.indices[index])
+    paths = getattr(examples, "paths", None)
+    return None if paths is None else paths[index]
+
+
+@dataclasses.dataclass(frozen=True)
 class Dataset:
     """A data set, split, with what a run's folder keeps of it.
 

@@ -52,8 +52,11 @@ def result(done: Any, workdir: str) -> str:
             f"Stopped by signal {done.stopped_by} after step {done.step}, which is "
             "saved; the same command goes on from there."
         )
+    early = ""
+    if done.stopped_early is not None:
+        early = f", ended early: no better validation in the last {done.stopped_early}"
     lines = {
-        "steps": f"{done.step} in {duration(done.seconds)}",
+        "steps": f"{done.step} in {duration(done.seconds)}{early}",
         "waiting for data": f"{done.data_wait:.1%} of the training time",
         "best checkpoint": f"step {done.best_step}",
     }

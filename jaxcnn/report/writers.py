@@ -122,18 +122,23 @@ def train_line(step: int, num_steps: int, values: Values) -> str:
 
 def validation_line(step: int, split: str, values: Values) -> str:
     """The metrics of a validation, or of the average there."""
-    numbers = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+    numbers = "  ".join(
+        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )
     return f"step {step}  {split.replace('_', ', ')}: {numbers}"
 
 
 class All:
     """Several writers as one; the console alone says what a run is going to do."""
 
-    def __init__(self, console: Console, others: Sequence[Any]) -> None:
-        self._console, self._writers = console, (*others, console)
+    def __init__(self, console: Console | None, others: Sequence[Any]) -> None:
+        self._console = console
+        self._writers = others if console is None else (*others, console)
 
     def begin(self, run: Any) -> None:
-        self._console.begin(run)
+        if self._console is not None:
+            self._console.begin(run)
 
     def write(self, split: str, step: int, values: Values) -> None:
         for writer in self._writers:
@@ -144,12 +149,22 @@ class All:
             writer.close()
 
 
+def for_trial(folder: Path, first_step: int, num_steps: int) -> All:
+    """All writers of a run among many: the terminal has a line at most, on stderr."""
+    console = rich.console.Console(stderr=True, highlight=False)
+    return All(
+        Console(num_steps, console) if console.is_terminal else None,
+        _in_files(folder, first_step),
+    )
+
+
 def for_run(folder: Path, first_step: int, num_steps: int) -> All:
     """All writers of a run that goes on after first_step."""
-    return All(
-        Console(num_steps),
-        [
-            JsonLines(folder / "metrics.jsonl", first_step),
-            TensorBoard(folder / "tensorboard", first_step),
-        ],
-    )
+    return All(Console(num_steps), _in_files(folder, first_step))
+
+
+def _in_files(folder: Path, first_step: int) -> list[Any]:
+    return [
+        JsonLines(folder / "metrics.jsonl", first_step),
+        TensorBoard(folder / "tensorboard", first_step),
+    ]

@@ -6,6 +6,7 @@ save. Orbax writes it under a temporary name and renames it, so that a killed sa
 leaves nothing that looks like a checkpoint.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +82,36 @@ def save(
     step: int,
     state: Any,
     metrics: dict[str, float] | None = None,
+    validations: Sequence[Mapping[str, float]] = (),
 ) -> None:
     """Starts to save; the error of a save shows at the next one, or at close.
 
     A step that was saved before is left as it is: its numbers are the same.
+
+    Args:
+        checkpointer: From open_checkpoints.
+        step: Updates so far.
+        state: All that a resumed run needs.
+        metrics: Of the validation after this step, where there was one.
+        validations: Metrics of all validations so far, for validations().
     """
     checkpointer.wait()  # raises what went wrong with the one before
     if step not in {c.step for c in checkpointer.checkpoints}:
-        checkpointer.save_async(step, state, force=True, metrics=metrics)
+        checkpointer.save_async(
+            step,
+            state,
+            force=True,
+            metrics=metrics,
+            custom_metadata={"validations": [dict(values) for values in validations]},
+        )
+
+
+def validations(checkpointer: Checkpointer, step: int) -> list[dict[str, float]]:
+    """Metrics of all validations that were saved with a checkpoint.
+
+    They go back to the start of the run, whichever checkpoints are deleted since.
+    """
+    return (checkpointer.metadata(step).custom_metadata or {}).get("validations", [])
 
 
 def restore(checkpointer: Checkpointer, step: int, target: Any) -> Any:

@@ -12,10 +12,9 @@ from typing import Any, Protocol
 
 import jax
 
-from jaxcnn import errors
 from jaxcnn.config import Config
 from jaxcnn.tasks import METRICS
-from jaxcnn.training import checkpoint, setup, workdir
+from jaxcnn.training import checkpoint, early_stopping, setup, workdir
 from jaxcnn.training.meter import Meter
 from jaxcnn.training.signals import StopRequest
 from jaxcnn.training.state import TrainState
@@ -80,8 +79,11 @@ class Result:
         step: Updates taken in all.
         stopped_by: Number of the signal that stopped it; None when it is done.
         best_step: Step of the best checkpoint; None before the first validation.
+        validation: Metrics of the best checkpoint, single numbers; None without one.
         test: Metrics of the best checkpoint on the test split; None without one, or
             when the run was stopped.
+        stopped_early: Validations without a better value that ended the run before
+            its last step; None if none did.
         seconds: Of this call, from the first batch to the last save.
         data_wait: Share of the training time spent waiting for data.
     """
@@ -89,7 +91,9 @@ class Result:
     step: int
     stopped_by: int | None
     best_step: int | None
+    validation: dict[str, float] | None
     test: dict[str, Any] | None
+    stopped_early: int | None
     seconds: float
     data_wait: float
 
@@ -107,6 +111,7 @@ def fit(
     folder: str | Path,
     *,
     make_writer: Callable[[Path, int, int], Writer],
+    measure_test: bool = True,
 ) -> Result:
     """Trains, or goes on with, the run in a folder; then tests its best checkpoint.
 
@@ -114,6 +119,7 @@ def fit(
         config: Of the run; where the folder holds one already, with the same numbers.
         folder: The run's folder, made if it does not exist.
         make_writer: Called as make_writer(folder, start step, number of steps).
+        measure_test: Whether to test; a search must not see how runs do there.
 
     Raises:
         UserError: A mistake in config, data or folder: before anything is compiled.
@@ -133,7 +139,7 @@ def fit(
             metric=METRICS[config.best_metric],
         ) as checkpoints,
     ):
-        return _fit(run, folder, checkpoints, stop, make_writer)
+        return _fit(run, folder, checkpoints, stop, make_writer, measure_test)
 
 
 def _fit(
@@ -142,14 +148,18 @@ def _fit(
     checkpoints: checkpoint.Checkpointer,
     stop: StopRequest,
     make_writer: Callable[[Path, int, int], Writer],
+    measure_test: bool,
 ) -> Result:
     config = run.config
     start = 0 if checkpoints.latest is None else checkpoints.latest.step
+    validations = []
     if start:
         state = checkpoint.restore(checkpoints, start, run.state_shapes(start))
+        validations = checkpoint.validations(checkpoints, start)
+    over = early_stopping.is_over(config, validations)
     batches = run.train_batches(folder, start)
     # The first batch is drawn before anything is compiled: it may show a mistake.
-    first = list(itertools.islice(batches, 1))
+    first = [] if over else list(itertools.islice(batches, 1))
     evaluate, finish_average = run.evaluator(folder), run.averager(folder)
     if not start:
         state = run.init_state()
@@ -160,26 +170,30 @@ def _fit(
 
     def log(number: int, metrics: Any) -> None:
         values = {name: float(x) for name, x in metrics.items()}
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"The loss of step {number} is {values['loss']}; a lower "
-                "optim.peak_lr, a warm-up or optim.clip_norm may help."
-            )
+        check_loss(number, values["loss"])
         values["epoch"] = number / run.steps_per_epoch
         values["learning_rate"] = float(run.schedule(number - 1))
         writer.write("train", number, values | meter.read(number))
 
     def validate(number: int, state: TrainState) -> tuple[TrainState, dict[str, float]]:
         """The state with all that its average needs, and the metrics that choose."""
-        measured = scalars(evaluate("validation", state.variables))
-        writer.write("validation", number, measured)
+        split, measured = "validation", scalars(evaluate("validation", state.variables))
         if run.average is not None:
+            writer.write(split, number, measured)
             state = finish_average(state)
             measured = scalars(evaluate("validation", state.average))
-            writer.write("validation_average", number, measured)
+            split = "validation_average"
+        validations.append(measured)
+        since = {}
+        if config.early_stopping_patience is not None:
+            since["since_best"] = early_stopping.since_best(config, validations)
+        writer.write(split, number, measured | since)
         return state, measured
 
+    stopping = False
+
     def after_step(number: int, state: TrainState, metrics: Any) -> bool:
+        nonlocal stopping
         if number % config.log_every_steps == 0 or number == run.num_steps:
             log(number, metrics)
         measured = None
@@ -189,8 +203,10 @@ def _fit(
             extra = config.save_every_steps
             due = extra is not None and number % extra == 0
             if measured or due or stop.received:
-                checkpoint.save(checkpoints, number, state, measured)
-        return stop.received is not None
+                checkpoint.save(checkpoints, number, state, measured, validations)
+        over = measured is not None and early_stopping.is_over(config, validations)
+        stopping = over or stop.received is not None
+        return stopping
 
     with (
         contextlib.closing(batches),
@@ -199,7 +215,7 @@ def _fit(
         if not start:
             writer.begin(run)
         timed = meter.wait_for(itertools.chain(first, batches))
-        for before, after in run.phases(start):
+        for before, after in () if over else run.phases(start):
             with meter.paused():
                 state = run.enter(state, before)
                 step = run.compile_train_step(state, before)
@@ -211,18 +227,24 @@ def _fit(
                 num_steps=after,
                 after_step=after_step,
             )
-            if stop.received:
+            if stopping:
                 break
         checkpoints.wait()
         seconds = time.perf_counter() - begin
-        best, test = _test_best(run, checkpoints, evaluate, stop)
+        best, validation, test = _test_best(
+            run, checkpoints, evaluate, measure_test and stop.received is None
+        )
         if test is not None:
             writer.write("test", best, scalars(test))
+    number = int(state.step)
+    over = number < run.num_steps and early_stopping.is_over(config, validations)
     return Result(
-        step=int(state.step),
+        step=number,
         stopped_by=stop.received,
         best_step=best,
+        validation=validation,
         test=test,
+        stopped_early=early_stopping.since_best(config, validations) if over else None,
         seconds=seconds,
         data_wait=meter.data_wait,
     )
@@ -232,18 +254,27 @@ def _test_best(
     run: setup.Setup,
     checkpoints: checkpoint.Checkpointer,
     evaluate: Callable[[str, Any], dict[str, Any]],
-    stop: StopRequest,
-) -> tuple[int | None, dict[str, Any] | None]:
-    """(step of the best checkpoint, its metrics on the test split)."""
-    try:
-        metric = METRICS[run.config.best_metric]
-        best = checkpoint.find_step(checkpoints, "best", metric)
-    except errors.UserError:
-        return None, None
-    if stop.received or "test" not in run.dataset.splits:
-        return best, None
+    measure_test: bool,
+) -> tuple[int | None, dict[str, float] | None, dict[str, Any] | None]:
+    """(step of the best checkpoint, its metrics on validation and test split)."""
+    validated = {c.step: c.metrics for c in checkpoints.checkpoints if c.metrics}
+    if not validated:
+        return None, None, None
+    metric = METRICS[run.config.best_metric]
+    best = checkpoint.find_step(checkpoints, "best", metric)
+    if not measure_test or "test" not in run.dataset.splits:
+        return best, validated[best], None
     state = checkpoint.restore(checkpoints, best, run.state_shapes(best))
-    return best, evaluate("test", state.averaged)
+    return best, validated[best], evaluate("test", state.averaged)
+
+
+def check_loss(number: int, loss: float) -> None:
+    """Raises FloatingPointError unless the loss of a step is finite."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"The loss of step {number} is {loss}; a lower optim.peak_lr, a warm-up or "
+            "optim.clip_norm may help."
+        )
 
 
 def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from jaxcnn.config import Config, DataConfig
 from jaxcnn.data import pipeline
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import Dataset, Examples, Subset
-from jaxcnn.training import evaluation, network, parallel
+from jaxcnn.training import early_stopping, evaluation, network, parallel
 from jaxcnn.training import step as step_lib
 from jaxcnn.training.averaging import Average, make_average, pooled_statistics
 from jaxcnn.training.groups import GroupRow, group_rows
@@ -343,7 +343,9 @@ def eval_data_config(config: Config, mesh: Mesh) -> DataConfig:
     return dataclasses.replace(config.data, eval_batch_size=size)
 
 
-def prepare(config: Config, info: DatasetInfo | None = None) -> Setup:
+def prepare(
+    config: Config, info: DatasetInfo | None = None, dataset: Dataset | None = None
+) -> Setup:
     """Checks every choice of a config and puts the parts together.
 
     Nothing is compiled and nothing is written.
@@ -352,6 +354,7 @@ def prepare(config: Config, info: DatasetInfo | None = None) -> Setup:
         config: The choices.
         info: Of a run that has begun, which knows how its images are normalised; None
             for a new run.
+        dataset: The images, or some of them; None: those that config.data names.
 
     Raises:
         UserError: A choice that is not allowed, or data that is not there or not
@@ -360,12 +363,13 @@ def prepare(config: Config, info: DatasetInfo | None = None) -> Setup:
     config_lib.check_types(config)
     _check_run(config)
     mesh = parallel.data_mesh(config.num_devices)
-    dataset = data.load(config.data)
+    dataset = data.load(config.data) if dataset is None else dataset
     check_statistics(dataset)
     here = describe(dataset)
     model = network.make_model(config, here)
     task = make_task(config, dataset)
-    task.check_metric(config.best_metric)
+    for metric in (config.best_metric, early_stopping.metric_name(config)):
+        task.check_metric(metric)
     steps_per_epoch = here.num_examples["train"] / config.data.batch_size
     num_steps = max(1, round(config.num_epochs * steps_per_epoch))
     schedule = optim.make_schedule(config.optim, num_steps, steps_per_epoch)
@@ -419,7 +423,8 @@ def _check_run(config: Config) -> None:
     network.compute_dtype(config.compute_dtype)
     parallel.layout(config.parallel)
     positive = ("num_epochs", "eval_every_epochs", "keep_checkpoints")
-    for name in (*positive, "log_every_steps", "save_every_steps"):
+    positive += ("log_every_steps", "save_every_steps", "early_stopping_patience")
+    for name in positive:
         value = getattr(config, name)
         holds = value is None or 0 < value < float("inf")
         errors.require(holds, name, value, "positive")

@@ -1,0 +1,68 @@
+r"""Looks through a data set for copies, imbalance and broken images.
+
+    jaxcnn check_data --config=experiments/lenet5_digits.py
+    jaxcnn check_data --config=FILE --config.data.name=folder:photos --output=checked
+
+Every image of every split is read once. Copies and near-duplicates (rescaled,
+compressed again, brightened) are found within and across splits. With --output a
+contact sheet of each class and all findings as check_data.json are written there.
+Findings are no error: the exit code is 0.
+"""
+
+from collections.abc import Sequence
+import re
+
+from absl import flags
+
+from jaxcnn.cli import _flags
+
+_SHEET = 48  # images on a contact sheet
+
+more_help = _flags.config_fields
+
+
+def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
+    _flags.define_config(values, argv)
+    _flags.define_output(values, "contact sheets and JSON")
+    flags.DEFINE_float(
+        "similarity",
+        0.98,
+        "correlation from which on two images, reduced to 16x16 grey pixels, count as "
+        "near-duplicates",
+        flag_values=values,
+    )
+    _flags.define_format(values, "table", "json")
+
+
+def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
+    _flags.no_arguments(arguments)
+    config = _flags.config(values)
+    from jaxcnn import config as config_lib
+    from jaxcnn import data
+    from jaxcnn.data import check
+    from jaxcnn.report import contact_sheet, data_check, progress
+
+    config_lib.check_types(config)
+    output = _flags.output(values) if values.output else None
+    dataset = data.load(config.data)
+    with progress.bar("reading images") as update:
+        report = check.check(dataset, config.data, values.similarity, update)
+    print(data_check.FORMATS[values.format](report))
+    if output:
+        (output / "check_data.json").write_text(data_check.as_json(report) + "\n")
+        for label, name in enumerate(report.class_names):
+            counts = ", ".join(f"{c[label]} {s}" for s, c in report.counts.items())
+            cells = (
+                contact_sheet.Cell(
+                    image, data_check.caption(place), kind.replace("_", " ")
+                )
+                for place, image, kind in check.samples(dataset, report, label, _SHEET)
+            )
+            file = re.sub(r"[^\w.-]", "_", f"{label:03}_{name[:60]}.png")
+            contact_sheet.write(output / file, f"{name}: {counts}", cells)
+        if values.format == "table":
+            print(
+                f"\nWritten: {output / 'check_data.json'} and "
+                f"{len(report.class_names)} contact sheets."
+            )
+    return 0

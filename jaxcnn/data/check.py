@@ -1,0 +1,509 @@
+"""A look at a data set before anyone trains on it: what is wrong with its images.
+
+Every image of every split is read once. Nothing is changed.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import concurrent.futures
+import dataclasses
+import hashlib
+import itertools
+import os
+
+import numpy as np
+
+from jaxcnn.config import DataConfig
+from jaxcnn.data import arrays, duplicates
+from jaxcnn.data.examples import BadImageError, Dataset, Examples, path_of
+from jaxcnn.errors import UserError, require
+
+SPLITS = ("train", "validation", "test")
+FEW_IMAGES = 10  # of a class to train on
+IMBALANCE = 3.0  # largest over smallest class
+EMPTY_SHARE = 0.99  # of the pixels within EMPTY_LEVELS grey levels: nearly empty
+EMPTY_LEVELS = 16
+ENLARGED = 4.0  # from which factor on an image is tiny for the network
+ASPECT = 4.0  # longer over shorter side, from which on it is extreme
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where an image is.
+
+    Attributes:
+        split: Name of the split.
+        index: Position in the split, data.load(config).splits[split][index].
+        path: Of its file; None for images that are not files of their own.
+        label: Name of its class; its number where it is no class.
+    """
+
+    split: str
+    index: int
+    path: str | None
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """The images that a finding is about, at one of the places where it holds.
+
+    Attributes:
+        images: One, or a group that belongs together.
+        note: What was seen.
+    """
+
+    images: tuple[Place, ...]
+    note: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something that should be looked at.
+
+    Attributes:
+        kind: Its name, for programs.
+        text: What it is and why it matters, a sentence.
+        cases: Where it holds; empty for what is said of the whole.
+    """
+
+    kind: str
+    text: str
+    cases: tuple[Case, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a look at a data set gave.
+
+    Attributes:
+        name: Of the data set.
+        class_names: Name of each class.
+        counts: Split -> images of each class, int64 [K]; unreadable ones too.
+        sizes: int32 [N, 2], height and width of each readable image, pixels.
+        network_size: Height and width that the network sees, pixels.
+        findings: The most important first.
+        labels: Split -> int32 [N], class of each image; -1 for unreadable images.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    counts: Mapping[str, np.ndarray]
+    sizes: np.ndarray
+    network_size: int
+    findings: tuple[Finding, ...]
+    labels: Mapping[str, np.ndarray]
+
+
+def check(
+    dataset: Dataset,
+    config: DataConfig,
+    similarity: float,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Reads every image and says what should be looked at.
+
+    Args:
+        dataset: What data.load(config) gave.
+        config: Of the data set.
+        similarity: Correlation from which on two images are near-duplicates.
+        progress: Called as progress(images read, images in all).
+
+    Raises:
+        UserError: similarity is not in (0, 1], or no image is readable.
+    """
+    require(0 < similarity <= 1, "similarity", similarity, "over 0 and at most 1")
+    seen = _read(dataset, config.num_threads, progress)
+    if not seen.readable.any():
+        raise UserError(f"No image of {config.name} is readable.")
+    findings = [
+        *_unreadable(seen),
+        *_wrong_labels(seen),
+        *_duplicates(seen, similarity),
+        *_suspicious(seen, config.image_size),
+        *_classes(seen),
+        *_ignored_files(seen, config),
+    ]
+    return Report(
+        name=config.name,
+        class_names=seen.class_names,
+        counts={split: seen.counts(split) for split in seen.splits},
+        sizes=seen.size[seen.readable],
+        network_size=config.image_size,
+        findings=tuple(findings),
+        labels={
+            split: np.where(seen.readable, seen.label, -1)[seen.within(split)]
+            for split in seen.splits
+        },
+    )
+
+
+def samples(
+    dataset: Dataset, report: Report, label: int, count: int
+) -> Iterator[tuple[Place, np.ndarray, str]]:
+    """Images of a class for a contact sheet: (place, uint8 [H, W, C], kind of finding).
+
+    First those that findings name, in at most half of the places, then others at equal
+    distances through the splits.
+    """
+    notes: dict[tuple[str, int], str] = {}
+    for finding in report.findings:
+        for image in (image for case in finding.cases for image in case.images):
+            notes.setdefault((image.split, image.index), finding.kind)
+    all_of_class = [
+        (split, int(index))
+        for split, labels in report.labels.items()
+        for index in np.flatnonzero(labels == label)
+    ]
+    chosen = [place for place in all_of_class if place in notes][: count // 2]
+    others = [place for place in all_of_class if place not in notes]
+    places = min(len(others), count - len(chosen))
+    chosen += [others[i] for i in np.linspace(0, len(others) - 1, places).astype(int)]
+    for split, index in chosen:
+        examples = dataset.splits[split]
+        path, name = path_of(examples, index), report.class_names[label]
+        place = Place(split, index, path, name)
+        yield place, examples[index]["image"], notes.get((split, index), "")
+
+
+# Reading.
+
+
+@dataclasses.dataclass
+class _Seen:
+    """What was seen of all images, those of one split after those of the other.
+
+    Attributes:
+        class_names: Name of each class.
+        splits: Split -> its examples, in the order of SPLITS.
+        start: Split -> number of its first image.
+        split: int8 [N], position in splits of the split of each image.
+        readable: bool [N].
+        why: Number of an unreadable image -> its error.
+        label: int32 [N].
+        size: int32 [N, 2], height and width in pixels.
+        constant: bool [N], all pixels are equal.
+        even: float32 [N], largest share of pixels within EMPTY_LEVELS grey levels.
+        digest: uint64 [N], of the pixels.
+        reduced: uint8 [N, 32, 32], from duplicates.reduce.
+    """
+
+    class_names: tuple[str, ...]
+    splits: Mapping[str, Examples]
+    start: Mapping[str, int]
+    split: np.ndarray
+    readable: np.ndarray
+    why: dict[int, str]
+    label: np.ndarray
+    size: np.ndarray
+    constant: np.ndarray
+    even: np.ndarray
+    digest: np.ndarray
+    reduced: np.ndarray
+
+    def within(self, split: str) -> slice:
+        """The numbers of a split's images."""
+        return slice(self.start[split], self.start[split] + len(self.splits[split]))
+
+    def counts(self, split: str) -> np.ndarray:
+        """int64 [K], images of each class; labels that are no class are left out."""
+        label = self.label[self.within(split)]
+        num_classes = len(self.class_names)
+        inside = (label >= 0) & (label < num_classes)
+        return np.bincount(label[inside], minlength=num_classes)
+
+    def place(self, number: int) -> Place:
+        """Where an image is."""
+        split = list(self.splits)[self.split[number]]
+        index, label = int(number) - self.start[split], int(self.label[number])
+        inside = 0 <= label < len(self.class_names)
+        return Place(
+            split,
+            index,
+            path_of(self.splits[split], index),
+            self.class_names[label] if inside else str(label),
+        )
+
+    def cases(self, numbers: Sequence[int], note: Callable[[int], str]) -> list[Case]:
+        """One case for each image."""
+        return [Case((self.place(i),), note(i)) for i in numbers]
+
+
+def _read(
+    dataset: Dataset, num_threads: int, progress: Callable[[int, int], None]
+) -> _Seen:
+    splits = {
+        split: dataset.splits[split] for split in SPLITS if split in dataset.splits
+    }
+    lengths = [len(examples) for examples in splits.values()]
+    starts = np.cumsum([0, *lengths]).tolist()
+    total = starts[-1]
+    seen = _Seen(
+        class_names=tuple(dataset.class_names),
+        splits=splits,
+        start=dict(zip(splits, starts, strict=False)),
+        split=np.repeat(np.arange(len(splits), dtype=np.int8), lengths),
+        readable=np.ones(total, bool),
+        why={},
+        label=np.zeros(total, np.int32),
+        size=np.zeros((total, 2), np.int32),
+        constant=np.zeros(total, bool),
+        even=np.zeros(total, np.float32),
+        digest=np.zeros(total, np.uint64),
+        reduced=np.zeros((total, duplicates.SIDE, duplicates.SIDE), np.uint8),
+    )
+    tasks = [
+        (split, range(length)[i : i + 64])  # one task an image would cost more
+        for split, length in zip(splits, lengths, strict=True)
+        for i in range(0, length, 64)
+    ]
+
+    def look(task: tuple[str, range]) -> int:
+        split, indices = task
+        for index in indices:
+            _look(seen, split, index)
+        return len(indices)
+
+    done = 0
+    with concurrent.futures.ThreadPoolExecutor(max(1, num_threads)) as threads:
+        for number in threads.map(look, tasks):
+            done += number
+            progress(done, total)
+    for number in seen.why:
+        place = seen.place(number)
+        seen.label[number] = splits[place.split].labels[place.index]
+    return seen
+
+
+def _look(seen: _Seen, split: str, index: int) -> None:
+    """Reads one image and notes what is seen."""
+    number = seen.start[split] + index
+    try:
+        example = seen.splits[split][index]
+    except BadImageError as error:
+        seen.readable[number] = False
+        path = path_of(seen.splits[split], index)
+        seen.why[number] = str(error).removeprefix(f"{path}: ")
+        return
+    image = example["image"]
+    grey = arrays.with_channels(image[None], 1)[0]  # [H, W, 1]
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=8)
+    digest.update(np.ascontiguousarray(image))
+    seen.label[number] = example["label"]
+    seen.size[number] = image.shape[:2]
+    seen.constant[number] = bool((image == image[0, 0]).all())
+    seen.even[number] = _even_share(grey)
+    seen.digest[number] = int.from_bytes(digest.digest(), "big")
+    seen.reduced[number] = duplicates.reduce(grey)
+
+
+def _even_share(grey: np.ndarray) -> float:
+    """The largest share of pixels within EMPTY_LEVELS grey levels."""
+    below = np.cumsum(np.bincount(grey.reshape(-1), minlength=256 + EMPTY_LEVELS))
+    within = below - np.concatenate([np.zeros(EMPTY_LEVELS), below[:-EMPTY_LEVELS]])
+    return float(within.max() / grey.size)
+
+
+# Findings.
+
+
+def _number(count: int, what: str) -> str:
+    """'1 image', '2 images'."""
+    if count == 1:
+        return f"1 {what}"
+    return f"{count:,} {what}es" if what.endswith("s") else f"{count:,} {what}s"
+
+
+def _unreadable(seen: _Seen) -> Iterator[Finding]:
+    if seen.why:
+        yield Finding(
+            "unreadable",
+            f"{_number(len(seen.why), 'image')} cannot be read; training stops at the "
+            "first, or leaves up to 1% out with data.bad_images=skip.",
+            tuple(seen.cases(sorted(seen.why), lambda i: seen.why[i])),
+        )
+
+
+def _wrong_labels(seen: _Seen) -> Iterator[Finding]:
+    num_classes = len(seen.class_names)
+    wrong = np.flatnonzero((seen.label < 0) | (seen.label >= num_classes))
+    if len(wrong):
+        yield Finding(
+            "wrong_label",
+            f"{_number(len(wrong), 'label')} out of range; with {num_classes} classes "
+            f"they must be 0 to {num_classes - 1}.",
+            tuple(seen.cases(wrong, lambda i: f"label {seen.label[i]}")),
+        )
+
+
+def _duplicates(seen: _Seen, similarity: float) -> Iterator[Finding]:
+    readable = np.flatnonzero(seen.readable)
+    groups = [
+        readable[group]
+        for group in duplicates.find_groups(
+            seen.digest[readable], seen.reduced[readable], similarity
+        )
+    ]
+    for (i, trained), (j, held) in itertools.combinations(enumerate(seen.splits), 2):
+        across = [g for g in groups if {i, j} <= set(seen.split[g])]
+        count = sum(int((seen.split[g] == j).sum()) for g in across)
+        if count:
+            yield Finding(
+                f"{held}_in_{trained}",
+                f"{_number(count, 'image')} of {len(seen.splits[held]):,} in {held} "
+                f"{'has' if count == 1 else 'have'} a copy or near-duplicate in "
+                f"{trained}; what is measured on them is not for unseen images.",
+                tuple(
+                    _group_case(seen, g[(seen.split[g] == i) | (seen.split[g] == j)])
+                    for g in across
+                ),
+            )
+    mixed = [g for g in groups if len(set(seen.label[g])) > 1]
+    if mixed:
+        yield Finding(
+            "labels_differ",
+            f"{_number(len(mixed), 'group')} of copies or near-duplicates with "
+            "different labels; they cannot all be right, unless the classes look "
+            "alike.",
+            tuple(_group_case(seen, g) for g in mixed),
+        )
+    alone = [
+        g
+        for g in groups
+        if len(set(seen.split[g])) == 1 and len(set(seen.label[g])) == 1
+    ]
+    if alone:
+        count = sum(map(len, alone)) - len(alone)
+        yield Finding(
+            "duplicates",
+            f"{_number(count, 'image')} more than needed within a split and class: "
+            f"{_number(len(alone), 'group')} of copies or near-duplicates.",
+            tuple(_group_case(seen, g) for g in alone),
+        )
+
+
+def _group_case(seen: _Seen, group: np.ndarray) -> Case:
+    same = len(set(seen.digest[group].tolist())) == 1
+    note = "the same pixels" if same else "near-duplicates"
+    return Case(tuple(seen.place(i) for i in group), note)
+
+
+def _suspicious(seen: _Seen, network_size: int) -> Iterator[Finding]:
+    shorter, longer = seen.size.min(axis=1), seen.size.max(axis=1)
+    aspect = longer / np.maximum(shorter, 1)
+
+    def pixels(i: int) -> str:
+        return f"{seen.size[i, 1]}x{seen.size[i, 0]} pixels"
+
+    empty = (seen.even >= EMPTY_SHARE) & ~seen.constant
+    for kind, found, text, note in (
+        (
+            "constant",
+            seen.constant,
+            "Of a single colour",
+            lambda i: f"{pixels(i)}, all equal",
+        ),
+        (
+            "nearly_empty",
+            empty,
+            f"Nearly empty, {EMPTY_SHARE:.0%} of the pixels within {EMPTY_LEVELS} grey "
+            "levels",
+            lambda i: f"{seen.even[i]:.2%} of the pixels alike",
+        ),
+        (
+            "extreme_aspect",
+            aspect >= ASPECT,
+            f"Extreme in shape, one side at least {ASPECT:g} times the other",
+            pixels,
+        ),
+        (
+            "tiny",
+            shorter * ENLARGED < network_size,
+            f"Tiny, a side under {network_size / ENLARGED:g} pixels, which "
+            f"data.image_size={network_size} enlarges more than {ENLARGED:g} times",
+            pixels,
+        ),
+    ):
+        numbers = np.flatnonzero(found & seen.readable)
+        if len(numbers):
+            yield Finding(
+                kind,
+                f"{text}: {_number(len(numbers), 'image')}.",
+                tuple(seen.cases(numbers, note)),
+            )
+
+
+def _classes(seen: _Seen) -> Iterator[Finding]:
+    names = np.array(seen.class_names, object)
+    for split in seen.splits:
+        missing = names[seen.counts(split) == 0]
+        if len(missing):
+            yield Finding(
+                "missing_class",
+                f"{_number(len(missing), 'class')} without an image in {split}: "
+                f"{_listed(missing)}.",
+            )
+    counts = seen.counts("train")
+    few = names[(counts > 0) & (counts < FEW_IMAGES)]
+    if len(few):
+        yield Finding(
+            "few_images",
+            f"{_number(len(few), 'class')} with fewer than {FEW_IMAGES} images to "
+            f"train on: {_listed(few)}.",
+        )
+    least, most = int(counts.argmin()), int(counts.argmax())
+    if 0 < counts[least] * IMBALANCE < counts[most]:
+        yield Finding(
+            "imbalance",
+            f"The largest class, {names[most]!r}, has "
+            f"{counts[most] / counts[least]:.1f} times the training images of the "
+            f"smallest, {names[least]!r}; data.sampling=balanced or "
+            "task.class_weights=balanced evens that out, and best_metric=macro_f1 "
+            "counts each class alike.",
+        )
+    plain = Counter("".join(filter(str.isalnum, name)).casefold() for name in names)
+    alike = [
+        name
+        for name in names
+        if plain["".join(filter(str.isalnum, name)).casefold()] > 1
+    ]
+    if alike:
+        yield Finding(
+            "class_names_alike",
+            f"Classes whose names are the same but for case and punctuation: "
+            f"{_listed(alike)}.",
+        )
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    shown = ", ".join(map(repr, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _ignored_files(seen: _Seen, config: DataConfig) -> Iterator[Finding]:
+    """Files below a folder of images that belong to no example."""
+    kind, _, folder = config.name.partition(":")
+    if kind != "folder":
+        return
+    read = {
+        os.path.normpath(path_of(examples, index))
+        for examples in seen.splits.values()
+        for index in range(len(examples))
+    }
+    suffixes = Counter()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name[0] != "."]
+        paths = [os.path.join(where, name) for name in names if name[0] != "."]
+        suffixes.update(
+            os.path.splitext(path)[1].lower() or "without suffix"
+            for path in paths
+            if os.path.normpath(path) not in read
+        )
+    if suffixes:
+        commonest = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))[:5]
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in commonest)
+        yield Finding(
+            "ignored_files",
+            f"{_number(suffixes.total(), 'file')} in the folder that no example is "
+            f"made of ({listed}): of another type, or in no class's folder.",
+        )

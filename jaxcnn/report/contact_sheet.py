@@ -1,0 +1,83 @@
+"""Many small images on one page."""
+
+from collections.abc import Iterable
+import dataclasses
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+_COLUMNS = 8
+_SIDE = 112  # of the square that an image is fitted into, pixels
+_GAP = 12
+_LINE = 14  # height of a caption's line
+_INK, _PAPER, _SHADE, _WARNING = "#222222", "#ffffff", "#e8e8e8", "#c62828"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """An image of a contact sheet.
+
+    Attributes:
+        pixels: uint8 [H, W, C] of 1 (grey) or 3 (RGB) channels.
+        caption: Below it, cut to its width.
+        warning: Below that, in red, with a red frame; empty: none.
+    """
+
+    pixels: np.ndarray
+    caption: str
+    warning: str = ""
+
+
+def write(path: Path, title: str, cells: Iterable[Cell]) -> None:
+    """Writes a PNG of the images in rows, small ones enlarged by whole factors."""
+    cells = list(cells)
+    rows = -(-len(cells) // _COLUMNS)
+    columns = min(_COLUMNS, max(len(cells), 4))  # room for the title
+    across, down = _SIDE + _GAP, _SIDE + 2 * _LINE + _GAP
+    top = 3 * _LINE
+    page = Image.new("RGB", (columns * across + _GAP, top + rows * down), _PAPER)
+    draw = ImageDraw.Draw(page)
+    draw.text((_GAP, _GAP), title, _INK, _font(16))
+    for i, cell in enumerate(cells):
+        row, column = divmod(i, _COLUMNS)
+        x, y = _GAP + column * across, top + row * down
+        small = _fit(cell.pixels)
+        draw.rectangle((x, y, x + _SIDE - 1, y + _SIDE - 1), _SHADE)
+        page.paste(
+            small, (x + (_SIDE - small.width) // 2, y + (_SIDE - small.height) // 2)
+        )
+        if cell.warning:
+            frame = (x - 3, y - 3, x + _SIDE + 2, y + _SIDE + 2)
+            draw.rectangle(frame, outline=_WARNING, width=2)
+        lines = ((cell.caption, _INK), (cell.warning, _WARNING))
+        for line, (text, colour) in enumerate(lines):
+            place = (x, y + _SIDE + 2 + line * _LINE)
+            draw.text(place, _cut(text, _font(11)), colour, _font(11))
+    page.save(path)
+
+
+def _fit(pixels: np.ndarray) -> Image.Image:
+    """The image within a square of _SIDE pixels, its aspect ratio kept."""
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    factor = _SIDE // max(image.size)
+    if factor >= 1:
+        return ImageOps.scale(image, factor, Image.Resampling.NEAREST).convert("RGB")
+    image.thumbnail((_SIDE, _SIDE))
+    return image.convert("RGB")
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans, which matplotlib ships: Latin, Greek, Cyrillic, Arabic, ..."""
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    return ImageFont.truetype(path, size)
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont) -> str:
+    """The end of a text that fits under an image: of a path it tells the most."""
+    if font.getlength(text) <= _SIDE:
+        return text
+    while text and font.getlength(f"…{text}") > _SIDE:
+        text = text[1:]
+    return f"…{text}"

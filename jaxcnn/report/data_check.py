@@ -1,0 +1,119 @@
+"""What a look at a data set found, as text and JSON; a data.check.Report."""
+
+from collections.abc import Sequence
+import dataclasses
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.report import text
+
+_MOST_CLASSES = 40  # rows of the table
+_MOST_CASES = 5  # of a finding, printed
+_MOST_IMAGES = 4  # of a case, printed
+_BAR = 24  # characters
+
+
+def as_text(report: Any) -> str:
+    """Splits, sizes, classes and findings, for people."""
+    total = sum(int(counts.sum()) for counts in report.counts.values())
+    splits = ", ".join(f"{n} {int(c.sum()):,}" for n, c in report.counts.items())
+    about = {
+        "images": f"{total:,} of {len(report.class_names)} classes: {splits}",
+        "sizes": _sizes(report),
+    }
+    parts = [f"{report.name}\n" + text.pairs(about), _class_table(report)]
+    if not report.findings:
+        return "\n\n".join([*parts, "Nothing to look at was found."])
+    for number, finding in enumerate(report.findings, start=1):
+        lines = [f"{number}. {finding.text}"]
+        lines += [f"     {_case(case)}" for case in finding.cases[:_MOST_CASES]]
+        more = len(finding.cases) - _MOST_CASES
+        if more > 0:
+            lines.append(f"     and {more:,} more")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _sizes(report: Any) -> str:
+    """From the smallest to the largest, width x height."""
+    sizes, network = report.sizes, report.network_size
+    sees = f"the network sees {network}x{network}"
+    if (sizes == sizes[0]).all():
+        return f"all {_size(sizes[0])}; {sees}"
+    areas = np.argsort(sizes.prod(axis=1, dtype=np.int64), kind="stable")
+    least, middle, most = (sizes[areas[i]] for i in (0, len(areas) // 2, -1))
+    smaller = (sizes.min(axis=1) < network).mean()
+    enlarged = f"; {smaller:.1%} have a shorter side" if smaller else ""
+    return f"{_size(least)} to {_size(most)}, median {_size(middle)}; {sees}{enlarged}"
+
+
+def _size(size: np.ndarray) -> str:
+    return f"{size[1]}x{size[0]}"
+
+
+def _class_table(report: Any) -> str:
+    """Images of each class in each split, with a bar for those to train on."""
+    train = next(iter(report.counts.values()))
+    rows = [
+        (
+            name,
+            *(f"{counts[i]:,}" for counts in report.counts.values()),
+            ("█" * round(_BAR * train[i] / max(train.max(), 1))).ljust(_BAR),
+        )
+        for i, name in enumerate(report.class_names)
+    ]
+    if len(rows) > _MOST_CLASSES:
+        order = np.argsort(train, kind="stable")
+        half = _MOST_CLASSES // 2
+        rest = (f"({len(rows) - 2 * half} others)", *("" for _ in report.counts), "")
+        rows = [
+            *(rows[i] for i in order[: -half - 1 : -1]),
+            rest,
+            *(rows[i] for i in order[half - 1 :: -1]),
+        ]
+    return text.table(rows, ("class", *report.counts, ""))
+
+
+def _case(case: Any) -> str:
+    shown = ", ".join(map(_place, case.images[:_MOST_IMAGES]))
+    if len(case.images) > _MOST_IMAGES:
+        shown += f" and {len(case.images) - _MOST_IMAGES} more"
+    return f"{shown}: {case.note}"
+
+
+def _place(place: Any) -> str:
+    return place.path or f"{place.split}[{place.index}] ({place.label})"
+
+
+def caption(place: Any) -> str:
+    """Split and index, or split and name of the file, for a contact sheet."""
+    return f"{place.split} {os.path.basename(place.path or str(place.index))}"
+
+
+def as_json(report: Any) -> str:
+    """The same, with every case, as one JSON object."""
+    heights, widths = report.sizes.T.tolist()
+    return json.dumps(
+        {
+            "name": report.name,
+            "class_names": report.class_names,
+            "counts": {split: c.tolist() for split, c in report.counts.items()},
+            "sizes": {"height": _range(heights), "width": _range(widths)},
+            "findings": [dataclasses.asdict(finding) for finding in report.findings],
+        },
+        indent=1,
+    )
+
+
+def _range(values: Sequence[int]) -> dict[str, float]:
+    return {
+        "min": min(values),
+        "median": float(np.median(values)),
+        "max": max(values),
+    }
+
+
+FORMATS = {"table": as_text, "json": as_json}

@@ -1,0 +1,87 @@
+"""A learning-rate range test as text, JSON, CSV and a picture; a find_lr.RangeTest."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+import numpy as np
+
+from jaxcnn.report import text
+
+
+def write(folder: Path, test: Any) -> list[Path]:
+    """Writes find_lr.csv, .json and .png, and returns their paths."""
+    files = [folder / f"find_lr.{suffix}" for suffix in ("csv", "json", "png")]
+    with files[0].open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("step", "learning_rate", "loss", "smoothed_loss"))
+        rows = zip(test.rates, test.losses, test.smoothed, strict=True)
+        for step, row in enumerate(rows, start=1):
+            writer.writerow((step, *(f"{value:.8g}" for value in row)))
+    files[1].write_text(as_json(test) + "\n")
+    _figure(test).savefig(files[2], dpi=150)
+    return files
+
+
+def _figure(test: Any) -> Figure:
+    """Loss over rate, and the suggestion as a vertical line."""
+    made = Figure(figsize=(7.0, 4.2), layout="constrained")
+    axes = made.add_subplot()
+    axes.plot(test.rates, test.losses, color="#b0c4d8", label="loss of the batch")
+    axes.plot(test.rates, test.smoothed, color="#1f4e79", label="smoothed")
+    if test.suggestion is not None:
+        label = f"steepest descent: {test.suggestion:.2g}"
+        axes.axvline(test.suggestion, color="#c62828", linestyle="--", label=label)
+    axes.set_xscale("log")
+    # What comes after the divergence would flatten all the rest.
+    finite = test.smoothed[np.isfinite(test.smoothed)]
+    margin = 0.25 * (finite[0] - finite.min()) + 1e-9
+    axes.set_ylim(finite.min() - 2 * margin, finite[0] + 2 * margin)
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss")
+    axes.legend()
+    return made
+
+
+def as_text(test: Any) -> str:
+    """What was seen, and the suggestion."""
+    best = int(np.nanargmin(test.smoothed))
+    end = "diverged there" if test.diverged else "did not diverge"
+    suggestion = "none: the loss did not fall"
+    if test.suggestion is not None:
+        suggestion = f"{test.suggestion:.2g}, the steepest descent"
+    return text.pairs(
+        {
+            "steps": f"{len(test.rates)}, at {test.rates[0]:.1e} to "
+            f"{test.rates[-1]:.1e}; the loss {end}",
+            "smoothed loss": f"{test.smoothed[0]:.4f} at first, lowest "
+            f"{test.smoothed[best]:.4f} at {test.rates[best]:.1e}",
+            "optim.peak_lr": suggestion,
+            "careful": f"{test.careful:.2g}, a tenth of the rate of the lowest loss",
+        }
+    )
+
+
+def as_json(test: Any) -> str:
+    """The suggestion and every step, as one JSON object; not finite is null."""
+    values = {
+        name: [float(f"{v:.8g}") if np.isfinite(v) else None for v in values]
+        for name, values in (
+            ("learning_rate", test.rates),
+            ("loss", test.losses),
+            ("smoothed_loss", test.smoothed),
+        )
+    }
+    return json.dumps(
+        {
+            "suggestion": test.suggestion,
+            "careful": test.careful,
+            "diverged": test.diverged,
+            **values,
+        }
+    )
+
+
+FORMATS = {"table": as_text, "json": as_json}

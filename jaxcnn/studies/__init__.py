@@ -1,0 +1,1 @@
+"""Many runs or steps with one purpose."""

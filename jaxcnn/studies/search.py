@@ -1,0 +1,279 @@
+"""Which values of config fields a sweep tries.
+
+    optim.peak_lr=0.01,0.1              these values
+    optim.decay_epochs=(30.0,60.0),()   these, of a field that is a tuple
+    optim.peak_lr=log(1e-4,1e-1)        between them, uniform in the logarithm
+    augment.flip=uniform(0,0.5)         between them
+    data.batch_size=int(16,64)          whole numbers, both ends among them
+
+A grid is every combination of values. Random search draws each field on its own:
+Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 2012,
+https://jmlr.org/papers/v13/bergstra12a.html.
+"""
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import itertools
+import math
+import re
+import typing
+from typing import Any, Protocol
+
+import numpy as np
+
+from jaxcnn import config as config_lib
+from jaxcnn.config import Config
+from jaxcnn.errors import UserError, require
+
+Values = dict[str, Any]  # dotted name of a field -> its value
+
+SCALES: Mapping[str, Callable[[float, float, float], float]] = {
+    "log": lambda low, high, u: math.exp(
+        math.log(low) + u * (math.log(high) - math.log(low))
+    ),
+    "uniform": lambda low, high, u: low + u * (high - low),
+    "int": lambda low, high, u: low + int(u * (high - low + 1)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """Some values.
+
+    Attributes:
+        values: At least one.
+    """
+
+    values: tuple[Any, ...]
+
+    def at(self, u: float) -> Any:
+        """The value for a number in [0, 1)."""
+        return self.values[int(u * len(self.values))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """All values between two.
+
+    Attributes:
+        scale: A name in SCALES.
+        low: The lowest value.
+        high: The highest.
+    """
+
+    scale: str
+    low: float
+    high: float
+
+    def at(self, u: float) -> float:
+        """The value for a number in [0, 1)."""
+        return SCALES[self.scale](self.low, self.high, u)
+
+
+Space = Mapping[str, Choices | Range]
+
+
+def parse(varied: Sequence[str]) -> Space:
+    """The space of texts such as "optim.peak_lr=0.01,0.1", one for each field.
+
+    Raises:
+        UserError: A field that is none or comes twice, or values that are not its.
+    """
+    space: dict[str, Choices | Range] = {}
+    for text in varied:
+        field, equals, values = text.partition("=")
+        if not equals or not values:
+            raise UserError(f"--vary={text} must be FIELD=VALUES, as in seed=0,1.")
+        declared = config_lib.declared_type(field)
+        if field in space:
+            raise UserError(f"--vary={text}: {field} is varied twice.")
+        space[field] = _range(field, values) or _choices(field, values, declared)
+    return space
+
+
+def _range(field: str, text: str) -> Range | None:
+    """The range that a text says; None where it is not of that form."""
+    match = re.fullmatch(rf"({'|'.join(SCALES)})\(([^,()]+),([^,()]+)\)", text)
+    if match is None:
+        return None
+    scale, *bounds = match.groups()
+    try:
+        low, high = (int(b) if scale == "int" else float(b) for b in bounds)
+    except ValueError as error:
+        raise UserError(f"--vary={field}={text}: {error}.") from error
+    above = 0.0 if scale == "log" else -math.inf
+    holds = above < low < high < math.inf
+    rule = (
+        f"{scale}(low,high), {'0 < ' if scale == 'log' else ''}low < high, both finite"
+    )
+    require(holds, f"--vary={field}", text, rule)
+    config_lib.replace(Config(), {field: low})  # or it is of another type
+    return Range(scale, low, high)
+
+
+def _choices(field: str, text: str, declared: Any) -> Choices:
+    if declared is str or str in typing.get_args(declared):
+        values = [item.strip() for item in text.split(",")]
+        if declared is not str:
+            values = [None if value == "None" else value for value in values]
+    else:
+        try:
+            values = ast.literal_eval(f"({text},)")
+        except (ValueError, SyntaxError) as error:
+            raise UserError(
+                f"--vary={field}={text}: no values of Python between commas, nor a "
+                f"range {', '.join(f'{scale}(low,high)' for scale in SCALES)}."
+            ) from error
+    configs = (config_lib.replace(Config(), {field: value}) for value in values)
+    return Choices(tuple(config_lib.fields(config)[field][1] for config in configs))
+
+
+class Plan(Protocol):
+    """What a sweep tries, one trial after the other."""
+
+    known: Sequence[Values]  # the values of trials, as far as they are known already
+
+    def __len__(self) -> int:
+        """Number of trials."""
+
+    def suggest(self, number: int, tried: Sequence[tuple[Values, float]]) -> Values:
+        """The values of a trial, from 0, after those that were tried.
+
+        Args:
+            number: Of the trial.
+            tried: Values and result of each trial before it, higher being better,
+                -inf for those that diverged.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed:
+    """Trials that are known before the first of them.
+
+    Attributes:
+        known: The values of each.
+    """
+
+    known: Sequence[Values]
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+    def suggest(self, number: int, tried: Sequence[tuple[Values, float]]) -> Values:
+        return self.known[number]
+
+
+def grid(space: Space) -> Listed:
+    """Every combination; the last field changes fastest.
+
+    Raises:
+        UserError: A field has a range.
+    """
+    for field, values in space.items():
+        if isinstance(values, Range):
+            raise UserError(
+                f"--vary={field} is a range, which has no grid; give values, or "
+                "--random=N trials."
+            )
+    combinations = itertools.product(*(space[field].values for field in space))
+    return Listed([dict(zip(space, values, strict=True)) for values in combinations])
+
+
+def random(space: Space, count: int, seed: int) -> Listed:
+    """Different draws; with another count the first ones are the same.
+
+    Raises:
+        UserError: There are not as many combinations, as far as draws show.
+    """
+    require(count >= 1, "--random", count, "at least 1")
+    require(seed >= 0, "--search_seed", seed, "0 or more")
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+    found: list[Values] = []
+    for _ in range(100 * count):
+        draws = rng.random(len(space))
+        values = {f: space[f].at(float(u)) for f, u in zip(space, draws, strict=True)}
+        if values not in found:
+            found.append(values)
+        if len(found) == count:
+            return Listed(found)
+    raise UserError(
+        f"--random={count} is more than there are combinations, about {len(found)}; "
+        "without it every one is tried."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Optuna:
+    """Trials that Optuna's TPE chooses by those before (https://optuna.org).
+
+    Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011. The
+    sampler is seeded anew for each trial, which is so a function of the seed, its
+    number and the trials before; a sweep that was stopped goes on as it would have.
+
+    Attributes:
+        space: Where to search.
+        count: Number of trials.
+        seed: Of the sampler.
+    """
+
+    space: Space
+    count: int
+    seed: int
+    known: Sequence[Values] = ()
+
+    def __post_init__(self):
+        require(self.count >= 1, "--optuna", self.count, "at least 1")
+        require(self.seed >= 0, "--search_seed", self.seed, "0 or more")
+        try:
+            import optuna
+        except ImportError as error:
+            raise UserError(
+                '--optuna needs Optuna: pip install "jaxcnn[search]".'
+            ) from error
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def suggest(self, number: int, tried: Sequence[tuple[Values, float]]) -> Values:
+        import optuna
+
+        distributions = {
+            field: _distribution(optuna, values) for field, values in self.space.items()
+        }
+        study = optuna.create_study(
+            direction="maximize",
+            sampler=optuna.samplers.TPESampler(seed=self.seed + number),
+        )
+        failed = optuna.trial.TrialState.FAIL
+        for values, result in tried:
+            outcome = {"value": result} if math.isfinite(result) else {"state": failed}
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params={f: self._parameter(f, v) for f, v in values.items()},
+                    distributions=distributions,
+                    **outcome,
+                )
+            )
+        asked = study.ask(distributions).params
+        return {
+            field: values.values[asked[field]]
+            if isinstance(values, Choices)
+            else asked[field]
+            for field, values in self.space.items()
+        }
+
+    def _parameter(self, field: str, value: Any) -> Any:
+        """A value as Optuna has it: of choices, the position."""
+        values = self.space[field]
+        return values.values.index(value) if isinstance(values, Choices) else value
+
+
+def _distribution(optuna: Any, values: Choices | Range) -> Any:
+    made = optuna.distributions
+    if isinstance(values, Choices):
+        return made.CategoricalDistribution(list(range(len(values.values))))
+    if values.scale == "int":
+        return made.IntDistribution(values.low, values.high)
+    return made.FloatDistribution(values.low, values.high, log=values.scale == "log")

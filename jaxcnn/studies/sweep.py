@@ -1,0 +1,185 @@
+"""Many runs of one config with other values of some fields, compared by validation.
+
+The test split is not looked at: what is best there is for the one run that is chosen,
+by `evaluate`, and for no other.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+from jaxcnn import config as config_lib
+from jaxcnn.config import Config
+from jaxcnn.errors import UserError
+from jaxcnn.studies import study
+from jaxcnn.studies.search import Plan, Values
+from jaxcnn.tasks import METRICS
+from jaxcnn.training import loop, setup, workdir
+from jaxcnn.training.signals import StopRequest
+
+_TRIALS, _RESULT = "trials.jsonl", "trial.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A run that is finished.
+
+    Attributes:
+        folder: Name of its folder.
+        values: Of the fields that are varied.
+        step: Updates it took; None where the loss was not finite and it ended there.
+        best_step: Of its best checkpoint.
+        validation: Metrics of that checkpoint; empty where it diverged.
+    """
+
+    folder: str
+    values: Values
+    step: int | None
+    best_step: int | None
+    validation: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """The trials that are finished.
+
+    Attributes:
+        metric: Name of what they are compared by.
+        greater_is_better: Which way.
+        trials: The best first; those that diverged last.
+        num_trials: How many there are to be.
+        stopped_by: Number of the signal that stopped it; None when it is done.
+    """
+
+    metric: str
+    greater_is_better: bool
+    trials: tuple[Trial, ...]
+    num_trials: int
+    stopped_by: int | None
+
+
+def sweep(
+    config: Config,
+    plan: Plan,
+    output: Path,
+    *,
+    make_writer: Callable[[Path, int, int], loop.Writer],
+    on_trial: Callable[[int, Sweep, Trial], None] = lambda number, so_far, trial: None,
+) -> Sweep:
+    """Runs each trial that is not finished yet, in a folder of its own.
+
+    Args:
+        config: Of each run, but for what the plan changes.
+        plan: What is tried.
+        output: Of the folders; the same call goes on with the trial that was stopped.
+        make_writer: As in loop.fit.
+        on_trial: Called as on_trial(number from 0, the sweep so far, the trial).
+
+    Raises:
+        UserError: A mistake in a config, before the first run where it is known by
+            then; the folder holds another study.
+    """
+    config_lib.check_types(config)
+    study.check(output, config, verb="sweep")
+    _check_known(config, plan.known, output)
+    study.claim(output, config, verb="sweep")
+    tried: list[Trial] = []
+    with StopRequest() as stop:
+        for number in range(len(plan)):
+            values = plan.suggest(
+                number, [(t.values, _goodness(t, config.best_metric)) for t in tried]
+            )
+            folder = output / _folder_of(output, values)
+            trial = _read(folder)
+            if trial is None and stop.received is None:
+                changed = config_lib.replace(config, values)
+                trial = _run(changed, folder, values, make_writer, stop)
+            if trial is None:
+                break
+            tried.append(trial)
+            on_trial(number, _ordered(config, tried, len(plan), None), trial)
+    return _ordered(config, tried, len(plan), stop.received)
+
+
+def _check_known(config: Config, known: Sequence[Values], output: Path) -> None:
+    """Raises UserError for a mistake in a trial that is to be run."""
+    for values in known:
+        changed = config_lib.replace(config, values)
+        if changed.best_metric != config.best_metric:
+            raise UserError(
+                "best_metric cannot be varied: trials are compared by it; give "
+                "--config.best_metric."
+            )
+        folder = output / _folder_of(output, values, new=False)
+        workdir.check(folder, changed)
+        if _read(folder) is None:
+            setup.prepare(changed).check_training()
+
+
+def _folder_of(output: Path, values: Values, *, new: bool = True) -> str:
+    """Name of the folder of a trial, by its line in trials.jsonl.
+
+    Args:
+        output: Of the sweep.
+        values: Of the trial.
+        new: Whether to give it a line if it has none.
+    """
+    path, line = output / _TRIALS, json.dumps(values, sort_keys=True)
+    lines = path.read_text().splitlines() if path.exists() else []
+    if line not in lines:
+        lines.append(line)
+        if new:
+            study.write(path, "\n".join(lines) + "\n")
+    return f"trial_{lines.index(line) + 1:03}"
+
+
+def _run(
+    config: Config,
+    folder: Path,
+    values: Values,
+    make_writer: Callable[[Path, int, int], loop.Writer],
+    stop: StopRequest,
+) -> Trial | None:
+    """Runs a trial to its end; None where a signal, noted in stop, ended it before."""
+    step, best_step, validation = None, None, {}
+    try:
+        result = loop.fit(config, folder, make_writer=make_writer, measure_test=False)
+    except FloatingPointError:  # the loss: a rate too high, most often
+        pass
+    else:
+        if result.stopped_by is not None:
+            stop.received = result.stopped_by
+            return None
+        step, best_step, validation = result.step, result.best_step, result.validation
+    trial = Trial(folder.name, values, step, best_step, validation)
+    study.write(folder / _RESULT, json.dumps(dataclasses.asdict(trial)) + "\n")
+    return trial
+
+
+def _read(folder: Path) -> Trial | None:
+    """A finished trial; None where there is none."""
+    path = folder / _RESULT
+    return Trial(**json.loads(path.read_text())) if path.exists() else None
+
+
+def _goodness(trial: Trial, metric: str) -> float:
+    """What is compared, higher being better; -inf for a trial that diverged."""
+    value = trial.validation.get(metric, math.nan)
+    if math.isnan(value):
+        return -math.inf
+    return value if METRICS[metric].greater_is_better else -value
+
+
+def _ordered(
+    config: Config, tried: Sequence[Trial], num_trials: int, stopped_by: int | None
+) -> Sweep:
+    metric = METRICS[config.best_metric]
+    return Sweep(
+        metric=metric.name,
+        greater_is_better=metric.greater_is_better,
+        trials=tuple(sorted(tried, key=lambda trial: -_goodness(trial, metric.name))),
+        num_trials=num_trials,
+        stopped_by=stopped_by,
+    )

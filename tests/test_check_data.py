@@ -1,0 +1,286 @@
+"""A data set with every fault: each is found, and nothing else."""
+
+import dataclasses
+import json
+
+import numpy as np
+from PIL import Image
+import pytest
+from sklearn import datasets
+
+from jaxcnn import __main__, data
+from jaxcnn.config import DataConfig
+from jaxcnn.data import check
+from jaxcnn.data.examples import ArrayExamples, Dataset
+from jaxcnn.errors import UserError
+from tests import test_tfds_source
+
+# Windows of scikit-learn's two photographs that are not of sky or shade alone.
+BUSY = [*range(55, 62), 63, *range(65, 74), 78, 79, *range(81, 87), 92, *range(95, 100)]
+
+
+def window(photo, i, side=48):
+    """One of the windows of a photograph that do not overlap."""
+    row, column = divmod(i, 640 // side)
+    top, left = row * side, column * side
+    return Image.fromarray(photo[top : top + side, left : left + side])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Train and test images of two classes, with one fault of each kind."""
+    path = tmp_path_factory.mktemp("photos")
+    temple, flower = datasets.load_sample_images().images
+    for split, numbers in (("train", BUSY[:25]), ("test", BUSY[25:])):
+        for name, photo in (("temple", temple), ("flower", flower)):
+            (path / split / name).mkdir(parents=True)
+            kept = numbers[:9] if (split, name) == ("train", "flower") else numbers
+            for i in kept:
+                window(photo, i).save(path / split / name / f"{i}.png")
+    train, test = path / "train", path / "test"
+    window(temple, 60).resize((36, 36)).save(test / "temple" / "small.jpg")
+    window(temple, 61).save(test / "flower" / "wrong.bmp")
+    (train / "temple" / "copy.png").write_bytes(
+        (train / "temple" / "70.png").read_bytes()
+    )
+    Image.new("RGB", (48, 48), (10, 200, 30)).save(train / "temple" / "green.png")
+    page = np.full((48, 48), 250, np.uint8)
+    page[5:8, 10:16] = 0
+    Image.fromarray(page).save(train / "temple" / "page.png")
+    Image.fromarray(temple[180:190, :60]).save(train / "temple" / "strip.png")
+    (test / "temple" / "broken.jpg").write_bytes(b"no image")
+    (train / "temple" / "moving.gif").write_bytes(b"GIF89a")
+    (train / "notes.txt").write_text("mine")
+    (path / ".hidden").mkdir()
+    (path / ".hidden" / "x.txt").write_text("not counted")
+    return path
+
+
+def config_of(folder, **changes):
+    changes = {"image_size": 48, "validation_fraction": 0.1, **changes}
+    return DataConfig(name=f"folder:{folder}", **changes)
+
+
+def names(finding):
+    return [
+        {image.path.rpartition("/")[2] for image in case.images}
+        for case in finding.cases
+    ]
+
+
+def test_each_fault_is_found_once(folder):
+    config = config_of(folder)
+    report = check.check(data.load(config), config, 0.98)
+    found = {finding.kind: finding for finding in report.findings}
+    assert len(found) == len(report.findings)
+    expected = {
+        "unreadable": [{"broken.jpg"}],
+        "test_in_train": [{"60.png", "small.jpg"}, {"61.png", "wrong.bmp"}],
+        "labels_differ": [{"61.png", "wrong.bmp"}],
+        "duplicates": [{"70.png", "copy.png"}],
+        "constant": [{"green.png"}],
+        "nearly_empty": [{"page.png"}],
+        "extreme_aspect": [{"strip.png"}],
+        "tiny": [{"strip.png"}],
+        "few_images": [],
+        "imbalance": [],
+        "ignored_files": [],
+    }
+    assert {kind: names(finding) for kind, finding in found.items()} == expected
+    assert "2 images of 15 in test" in found["test_in_train"].text
+    assert found["duplicates"].cases[0].note == "the same pixels"
+    assert found["labels_differ"].cases[0].note == "the same pixels"
+    assert "1 .gif, 1 .txt" in found["ignored_files"].text
+    assert "'flower'" in found["few_images"].text
+    # 29 images of temple in train/, of which 3 validate, and 9 of flower less 1.
+    assert report.counts["train"].tolist() == [8, 26]
+    assert report.counts["validation"].tolist() == [1, 3]
+    assert report.counts["test"].tolist() == [7, 8]
+    assert "3.2 times" in found["imbalance"].text
+    assert sum(len(labels) for labels in report.labels.values()) == 53
+    assert len(report.sizes) == 52
+
+
+def test_a_sound_data_set_has_no_findings():
+    temple = datasets.load_sample_images().images[0]
+    windows = np.stack([np.asarray(window(temple, i)) for i in BUSY])
+    labels = np.arange(len(BUSY), dtype=np.int32) % 2
+    dataset = make_dataset(windows, labels)
+    assert check.check(dataset, DataConfig(image_size=48), 0.98).findings == ()
+
+
+def test_records_of_tfds_are_named_by_split_and_number(tmp_path):
+    import tensorflow_datasets as tfds
+
+    features = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "label": tfds.features.ClassLabel(num_classes=2),
+    }
+    pixels = [test_tfds_source.picture(i) for i in range(12)]
+    records = [
+        {"image": test_tfds_source.png(image), "label": i % 2}
+        for i, image in enumerate(pixels)
+    ]
+    test = [records[5], {"image": b"no image", "label": 1}]
+    splits = {"train": records[:10], "validation": records[10:], "test": test}
+    test_tfds_source.Builder("twice", features, splits, tmp_path).download_and_prepare()
+    config = DataConfig(name="tfds:twice", dir=str(tmp_path), image_size=8)
+    dataset = data.load(config)
+    report = check.check(dataset, config, 0.98)
+    found = {finding.kind: finding.cases for finding in report.findings}
+    (case,) = found["test_in_train"]
+    first, second = case.images
+    assert (first.split, second.split) == ("train", "test")
+    assert first.path is None
+    image = dataset.splits["train"][first.index]["image"]
+    np.testing.assert_array_equal(image, pixels[5])
+    (case,) = found["unreadable"]
+    assert case.images[0].split == "test"
+    assert "no JPEG, PNG, WebP or BMP image" in case.note
+    assert report.counts["test"].tolist() == [0, 2]
+
+
+def make_dataset(images, labels, class_names=("a", "b")):
+    """The first two thirds train, the others test."""
+    cut = 2 * len(images) // 3
+    return Dataset(
+        class_names=class_names,
+        splits={
+            "test": ArrayExamples(images[cut:], labels[cut:]),
+            "train": ArrayExamples(images[:cut], labels[:cut]),
+        },
+        channels=images.shape[-1],
+        mean=(0.5,),
+        std=(0.2,),
+        fingerprint="",
+    )
+
+
+def test_labels_and_classes_that_are_wrong():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (90, 16, 16, 1), np.uint8)
+    labels = np.arange(90, dtype=np.int32) % 2
+    labels[3], labels[80] = 7, -1
+    dataset = make_dataset(images, labels, ("Big cat", "big_cat", "other"))
+    config = DataConfig(image_size=16)
+    report = check.check(dataset, config, 0.98)
+    found = {finding.kind: finding for finding in report.findings}
+    assert set(found) == {"wrong_label", "missing_class", "class_names_alike"}
+    places = [case.images[0] for case in found["wrong_label"].cases]
+    assert [(p.split, p.index, p.label) for p in places] == [
+        ("train", 3, "7"),
+        ("test", 20, "-1"),
+    ]
+    assert "'other'" in found["missing_class"].text
+    assert "'Big cat', 'big_cat'" in found["class_names_alike"].text
+    with pytest.raises(UserError, match="similarity must be over 0 and at most 1"):
+        check.check(dataset, config, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("levels", "share"),
+    [([[0, 15, 16, 40]], 0.5), ([[0, 15]], 1.0), ([[255, 250, 240, 3]], 0.75)],
+)
+def test_the_share_of_even_pixels(levels, share):
+    # By hand: the most pixels whose levels are among 16 neighbouring ones.
+    assert check._even_share(np.array(levels, np.uint8)[..., None]) == share
+
+
+def test_a_contact_sheet_shows_what_was_found_and_a_spread_of_the_rest(folder):
+    config = config_of(folder)
+    dataset = data.load(config)
+    report = check.check(dataset, config, 0.98)
+    shown = list(check.samples(dataset, report, label=1, count=20))
+    assert len(shown) == 20
+    kinds = [kind for _, _, kind in shown]
+    assert 6 <= sum(map(bool, kinds)) <= 10  # at most half
+    assert not any(kinds[10:])
+    assert {"test_in_train", "duplicates", "constant"} <= set(kinds)
+    assert {place.split for place, _, _ in shown} == {"train", "validation", "test"}
+    assert len({(place.split, place.index) for place, _, _ in shown}) == 20
+    for place, image, _ in shown:
+        assert place.label == "temple"
+        assert "/temple/" in place.path
+        np.testing.assert_array_equal(image, Image.open(place.path).convert("RGB"))
+    shown = list(check.samples(dataset, report, label=1, count=6))
+    assert [bool(kind) for _, _, kind in shown] == 3 * [True] + 3 * [False]
+    every = list(check.samples(dataset, report, label=0, count=100))
+    assert len(every) == 16
+
+
+CONFIG = """
+from jaxcnn.config import Config, DataConfig
+
+def get_config():
+    return Config(data=DataConfig(name={name!r}, image_size=48))
+"""
+
+
+def call(path, name, *flags):
+    file = path / "experiment.py"
+    file.write_text(CONFIG.format(name=name))
+    return __main__.main(["check_data", f"--config={file}", *flags])
+
+
+def test_the_command_prints_and_writes_everything(folder, tmp_path, capsys):
+    output = tmp_path / "checked"
+    assert call(tmp_path, f"folder:{folder}", f"--output={output}") == 0
+    out = capsys.readouterr().out
+    assert "53 of 2 classes: train 34, validation 4, test 15" in out
+    assert "48x10" not in out
+    assert "60x10 to 48x48" in out
+    assert "test/temple/broken.jpg: no JPEG, PNG, WebP or BMP image" in out
+    assert "1. 1 image cannot be read" in out
+    written = json.loads((output / "check_data.json").read_text())
+    assert written["counts"]["train"] == [8, 26]
+    assert written["sizes"]["height"] == {"min": 10, "median": 48.0, "max": 48}
+    found = {finding["kind"]: finding for finding in written["findings"]}
+    image = found["constant"]["cases"][0]["images"][0]
+    assert image["path"].endswith("train/temple/green.png")
+    names = sorted(path.name for path in output.glob("*.png"))
+    assert names == ["000_flower.png", "001_temple.png"]
+    with Image.open(output / "001_temple.png") as sheet:
+        assert sheet.width > 900
+        pixels = np.asarray(sheet)
+    # The green image is on it, with the red of its frame beside.
+    assert (pixels == (10, 200, 30)).all(axis=2).sum() > 2000
+    assert (pixels == (0xC6, 0x28, 0x28)).all(axis=2).sum() > 2000
+
+    assert call(tmp_path, f"folder:{folder}", "--format=json") == 0
+    assert json.loads(capsys.readouterr().out) == written
+
+
+def test_the_command_takes_images_in_memory_and_refuses_in_one_line(tmp_path, capsys):
+    assert call(tmp_path, "digits") == 0
+    out = capsys.readouterr().out
+    assert "1,797 of 10 classes" in out
+    assert "all 8x8; the network sees 48x48" in out
+    for name, flags, expected in (
+        ("digits", ["--similarity=0"], "similarity must be over 0"),
+        ("digits", [f"--output={__file__}"], "cannot be made a folder: File exists"),
+        ("digits", ["more"], "Only flags are taken here"),
+        ("digit", [], "Unknown dataset 'digit'"),
+        ("digits", ["--config.data.image_size=big"], "data.image_size"),
+    ):
+        assert call(tmp_path, name, *flags) == 2
+        line = capsys.readouterr().err
+        assert expected in line
+        assert line.count("\n") == 1
+
+
+def test_many_classes_are_a_short_table(capsys):
+    from jaxcnn.report import data_check
+
+    labels = np.repeat(np.arange(60), np.arange(10, 70)).astype(np.int32)
+    dataset = make_dataset(
+        np.random.default_rng(0).integers(0, 256, (len(labels), 8, 8, 1), np.uint8),
+        labels[np.random.default_rng(0).permutation(len(labels))],
+        tuple(f"class{i}" for i in range(60)),
+    )
+    config = DataConfig(image_size=8)
+    report = check.check(dataset, config, 0.98)
+    report = dataclasses.replace(report, findings=())
+    lines = data_check.as_text(report).splitlines()
+    assert "(20 others)" in "\n".join(lines)
+    assert sum("class" in line for line in lines) == 42  # 40 rows, header, "classes"
+    assert lines[-1] == "Nothing to look at was found."

@@ -1,0 +1,312 @@
+"""Cross-validation: every image predicted once, by a network that never saw it."""
+
+import csv
+import dataclasses
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+from PIL import Image
+import pytest
+from sklearn import metrics, model_selection
+
+from jaxcnn import __main__, data
+from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig
+from jaxcnn.data import datasets
+from jaxcnn.data.examples import ArrayExamples, Dataset, Joined, Subset
+from jaxcnn.errors import UserError
+from jaxcnn.report import progress, writers
+from jaxcnn.studies import cross_validate
+from jaxcnn.training import loop, setup
+from tests.test_cli import make_folder
+
+
+def make_config(**changes):
+    config = Config(
+        model="softmax_regression",
+        data=DataConfig(name="digits", image_size=8, batch_size=64),
+        optim=OptimConfig(peak_lr=0.3),
+        num_epochs=2.0,
+        num_devices=1,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def test_joined_examples_are_those_of_its_parts():
+    images = np.arange(7, dtype=np.uint8)[:, None, None, None]
+    whole = ArrayExamples(images, np.arange(7, dtype=np.int32))
+    joined = Joined([Subset(whole, np.array([4, 2])), whole])
+    assert len(joined) == 9
+    expected = [4, 2, *range(7)]
+    assert joined.labels.tolist() == expected
+    assert [int(joined[i]["image"].item()) for i in range(9)] == expected
+    with pytest.raises(IndexError):
+        joined[9]
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """Four folds of digits; how often JAX had compiled after each of them."""
+    compiled, after_fold = [], []
+    event = "/jax/core/compile/backend_compile_duration"
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *args, **kwargs: compiled.append(name) if name == event else None
+    )
+    output = tmp_path_factory.mktemp("folds")
+    found = cross_validate.cross_validate(
+        make_config(),
+        4,
+        output,
+        on_fold=lambda number, fold: after_fold.append(len(compiled)),
+    )
+    return found, after_fold, output
+
+
+def test_all_folds_take_one_compilation(result):
+    _, after_fold, _ = result
+    assert len(after_fold) == 4
+    assert after_fold[0] > 0
+    assert len(set(after_fold)) == 1  # nothing at all is compiled after the first
+
+
+def test_folds_and_metrics_are_those_of_scikit_learn(result):
+    found, _, _ = result
+    splits = data.load(make_config().data).splits
+    labels = np.concatenate([splits["train"].labels, splits["validation"].labels])
+    np.testing.assert_array_equal(found.labels, labels)
+    splitter = model_selection.StratifiedKFold(4, shuffle=True, random_state=0)
+    predicted = np.full(len(labels), -1)
+    for number, (_, unseen) in enumerate(splitter.split(labels, labels)):
+        fold = found.folds[number]
+        np.testing.assert_array_equal(fold.indices, unseen)
+        accuracy = metrics.accuracy_score(labels[unseen], fold.predicted)
+        assert fold.metrics["accuracy"] == pytest.approx(accuracy, abs=1e-12)
+        loss = metrics.log_loss(labels[unseen], fold.probabilities)
+        assert fold.metrics["loss"] == pytest.approx(loss, rel=1e-4)
+        predicted[unseen] = fold.predicted
+    expected = metrics.confusion_matrix(labels, predicted)
+    np.testing.assert_array_equal(found.confusion, expected)
+    assert found.stopped_by is None
+    assert np.trace(found.confusion) > 0.85 * len(labels)
+
+
+class Noise:
+    """Random labels of random images: there is nothing to learn but by heart."""
+
+    def __call__(self, config):
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (120, 8, 8, 1), np.uint8)
+        labels = rng.permutation(np.arange(120, dtype=np.int32) % 2)
+        parts = {
+            "train": slice(80),
+            "validation": slice(80, 100),
+            "test": slice(100, 120),
+        }
+        return Dataset(
+            class_names=("a", "b"),
+            splits={k: ArrayExamples(images[s], labels[s]) for k, s in parts.items()},
+            channels=1,
+            mean=(0.5,),
+            std=(0.3,),
+            fingerprint="noise",
+        )
+
+
+def test_a_network_has_not_seen_what_it_predicts(tmp_path, monkeypatch):
+    monkeypatch.setitem(datasets.DATASETS, "noise", Noise())
+    config = make_config(
+        data=DataConfig(name="noise", image_size=8, batch_size=16), num_epochs=60.0
+    )
+    found = cross_validate.cross_validate(config, 5, tmp_path)
+    # 100 images: 0.5 is chance with a standard error of 0.05; by heart it would be 1.
+    assert 0.3 <= found.values("accuracy").mean() <= 0.7
+    assert found.confusion.sum() == 100  # the test images are left alone
+    assert len(found.images) == 100
+    assert found.images[79:81] == ("train[79]", "validation[0]")
+
+
+def test_a_fold_is_a_run_of_its_own_with_phases_and_average(tmp_path, monkeypatch):
+    compiled = []
+    compile_train_step = setup.Setup.compile_train_step
+
+    def counted(run, state, step=0):
+        compiled.append(step)
+        return compile_train_step(run, state, step)
+
+    monkeypatch.setattr(setup.Setup, "compile_train_step", counted)
+    config = make_config(
+        model="mlp",
+        optim=OptimConfig(peak_lr=0.1, unfreeze=(("head", 0.0), ("stage1.*", 1.0))),
+        average=AverageConfig("ema", decay=0.9),
+    )
+    found = cross_validate.cross_validate(config, 3, tmp_path / "folds")
+    assert compiled == [0, 9]  # once for each set of parameters, not for each fold
+
+    # Fold 2 as a run: its images, its last step, its average.
+    splits = data.load(config.data).splits
+    pool = Joined([splits["train"], splits["validation"]])
+    unseen = found.folds[1].indices
+    seen = np.setdiff1d(np.arange(len(pool)), unseen)
+    cut = {"train": Subset(pool, seen), "validation": Subset(pool, unseen)}
+    dataset = dataclasses.replace(data.load(config.data), splits=cut)
+    monkeypatch.setattr(data, "load", lambda config: dataset)
+    result = loop.fit(
+        dataclasses.replace(config, eval_every_epochs=2.0),
+        tmp_path / "run",
+        make_writer=writers.for_trial,
+    )
+    assert result.best_step == result.step
+    assert result.validation == found.folds[1].metrics
+
+
+def interrupt_at(step):
+    """A progress that sends this process a SIGTERM."""
+
+    def update(done, total):
+        if done == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return update
+
+
+def test_finished_folds_are_kept_and_the_others_are_the_same(result, tmp_path):
+    whole, _, _ = result
+    # 21 steps a fold: within the third.
+    stopped = cross_validate.cross_validate(
+        make_config(), 4, tmp_path, progress=interrupt_at(50)
+    )
+    assert stopped.stopped_by == signal.SIGTERM
+    assert list(stopped.folds) == [0, 1]
+    steps = []
+    again = cross_validate.cross_validate(
+        make_config(), 4, tmp_path, progress=lambda done, total: steps.append(done)
+    )
+    assert steps == list(range(43, 85))
+    for number, fold in whole.folds.items():
+        assert again.folds[number].metrics == fold.metrics
+        for name in ("indices", "predicted", "probabilities"):
+            np.testing.assert_array_equal(
+                getattr(again.folds[number], name), getattr(fold, name)
+            )
+
+
+def test_another_study_in_the_folder_is_refused(result):
+    _, _, output = result
+    changed = make_config(seed=3)
+    with pytest.raises(UserError, match=r"another study \(folds: 4 -> 3; seed: 0 -> 3"):
+        cross_validate.cross_validate(changed, 3, output)
+
+
+def test_an_image_that_is_left_out_shifts_no_other(tmp_path):
+    images = make_folder(tmp_path / "images", {"train": {"a": 130, "b": 130}})
+    bad = tmp_path / "images" / "train" / "a" / "7.png"
+    bad.write_bytes(b"no image")
+    name = images.partition("=")[2]
+    config = make_config(
+        data=DataConfig(name=name, image_size=8, batch_size=8, bad_images="skip")
+    )
+    found = cross_validate.cross_validate(config, 2, tmp_path / "folds")
+    seen = np.concatenate([fold.indices for fold in found.folds.values()])
+    missing = set(range(260)) - set(seen.tolist())
+    assert [found.images[i] for i in missing] == [str(bad)]
+    for fold in found.folds.values():
+        right = fold.predicted == found.labels[fold.indices]
+        assert fold.metrics["accuracy"] == pytest.approx(right.mean())
+
+
+CONFIG = """
+from jaxcnn.config import Config, DataConfig, OptimConfig
+
+def get_config():
+    return Config(
+        model="softmax_regression",
+        data=DataConfig(name="digits", image_size=8, batch_size=64),
+        optim=OptimConfig(peak_lr=0.3),
+        num_epochs=2.0,
+        num_devices=1,
+    )
+"""
+
+
+@pytest.fixture
+def call(tmp_path):
+    (tmp_path / "experiment.py").write_text(CONFIG)
+    command = ["cross_validate", f"--config={tmp_path / 'experiment.py'}"]
+    return lambda *flags: __main__.main([*command, *flags])
+
+
+def test_the_command_writes_predictions_and_goes_on(
+    call, tmp_path, capsys, monkeypatch
+):
+    flags = ("--folds=3", f"--output={tmp_path / 'folds'}")
+    with monkeypatch.context() as patch:
+        bar = progress.bar
+
+        class Interrupting:
+            def __enter__(self):
+                return interrupt_at(30)
+
+            def __exit__(self, *args):
+                pass
+
+        patch.setattr(progress, "bar", lambda what: Interrupting())
+        assert call(*flags) == 143
+        assert progress.bar is not bar
+    out = capsys.readouterr().out
+    assert "fold 1/3" in out
+    assert "after 1 of 3 folds, which are kept" in out
+    assert call(*flags) == 0
+    out = capsys.readouterr().out
+    assert "fold 3/3" in out
+
+    rows = list(csv.DictReader((tmp_path / "folds" / "predictions.csv").open()))
+    assert len(rows) == 898
+    assert rows[0]["image"] == "train[0]"
+    assert rows[-1]["image"] == "validation[89]"
+    for row in rows[::50]:
+        probabilities = {str(i): float(row[f"P({i})"]) for i in range(10)}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert max(probabilities, key=probabilities.get) == row["prediction"]
+    by_fold = [
+        [row["label"] == row["prediction"] for row in rows if row["fold"] == str(fold)]
+        for fold in (1, 2, 3)
+    ]
+    accuracies = [np.mean(right) for right in by_fold]
+    written = json.loads((tmp_path / "folds" / "cross_validate.json").read_text())
+    assert [f["accuracy"] for f in written["folds"]] == pytest.approx(accuracies)
+    mean, std = np.mean(accuracies), np.std(accuracies, ddof=1)
+    assert written["mean"]["accuracy"] == pytest.approx(mean)
+    assert written["std"]["accuracy"] == pytest.approx(std)
+    assert f"accuracy       {mean:.4f} ± {std:.4f}" in out
+    confusion = list(csv.reader((tmp_path / "folds" / "confusion.csv").open()))
+    assert sum(int(confusion[i + 1][i + 1]) for i in range(10)) == sum(
+        map(sum, by_fold)
+    )
+    with Image.open(tmp_path / "folds" / "confusion.png") as picture:
+        assert min(picture.size) > 300
+
+    assert call(*flags, "--format=json") == 0
+    assert json.loads(capsys.readouterr().out) == written
+
+
+def test_mistakes_are_one_line(call, tmp_path, capsys):
+    output = f"--output={tmp_path / 'folds'}"
+    few = make_folder(tmp_path / "few", {"train": {"a": 9, "b": 3}})
+    for flags, text in (
+        ([], "--output=DIR is missing"),
+        ([output, "--folds=1"], "folds must be at least 2, not 1"),
+        ([output, "--folds=88"], "has 86 images besides"),
+        (
+            [output, few, "--folds=4"],
+            "Class 'b' has 3 images besides those of the test",
+        ),
+        ([output, "--config.early_stopping_patience=2"], "would choose when to stop"),
+        ([output, "--config.data.batch_size=800"], "more than the 718 training"),
+    ):
+        assert call(*flags) == 2
+        line = capsys.readouterr().err
+        assert text in line
+        assert line.count("\n") == 1
+    assert list((tmp_path / "folds").iterdir()) == []
