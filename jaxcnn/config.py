@@ -102,6 +102,30 @@ class AugmentConfig:
     noise: float = choice(
         0.0, "standard deviation of Gaussian noise, grey levels of 255"
     )
+    randaugment: int = choice(0, "operations of RandAugment on each image, such as 2")
+    randaugment_magnitude: int = choice(9, "strength of each of them, 0 to 30")
+    trivialaugment: bool = choice(
+        False, "one operation of TrivialAugment's wide space on each image"
+    )
+    brightness: float = choice(
+        0.0, "largest relative change: 0.4 is a factor of 0.6 to 1.4"
+    )
+    contrast: float = choice(0.0, "as brightness, about the mean of the image")
+    saturation: float = choice(0.0, "as brightness, about the grey image")
+    hue: float = choice(
+        0.0, "largest change each way, turns of the circle of colours, up to 0.5"
+    )
+    greyscale: float = choice(0.0, "probability that an image loses its colour")
+    lighting: float = choice(
+        0.0, "standard deviation of AlexNet's change of colour, 0.1 in its paper"
+    )
+    erasing: float = choice(0.0, "probability that a random rectangle is erased")
+    mixup: float = choice(
+        0.0, "alpha of mixup: images and losses of two examples are averaged"
+    )
+    cutmix: float = choice(
+        0.0, "alpha of cutmix: a rectangle of another; with mixup, each half the time"
+    )
 
 
 @dataclasses.dataclass

@@ -305,6 +305,12 @@ def _check_run(config: Config) -> None:
     """Raises UserError for the choices that no other function looks at."""
     compute_dtype(config.compute_dtype)
     parallel.layout(config.parallel)
+    for name in ("mixup", "cutmix"):
+        value = getattr(config.augment, name)
+        rule = "0 with parallel='pmap', under which no device sees the whole batch"
+        errors.require(
+            not value or config.parallel != "pmap", f"augment.{name}", value, rule
+        )
     positive = ("num_epochs", "eval_every_epochs", "keep_checkpoints")
     for name in (*positive, "log_every_steps", "save_every_steps"):
         value = getattr(config, name)
