@@ -71,6 +71,11 @@ class DataConfig:
         "uniform",
         "uniform: each example once an epoch; balanced: each class equally often",
     )
+    repeats: int = choice(
+        1,
+        "times that an example stands in a row, each augmented anew, where 1 of "
+        "this many examples is in an epoch",
+    )
     bad_images: str = choice(
         "error", "an unreadable image: error stops; skip lists it and fails above 1%"
     )

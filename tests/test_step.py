@@ -117,7 +117,15 @@ def test_a_step_of_each_family_lowers_for(name, platform):
     # Nothing in a step works on the CPU only.
     model, tx = models.create_model(name, 10), optax.adamw(0.1)
     settings = augment.Settings(
-        mean=(0.5,), std=(0.25,), flip=0.5, crop_padding_pixels=4, shift_pixels=2.0
+        mean=(0.5,),
+        std=(0.25,),
+        flip=0.5,
+        crop_padding_pixels=4,
+        randaugment=1,
+        shift_pixels=2.0,
+        erasing=0.5,
+        mixup=0.2,
+        cutmix=1.0,
     )
     create = functools.partial(state.create_state, model, tx, image_shape=(32, 32, 1))
     shapes = jax.eval_shape(create, jax.random.key(0))
