@@ -144,6 +144,9 @@ class TaskConfig:
     class_weights: str = choice(
         "none", "none, or balanced: a class weighs in the loss by 1 / its frequency"
     )
+    aux_weight: float = choice(
+        0.0, "of the loss of each auxiliary head, such as GoogLeNet's, beside the head"
+    )
 
 
 @dataclasses.dataclass
@@ -158,19 +161,26 @@ class OptimConfig:
         0.0, "last rate over the peak, for cosine, linear and polynomial"
     )
     decay_factor: float = choice(
-        0.1, "step: rate times this at each decay epoch; exponential: in all of the run"
+        0.1,
+        "step, staircase: rate times this at each decay epoch; exponential: in all of "
+        "the run",
     )
     decay_epochs: tuple[float, ...] = choice(
         (), "step: when the rate falls, epochs from the start of the run"
     )
+    decay_every_epochs: float | None = choice(
+        None, "staircase: between two falls of the rate, from the start of the run"
+    )
     power: float = choice(2.0, "exponent of the polynomial schedule")
-    momentum: float = choice(0.9, "sgd, nesterov, rmsprop, lars: decay of the momentum")
+    momentum: float = choice(
+        0.9, "sgd, nesterov, rmsprop*, lars: decay of the momentum"
+    )
     beta1: float = choice(0.9, "adam, adamw, lamb: decay of the first moment")
     beta2: float = choice(
-        0.999, "adam, adamw, lamb, rmsprop: decay of the second moment"
+        0.999, "adam, adamw, lamb, rmsprop*: decay of the second moment"
     )
     epsilon: float = choice(
-        1e-8, "adam, adamw, lamb, rmsprop: added to the denominator"
+        1e-8, "adam, adamw, lamb, rmsprop*: added to the denominator"
     )
     weight_decay: float = choice(0.0, "of kernels only, never of biases and norms")
     clip_norm: float | None = choice(

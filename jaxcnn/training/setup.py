@@ -130,6 +130,7 @@ class Setup:
             tx=self.tx,
             task=self.task,
             augmentation=self.augmentation,
+            aux_weight=self.config.task.aux_weight,
             compute_dtype=compute_dtype(self.config.compute_dtype),
         )
 
@@ -268,6 +269,7 @@ def prepare(config: Config) -> Setup:
     key = jax.random.key(0)
     init = functools.partial(init_variables, model, image_shape=shape)
     params = jax.eval_shape(init, key)["params"]
+    _check_auxiliary(config, params)
     tx = optim.make_optimizer(config.optim, schedule, params)
     create = functools.partial(create_state, model, tx, image_shape=shape)
     everywhere = parallel.replicated(mesh)
@@ -299,6 +301,15 @@ def check_statistics(dataset: Dataset) -> None:
             "The images of the training split are all of one colour: the standard "
             f"deviation of their channels is {dataset.std}; it must be over 0."
         )
+
+
+def _check_auxiliary(config: Config, params: Any) -> None:
+    """Raises UserError where auxiliary heads weigh as they cannot."""
+    weight = config.task.aux_weight
+    errors.require(0 <= weight < float("inf"), "task.aux_weight", weight, "0 or more")
+    holds = not weight or any(group.startswith("aux") for group in params)
+    rule = f"0 for {config.model}, which has no auxiliary head"
+    errors.require(holds, "task.aux_weight", weight, rule)
 
 
 def _check_run(config: Config) -> None:

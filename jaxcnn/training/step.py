@@ -24,6 +24,7 @@ def train_step(
     tx: optax.GradientTransformation,
     task: Task,
     augmentation: augment.Settings,
+    aux_weight: float = 0.0,
     compute_dtype: jnp.dtype = jnp.float32,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
@@ -37,6 +38,7 @@ def train_step(
         tx: Optimizer whose state is state.opt_state.
         task: Gives the loss of each example, and the metrics.
         augmentation: Random changes and the scale of images; each example has a key.
+        aux_weight: Of the losses of the logits that auxiliary heads sow.
         compute_dtype: Precision of the forward and backward pass. Parameters,
             statistics, loss and update keep the wider of it and float32.
         axis_name: pmap axis to average over. None under jit, where the batch is
@@ -58,11 +60,14 @@ def train_step(
             {"params": params, "batch_stats": state.batch_stats},
             batch["image"].astype(compute_dtype),
             train=True,
-            mutable=["batch_stats"],
+            mutable=["batch_stats", "intermediates"],
             rngs={"dropout": dropout_key},
         )
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         loss = jnp.mean(task.loss(logits, batch))
+        sown = mutated.get("intermediates", {}) if aux_weight else {}
+        for aux_logits in jax.tree.leaves(sown):
+            loss += aux_weight * jnp.mean(task.loss(aux_logits, batch))
         return loss, (logits, mutated.get("batch_stats", {}))
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
