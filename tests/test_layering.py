@@ -32,7 +32,8 @@ ALLOWED = {
         "analysis config data models pretrained report serving training",
         "absl ml_collections",
     ),
-    "experiments": ("config", ""),
+    "recipes": ("config", ""),
+    "experiments": ("config recipes", ""),
 }
 
 
