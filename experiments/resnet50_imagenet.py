@@ -13,22 +13,13 @@ TFDS must have prepared imagenet2012 as array_record below data.dir.
         --workdir=runs/resnet50 --config.data.dir=/data/tensorflow_datasets
 """
 
-from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
+from jaxcnn.config import Config, OptimConfig
+from jaxcnn.recipes import imagenet
 
 
 def get_config() -> Config:
-    return Config(
-        model="resnet50",
-        data=DataConfig(
-            name="imagenet2012",
-            image_size=224,
-            batch_size=256,
-            validation_fraction=0.01,
-            train_transform="random_resized_crop",
-            eval_transform="center_crop",
-            num_threads=16,
-        ),
-        augment=AugmentConfig(flip=0.5),
+    return imagenet(
+        "resnet50",
         optim=OptimConfig(
             schedule="step",
             decay_epochs=(30.0, 60.0, 80.0),
@@ -36,5 +27,4 @@ def get_config() -> Config:
             weight_decay=1e-4,
         ),
         num_epochs=90.0,
-        compute_dtype="bfloat16",
     )

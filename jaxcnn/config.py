@@ -73,6 +73,11 @@ class DataConfig:
         "uniform",
         "uniform: each example once an epoch; balanced: each class equally often",
     )
+    repeats: int = choice(
+        1,
+        "times that an example stands in a row, each augmented anew, where 1 of "
+        "this many examples is in an epoch",
+    )
     bad_images: str = choice(
         "error", "an unreadable image: error stops; skip lists it and fails above 1%"
     )
@@ -104,6 +109,30 @@ class AugmentConfig:
     noise: float = choice(
         0.0, "standard deviation of Gaussian noise, grey levels of 255"
     )
+    randaugment: int = choice(0, "operations of RandAugment on each image, such as 2")
+    randaugment_magnitude: int = choice(9, "strength of each of them, 0 to 30")
+    trivialaugment: bool = choice(
+        False, "one operation of TrivialAugment's wide space on each image"
+    )
+    brightness: float = choice(
+        0.0, "largest relative change: 0.4 is a factor of 0.6 to 1.4"
+    )
+    contrast: float = choice(0.0, "as brightness, about the mean of the image")
+    saturation: float = choice(0.0, "as brightness, about the grey image")
+    hue: float = choice(
+        0.0, "largest change each way, turns of the circle of colours, up to 0.5"
+    )
+    greyscale: float = choice(0.0, "probability that an image loses its colour")
+    lighting: float = choice(
+        0.0, "standard deviation of AlexNet's change of colour, 0.1 in its paper"
+    )
+    erasing: float = choice(0.0, "probability that a random rectangle is erased")
+    mixup: float = choice(
+        0.0, "alpha of mixup: images and losses of two examples are averaged"
+    )
+    cutmix: float = choice(
+        0.0, "alpha of cutmix: a rectangle of another; with mixup, each half the time"
+    )
 
 
 @dataclasses.dataclass
@@ -116,6 +145,9 @@ class TaskConfig:
     )
     class_weights: str = choice(
         "none", "none, or balanced: a class weighs in the loss by 1 / its frequency"
+    )
+    aux_weight: float = choice(
+        0.0, "of the loss of each auxiliary head, such as GoogLeNet's, beside the head"
     )
 
 
@@ -131,19 +163,26 @@ class OptimConfig:
         0.0, "last rate over the peak, for cosine, linear and polynomial"
     )
     decay_factor: float = choice(
-        0.1, "step: rate times this at each decay epoch; exponential: in all of the run"
+        0.1,
+        "step, staircase: rate times this at each decay epoch; exponential: in all of "
+        "the run",
     )
     decay_epochs: tuple[float, ...] = choice(
         (), "step: when the rate falls, epochs from the start of the run"
     )
+    decay_every_epochs: float | None = choice(
+        None, "staircase: between two falls of the rate, from the start of the run"
+    )
     power: float = choice(2.0, "exponent of the polynomial schedule")
-    momentum: float = choice(0.9, "sgd, nesterov, rmsprop, lars: decay of the momentum")
+    momentum: float = choice(
+        0.9, "sgd, nesterov, rmsprop*, lars: decay of the momentum"
+    )
     beta1: float = choice(0.9, "adam, adamw, lamb: decay of the first moment")
     beta2: float = choice(
-        0.999, "adam, adamw, lamb, rmsprop: decay of the second moment"
+        0.999, "adam, adamw, lamb, rmsprop*: decay of the second moment"
     )
     epsilon: float = choice(
-        1e-8, "adam, adamw, lamb, rmsprop: added to the denominator"
+        1e-8, "adam, adamw, lamb, rmsprop*: added to the denominator"
     )
     weight_decay: float = choice(0.0, "of kernels only, never of biases and norms")
     clip_norm: float | None = choice(

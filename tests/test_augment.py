@@ -194,11 +194,31 @@ def augmented(batch, step, indices, settings=ALL):
 WITHOUT_AFFINE = augment.Settings(
     mean=MEAN, std=STD, flip=0.5, crop_padding_pixels=2, noise=5.0
 )
+POLICIES = augment.Settings(
+    mean=MEAN, std=STD, randaugment=2, trivialaugment=True, erasing=0.5
+)
+COLOURS = augment.Settings(
+    mean=MEAN,
+    std=STD,
+    brightness=0.4,
+    contrast=0.4,
+    saturation=0.4,
+    hue=0.1,
+    greyscale=0.2,
+    lighting=0.1,
+)
+HUNDREDTH = 0.01 / 255 / 0.2  # of a grey level
 
 
-# A warp is rounded differently in batches of other sizes: a hundredth of a grey level.
+# Warps and colours are rounded differently in batches of other sizes.
 @pytest.mark.parametrize(
-    ("settings", "tolerance"), [(WITHOUT_AFFINE, 0.0), (ALL, 0.01 / 255 / 0.2)]
+    ("settings", "tolerance"),
+    [
+        (WITHOUT_AFFINE, 0.0),
+        (ALL, HUNDREDTH),
+        (POLICIES, 0.0),
+        (COLOURS, HUNDREDTH),
+    ],
 )
 def test_an_example_is_augmented_alike_in_any_slice_of_the_batch(settings, tolerance):
     whole = augmented(images(), 7, jnp.arange(16), settings)
@@ -224,8 +244,26 @@ def test_each_step_and_each_example_draws_its_own():
         ({"scale": -0.1}, "augment.scale must be 0 or more, not -0.1."),
         ({"shear_degrees": 90.0}, r"shear_degrees must be in \[0, 80\], not 90.0."),
         ({"noise": float("nan")}, "augment.noise must be 0 or more, not nan."),
+        ({"randaugment": -1}, "augment.randaugment must be 0 or more, not -1."),
+        ({"randaugment_magnitude": 31}, r"magnitude must be in \[0, 30\], not 31."),
+        ({"brightness": -0.1}, "augment.brightness must be 0 or more, not -0.1."),
+        ({"contrast": -0.1}, "augment.contrast must be 0 or more, not -0.1."),
+        ({"saturation": -0.1}, "augment.saturation must be 0 or more, not -0.1."),
+        ({"hue": 0.6}, r"augment.hue must be in \[0, 0.5\], not 0.6."),
+        ({"greyscale": 2.0}, r"augment.greyscale must be in \[0, 1\], not 2.0."),
+        ({"lighting": -0.1}, "augment.lighting must be 0 or more, not -0.1."),
+        ({"erasing": 1.5}, r"augment.erasing must be in \[0, 1\], not 1.5."),
+        ({"mixup": -1.0}, "augment.mixup must be 0 or more, not -1.0."),
+        ({"cutmix": float("inf")}, "augment.cutmix must be 0 or more, not inf."),
     ],
 )
 def test_a_choice_that_is_not_allowed_is_refused(choices, text):
     with pytest.raises(UserError, match=text):
         augment.Settings(mean=MEAN, std=STD, **choices)
+
+
+@pytest.mark.parametrize("name", ["saturation", "hue", "greyscale", "lighting"])
+def test_colours_of_grey_images_are_refused(name):
+    text = f"augment.{name} must be 0 for images without colour, not 0.1."
+    with pytest.raises(UserError, match=text):
+        augment.Settings(mean=(0.5,), std=(0.25,), **{name: 0.1})

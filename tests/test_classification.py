@@ -128,6 +128,32 @@ def test_the_weighted_loss_is_that_of_scikit_learn():
     np.testing.assert_allclose(np.sum(loss), expected, rtol=1e-5)
 
 
+def test_the_loss_of_a_mixture_is_the_cross_entropy_of_its_smoothed_target():
+    # PyTorch's CrossEntropyLoss(label_smoothing=e) for a target t of probabilities:
+    # that of (1 - e) t + e / K.
+    logits, label, _ = examples(num_classes=4, count=20, padding=0)
+    rng = np.random.default_rng(1)
+    other, share = rng.integers(0, 4, 20), rng.uniform(0, 0.5, 20)
+    batch = {"label": label, "other_label": other, "other_share": share}
+    loss = Classification(4, label_smoothing=0.1).loss(logits, batch)
+    one_hot = np.eye(4)
+    target = (1 - share)[:, None] * one_hot[label] + share[:, None] * one_hot[other]
+    target = 0.9 * target + 0.1 / 4
+    expected = -np.sum(target * special.log_softmax(logits, axis=1), axis=1)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    # The accuracy asks for the class of the larger part.
+    accuracy = Classification(4).train_metrics(logits, batch)["accuracy"]
+    assert accuracy == pytest.approx(np.mean(logits.argmax(axis=1) == label))
+
+
+def test_the_classes_of_a_mixture_have_weights_of_their_own():
+    # Equal logits of 2 classes: the cross entropy of either is ln 2.
+    task = Classification(2, class_weights=(1.0, 3.0))
+    batch = {"label": [0], "other_label": [1], "other_share": [0.25]}
+    loss = task.loss(jnp.zeros((1, 2)), {k: jnp.array(v) for k, v in batch.items()})
+    np.testing.assert_allclose(loss, (0.75 * 1 + 0.25 * 3) * np.log(2), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("given", "expected"), [("bfloat16", "float32"), ("float64", "float64")]
 )

@@ -40,7 +40,8 @@ ALLOWED = {
         "analysis config data models pretrained report serving studies training",
         "absl ml_collections",
     ),
-    "experiments": ("config", ""),
+    "recipes": ("config", ""),
+    "experiments": ("config recipes", ""),
 }
 
 

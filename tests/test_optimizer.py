@@ -12,7 +12,7 @@ from jaxcnn.config import OptimConfig
 from jaxcnn.errors import UserError
 from jaxcnn.optim import OPTIMIZERS, make_optimizer, make_plan
 
-# Made by tests/reference/make_optimizer_reference.py with torch 2.13.0.
+# Made by tests/reference/make_optimizer_reference.py with torch 2.13.0, timm 1.0.31.
 REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "optimizers.npz"))
 NAMES = ("stem/kernel", "stem/bias", "head/kernel", "head/bias")
 PARAMS = {name: REFERENCE[f"params/{name}"] for name in NAMES}
@@ -73,6 +73,7 @@ def trajectory(schedule=falling, **choices):
         ("sgd", {"momentum": 0.9}),
         ("nesterov", {"momentum": 0.9}),
         ("rmsprop", {"momentum": 0.9, "beta2": 0.95, "epsilon": 1e-3}),
+        ("rmsprop_tf", {"momentum": 0.9, "beta2": 0.95, "epsilon": 0.3}),
         ("adam", BETAS),
         ("adamw", BETAS),
     ],

@@ -96,6 +96,30 @@ def test_batches_run_on_across_epochs_so_that_each_example_is_seen_once(arrays, 
     np.testing.assert_array_equal(seen, np.concatenate(expected))
 
 
+@pytest.mark.parametrize("wrap", [lambda x: x, through_grain])
+def test_repeated_examples_stand_in_a_row_and_an_epoch_stays_as_long(arrays, wrap):
+    # torchvision's RASampler: of the repeated indices the first len(dataset).
+    config = config_of(repeats=3)
+    batches = train_batches(wrap(arrays), config, seed=3, num_steps=25)
+    seen = np.concatenate([batch["label"] for batch in batches])
+    expected = [
+        [index for index in pipeline.order(3, epoch, N) for _ in range(3)][:N]
+        for epoch in range(6)
+    ]
+    np.testing.assert_array_equal(seen, np.concatenate(expected))
+    resumed = train_batches(wrap(arrays), config, seed=3, num_steps=25, start_step=7)
+    assert_equal(
+        resumed, list(train_batches(wrap(arrays), config, seed=3, num_steps=25))[7:]
+    )
+
+
+def test_each_repeat_is_transformed_anew(arrays):
+    config = config_of(repeats=4, train_transform="random_resized_crop")
+    (batch,) = train_batches(arrays, config, seed=0, num_steps=1)
+    assert len(set(batch["label"].tolist())) == 3
+    assert len({image.tobytes() for image in batch["image"]}) == 12
+
+
 def test_balanced_sampling_draws_every_class_equally_often():
     labels = np.repeat([0, 1, 4], [80, 15, 6])
     order = pipeline.balanced_order(0, 0, labels)
@@ -425,6 +449,7 @@ def test_a_split_without_one_readable_image_stops(arrays):
         ({"batch_size": 9}, "batch_size is 9; it must be a multiple of .* hosts, 2"),
         ({"batch_size": 0}, "batch_size is 0; it must be"),
         ({"train_transform": "resise"}, "Unknown transform 'resise'; nearest: resize"),
+        ({"repeats": 0}, "data.repeats must be at least 1, not 0."),
         ({"sampling": "ballanced"}, "Unknown sampling 'ballanced'; nearest: balanced"),
         ({"bad_images": "ignore"}, "Unknown bad_images 'ignore'; known: error, skip"),
     ],

@@ -41,6 +41,11 @@ def rates(num_steps=100, steps_per_epoch=10.0, **choices):
             {"schedule": "step", "decay_epochs": (3.0, 6.0)},
             0.4 * 0.1 ** ((STEPS >= 30).astype(float) + (STEPS >= 60)),
         ),
+        # PyTorch's StepLR with step_size 25 and gamma 0.5.
+        (
+            {"schedule": "staircase", "decay_factor": 0.5, "decay_every_epochs": 2.5},
+            0.4 * 0.5 ** (STEPS // 25),
+        ),
         # Straight lines through peak/25, peak at 30%, peak/25 at 85%, peak/250000.
         (
             {"schedule": "one_cycle"},
@@ -58,17 +63,35 @@ def test_the_warm_up_rises_from_0_to_where_the_schedule_starts(schedule):
     choices = {"schedule": schedule}
     if schedule == "step":
         choices["decay_epochs"] = (5.0,)
+    if schedule == "staircase":
+        choices["decay_every_epochs"] = 4.0
     found = rates(warmup_epochs=2.0, **choices)
     first = 0.016 if schedule == "one_cycle" else 0.4
     np.testing.assert_allclose(found[:21], first * np.arange(21) / 20, rtol=1e-6)
     if schedule == "step":  # epochs count from the start of the run
         choices["decay_epochs"] = (3.0,)
+    if schedule == "staircase":
+        choices |= {"schedule": "step", "decay_epochs": (2.0, 6.0)}
     np.testing.assert_allclose(found[20:], rates(num_steps=80, **choices), rtol=1e-7)
 
 
 def test_decay_epochs_count_the_warm_up():
     found = rates(schedule="step", decay_epochs=(3.0,), warmup_epochs=1.0)
     np.testing.assert_allclose(found[[29, 30]], [0.4, 0.04], rtol=1e-6)
+
+
+def test_a_staircase_falls_in_the_warm_up_as_well():
+    # As in TensorFlow's EfficientNet, where the exponent counts from the first step:
+    # the warm-up of 5 epochs leads to the rate after two falls.
+    found = rates(
+        schedule="staircase",
+        decay_factor=0.97,
+        decay_every_epochs=2.4,
+        warmup_epochs=5.0,
+    )
+    np.testing.assert_allclose(
+        found[[50, 71, 72]], 0.4 * 0.97 ** np.array([2, 2, 3]), rtol=1e-6
+    )
 
 
 def test_a_warm_up_of_no_step_is_left_out():
@@ -99,6 +122,14 @@ def test_a_schedule_is_the_same_in_a_compiled_step():
             "must be shorter than the run, 100 steps, not 10.0, 100 steps.",
         ),
         ({"decay_factor": 0.0}, "optim.decay_factor must be a positive number"),
+        (
+            {"schedule": "staircase"},
+            "optim.decay_every_epochs must be at least one step, not None.",
+        ),
+        (
+            {"schedule": "staircase", "decay_every_epochs": 0.05},
+            "optim.decay_every_epochs must be at least one step, not 0.05.",
+        ),
         ({"schedule": "step"}, r"The step schedule needs optim.decay_epochs"),
         (
             {"schedule": "step", "decay_epochs": (6.0, 3.0)},

@@ -2,14 +2,18 @@
 
 import functools
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy import special
 
 from jaxcnn import augment, models, tasks
-from jaxcnn.training import parallel, state, step
+from jaxcnn.config import Config, TaskConfig
+from jaxcnn.errors import UserError
+from jaxcnn.training import parallel, setup, state, step
 from tests.tiny import Tiny
 
 PLAIN = augment.Settings(mean=(0.25,), std=(0.5,))
@@ -63,6 +67,53 @@ def test_a_step_of_softmax_regression_is_the_formula_in_numpy():
         norm = np.sqrt(((x.T @ error) ** 2).sum() + (error.sum(0) ** 2).sum())
         np.testing.assert_allclose(metrics["grad_norm"], norm)
     assert int(after.step) == 1
+
+
+class WithAuxiliary(nn.Module):
+    """Softmax regression twice; the second is an auxiliary head."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        x = images.reshape(len(images), -1)
+        self.sow("intermediates", "logits", nn.Dense(3, name="aux1")(x))
+        return nn.Dense(3, name="head")(x)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_auxiliary_heads_have_their_weight_in_the_loss(weight):
+    # Szegedy et al. 2015, sec. 5: the losses of auxiliary heads count 0.3 times.
+    model, tx = WithAuxiliary(), optax.sgd(1.0)
+    batch = batch_of(4, (2, 2, 1), 3)
+    with jax.enable_x64(True):
+        before = create_state(model, tx, (2, 2, 1))
+        run = train_step(model, tx, 3, aux_weight=weight, compute_dtype=jnp.float64)
+        after, metrics = run(before, batch, jax.random.key(1))
+        x, y = (
+            (batch["image"].reshape(4, 4) / 255 - 0.25) / 0.5,
+            np.eye(3)[batch["label"]],
+        )
+        loss = 0.0
+        for group, factor in (("head", 1.0), ("aux1", weight)):
+            old, new = before.params[group], after.params[group]
+            p = special.softmax(x @ np.asarray(old["kernel"]) + old["bias"], axis=1)
+            loss += factor * -np.log(p[y == 1]).mean()
+            np.testing.assert_allclose(
+                new["kernel"], old["kernel"] - factor * x.T @ (p - y) / 4, atol=1e-12
+            )
+        np.testing.assert_allclose(metrics["loss"], loss)
+
+
+@pytest.mark.parametrize(
+    ("weight", "text"),
+    [
+        (0.3, "task.aux_weight must be 0 for lenet5, which has no auxiliary head, not"),
+        (-1.0, "task.aux_weight must be 0 or more, not -1.0."),
+    ],
+)
+def test_a_weight_of_auxiliary_heads_that_cannot_be_is_refused(weight, text):
+    config = Config(task=TaskConfig(aux_weight=weight))
+    with pytest.raises(UserError, match=text):
+        setup.prepare(config)
 
 
 def test_batch_statistics_move_and_dropout_and_augmentation_follow_the_step():
@@ -121,7 +172,15 @@ def test_a_step_of_each_family_lowers_for(name, platform):
     # Nothing in a step works on the CPU only.
     model, tx = models.create_model(name, 10), optax.adamw(0.1)
     settings = augment.Settings(
-        mean=(0.5,), std=(0.25,), flip=0.5, crop_padding_pixels=4, shift_pixels=2.0
+        mean=(0.5,),
+        std=(0.25,),
+        flip=0.5,
+        crop_padding_pixels=4,
+        randaugment=1,
+        shift_pixels=2.0,
+        erasing=0.5,
+        mixup=0.2,
+        cutmix=1.0,
     )
     shapes = jax.eval_shape(lambda: create_state(model, tx, (32, 32, 1)))
     run = jax.jit(train_step(model, tx, augmentation=settings), donate_argnums=0)

@@ -124,3 +124,32 @@ def test_random_resized_crop_resizes_its_window_only():
     expected = window.resize((32, 32), Image.Resampling.BILINEAR)
     result = transforms.random_resized_crop(image, 32, np.random.default_rng(3))
     np.testing.assert_array_equal(result, expected)
+
+
+@pytest.mark.parametrize("shape", [(14, 14), (28, 42), (9, 7)])
+def test_a_random_crop_is_any_window_of_the_resized_image(shape):
+    # 14 of 16, as 224 of 256.
+    image, rng = noise(*shape, 1), np.random.default_rng(0)
+    shorter = min(shape)
+    height, width = (16 * side // shorter for side in shape)
+    resized = Image.fromarray(image[..., 0]).resize((width, height), Image.BILINEAR)
+    windows = np.lib.stride_tricks.sliding_window_view(np.asarray(resized), (14, 14))
+    seen = set()
+    for _ in range(300):
+        crop = TRANSFORMS["random_crop"].apply(image, 14, rng)[..., 0]
+        found = np.argwhere((windows == crop).all(axis=(2, 3)))
+        assert len(found) == 1
+        seen.add(tuple(found[0].tolist()))
+    assert len(seen) == (height - 13) * (width - 13)
+
+
+def test_a_random_scale_crop_shows_the_image_at_one_to_two_times_the_size():
+    ramp = np.tile(np.arange(256, dtype=np.uint8)[:, None, None], (1, 320, 1))
+    rng = np.random.default_rng(0)
+    sides = []
+    for _ in range(500):
+        crop = TRANSFORMS["random_scale_crop"].apply(ramp, 56, rng)
+        rise = (int(crop[50, 0, 0]) - int(crop[5, 0, 0])) / 45  # grey levels a pixel
+        sides.append(256 / rise)
+    # 64 to 128 for 56, as 256 to 512 for 224.
+    assert stats.kstest(sides, stats.uniform(64, 64).cdf).pvalue > 0.01

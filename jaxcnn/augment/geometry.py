@@ -1,4 +1,4 @@
-"""Where the pixels are: flip, crop, affine jitter. Zeros outside the image."""
+"""Where the pixels are: flip, crop, warps, rectangles. Zeros outside the image."""
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +93,25 @@ def inverse_map(
     matrix = jnp.array([[cos, sin], [-sin - slope * cos, cos - slope * sin]])
     centre = (jnp.array(size) - 1) / 2
     return matrix, centre - _apply(matrix, centre + shift)
+
+
+def nearest(image: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
+    """Pixels nearest to matrix @ (row, column) + offset: [H, W, C] -> [H, W, C].
+
+    Of any dtype; zero outside the image.
+    """
+    points = _apply(matrix, jnp.indices(image.shape[:2]).astype(float))  # [2, H, W]
+    rows, columns = jnp.floor(points + offset[:, None, None] + 0.5).astype(int)
+    return image.at[rows, columns].get(
+        mode="fill", fill_value=0, wrap_negative_indices=False
+    )
+
+
+def rectangle(size: tuple[int, int], start: jax.Array, stop: jax.Array) -> jax.Array:
+    """True from start (row, column) up to stop, not with it: bool [H, W]."""
+    rows, columns = jnp.indices(size)
+    inside_rows = (start[0] <= rows) & (rows < stop[0])
+    return inside_rows & (start[1] <= columns) & (columns < stop[1])
 
 
 def warp(image: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:

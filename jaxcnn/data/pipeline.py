@@ -26,7 +26,7 @@ from jaxcnn.config import DataConfig
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import ArrayExamples, BadImageError, Examples
 from jaxcnn.data.transforms import TRANSFORMS, Transform
-from jaxcnn.errors import UserError, unknown
+from jaxcnn.errors import UserError, require, unknown
 
 Batch = dict[str, np.ndarray]  # "image", "label", and "weight" in evaluation
 
@@ -97,12 +97,17 @@ class Stream:
         examples: One epoch of the stream is len(examples) long.
         sampling: A name in SAMPLING.
         seed: Of the order.
+        repeats: Times that an example stands there in a row, to be augmented anew
+            (Hoffer et al., "Augment Your Batch", CVPR 2020,
+            https://arxiv.org/abs/1901.09335). As in torchvision's RASampler an epoch
+            is no longer for that: it ends before the last examples of its order.
         orders: Of the last two epochs that were asked for; threads share it.
     """
 
     examples: Examples
     sampling: str
     seed: int
+    repeats: int = 1
     orders: dict[int, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, position: int) -> int:
@@ -122,6 +127,7 @@ class Stream:
         found = self.orders.get(epoch)
         if found is None:
             found = SAMPLING[self.sampling](self.seed, epoch, self.examples)
+            found = np.repeat(found, self.repeats)[: len(self.examples)]
             kept = {e: o for e, o in list(self.orders.items()) if abs(e - epoch) == 1}
             self.orders = kept | {epoch: found}
         return found
@@ -230,6 +236,7 @@ def check_training(
     _transform(config.train_transform)
     if config.sampling not in SAMPLING:
         raise unknown("sampling", config.sampling, SAMPLING)
+    require(config.repeats >= 1, "data.repeats", config.repeats, "at least 1")
     _check_sizes(examples, "batch_size", config.batch_size, process_count, "train")
     if config.batch_size > len(examples):
         raise UserError(
@@ -297,7 +304,7 @@ def train_batches(
     row = TRANSFORMS[config.train_transform]
     bad_images = bad_images or BadImages(config.bad_images, "train")
     source = _TrainSource(
-        Stream(examples, config.sampling, seed),
+        Stream(examples, config.sampling, seed, config.repeats),
         num_steps * config.batch_size,
         num_classes,
         bad_images,

@@ -64,11 +64,51 @@ def resize_and_crop(
     This is Resize(round(size / crop_ratio)) and CenterCrop(size) of torchvision, with
     its rounding, for every image.
     """
+    image = _resize_shorter(image, round(size / crop_ratio), interpolation)
     height, width, _ = image.shape
-    shorter, target = min(height, width), round(size / crop_ratio)
-    height, width = target * height // shorter, target * width // shorter
-    image = _resize(image, height, width, interpolation)
     top, left = round((height - size) / 2), round((width - size) / 2)
+    return image[top : top + size, left : left + size]
+
+
+def _resize_shorter(
+    image: np.ndarray, length: int, interpolation: str = "bilinear"
+) -> np.ndarray:
+    """The whole image, its shorter side of a length; the longer is rounded down."""
+    height, width, _ = image.shape
+    shorter = min(height, width)
+    height, width = length * height // shorter, length * width // shorter
+    return _resize(image, height, width, interpolation)
+
+
+def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random window, after the shorter side is resized to size / 0.875.
+
+    224 of 256, as of Krizhevsky, Sutskever and Hinton, NeurIPS 2012, sec. 4.1, who cut
+    the windows from the central square of the image.
+    """
+    return _random_square(
+        _resize_shorter(image, round(size / CROP_FRACTION)), size, rng
+    )
+
+
+def random_scale_crop(
+    image: np.ndarray, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """As random_crop, but the image is up to twice as large.
+
+    Simonyan and Zisserman, ICLR 2015, sec. 3.1, https://arxiv.org/abs/1409.1556: the
+    shorter side is uniform in [256, 512] for windows of 224.
+    """
+    shortest = round(size / CROP_FRACTION)
+    length = int(rng.integers(shortest, 2 * shortest + 1))
+    return _random_square(_resize_shorter(image, length), size, rng)
+
+
+def _random_square(
+    image: np.ndarray, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    height, width, _ = image.shape
+    top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
     return image[top : top + size, left : left + size]
 
 
@@ -132,5 +172,7 @@ TRANSFORMS = {
     "resize": Transform(resize),
     "center_crop": Transform(center_crop),
     "pad": Transform(pad),
+    "random_crop": Transform(random_crop, random=True),
+    "random_scale_crop": Transform(random_scale_crop, random=True),
     "random_resized_crop": Transform(random_resized_crop, random=True),
 }

@@ -77,6 +77,27 @@ def rmsprop(
     )
 
 
+def rmsprop_tf(
+    config: OptimConfig, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+    """TensorFlow's RMSProp with momentum; coupled decay.
+
+    As rmsprop, but epsilon is inside the root and the accumulator starts at 1, which
+    the large epsilons of the papers that trained with it count on.
+    """
+    return optax.chain(
+        coupled_decay(config),
+        optax.rmsprop(
+            schedule,
+            decay=config.beta2,
+            eps=config.epsilon,
+            eps_in_sqrt=True,
+            initial_scale=1.0,
+            momentum=config.momentum,
+        ),
+    )
+
+
 def adam(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Kingma and Ba, ICLR 2015, https://arxiv.org/abs/1412.6980; coupled decay."""
     return optax.chain(
@@ -132,6 +153,7 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sgd": sgd,
     "nesterov": nesterov,
     "rmsprop": rmsprop,
+    "rmsprop_tf": rmsprop_tf,
     "adam": adam,
     "adamw": adamw,
     "lars": lars,

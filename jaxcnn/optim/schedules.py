@@ -13,6 +13,7 @@ Sources:
 
 import math
 
+import jax.numpy as jnp
 import optax
 
 from jaxcnn.config import OptimConfig
@@ -28,6 +29,16 @@ def step(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
     """Times decay_factor at each of the drops."""
     factors = dict.fromkeys(drops, config.decay_factor)
     return optax.piecewise_constant_schedule(config.peak_lr, factors)
+
+
+def staircase(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
+    """As step, with as many drops as the run has room for."""
+
+    def rate(count):
+        passed = jnp.searchsorted(jnp.array(drops), count, side="right")
+        return config.peak_lr * config.decay_factor ** passed.astype(float)
+
+    return rate
 
 
 def cosine(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
@@ -62,6 +73,7 @@ def one_cycle(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedu
 SCHEDULES = {
     "constant": constant,
     "step": step,
+    "staircase": staircase,
     "cosine": cosine,
     "linear": linear,
     "polynomial": polynomial,
@@ -104,7 +116,14 @@ def make_schedule(
             f"optim.warmup_epochs must be shorter than the run, {num_steps} steps, "
             f"not {config.warmup_epochs!r}, {warmup_steps} steps."
         )
-    drops = [round(epoch * steps_per_epoch) for epoch in config.decay_epochs]
+    epochs = config.decay_epochs
+    if config.schedule == "staircase":
+        every = config.decay_every_epochs
+        holds = every is not None and 1 / steps_per_epoch <= every < math.inf
+        require(holds, "optim.decay_every_epochs", every, "at least one step")
+        count = math.ceil(num_steps / steps_per_epoch / every)
+        epochs = [every * i for i in range(1, count + 1)]
+    drops = [round(epoch * steps_per_epoch) for epoch in epochs]
     if config.schedule == "step":
         _check_drops(config, drops, warmup_steps, num_steps)
     drops = [drop - warmup_steps for drop in drops]

@@ -16,7 +16,9 @@ import optax
 from jaxcnn.config import TaskConfig
 from jaxcnn.errors import UserError, require, unknown
 
-Batch = Mapping[str, jax.Array]  # "label" int32 [B]; in evaluation "weight" float32 [B]
+# "label" int32 [B]; in evaluation "weight" float32 [B]; where two examples are mixed
+# "other_label" int32 [B] and "other_share" float [B], see augment/mixing.py.
+Batch = Mapping[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,18 +111,26 @@ class Classification:
         """Training loss of each example: logits [B, K] -> float32 [B].
 
         Cross entropy with smoothed labels (Szegedy et al., CVPR 2016, sec. 7,
-        https://arxiv.org/abs/1512.00567) times the weight of the example's class.
+        https://arxiv.org/abs/1512.00567) times the weight of the example's class. Of
+        two examples that are mixed, the losses are, in the shares of the mixture.
         """
+        loss = self._loss(logits, batch["label"])
+        if "other_label" not in batch:
+            return loss
+        other, share = self._loss(logits, batch["other_label"]), batch["other_share"]
+        return (1 - share) * loss + share * other
+
+    def _loss(self, logits: jax.Array, label: jax.Array) -> jax.Array:
         logits = _wide(logits)
-        labels = jax.nn.one_hot(batch["label"], self.num_classes, dtype=logits.dtype)
+        labels = jax.nn.one_hot(label, self.num_classes, dtype=logits.dtype)
         labels = optax.smooth_labels(labels, self.label_smoothing)  # [B, K]
         loss = optax.softmax_cross_entropy(logits, labels)  # [B]
         if self.class_weights is None:
             return loss
-        return loss * jnp.asarray(self.class_weights, loss.dtype)[batch["label"]]
+        return loss * jnp.asarray(self.class_weights, loss.dtype)[label]
 
     def train_metrics(self, logits: jax.Array, batch: Batch) -> dict[str, jax.Array]:
-        """Means over the batch, float32 []."""
+        """Means over the batch, float32 []; of a mixture the larger part counts."""
         correct = jnp.argmax(logits, axis=-1) == batch["label"]
         return {"accuracy": jnp.mean(correct, dtype=jnp.float32)}
 

@@ -190,6 +190,7 @@ class Setup:
             tx=self.tx(step),
             task=self.task,
             augmentation=self.augmentation,
+            aux_weight=self.config.task.aux_weight,
             trained=self.trained(step),
             average=self.average,
             compute_dtype=network.compute_dtype(self.config.compute_dtype),
@@ -377,6 +378,7 @@ def prepare(
     init = functools.partial(init_variables, model, image_shape=shape)
     variables = jax.eval_shape(init, jax.random.key(0))
     params = variables["params"]
+    _check_auxiliary(config, params)
     groups = models.sort_groups(params)
     plan = optim.make_plan(config.optim, params, groups, num_steps, steps_per_epoch)
     start = None
@@ -418,10 +420,25 @@ def check_statistics(dataset: Dataset) -> None:
         )
 
 
+def _check_auxiliary(config: Config, params: Any) -> None:
+    """Raises UserError where auxiliary heads weigh as they cannot."""
+    weight = config.task.aux_weight
+    errors.require(0 <= weight < float("inf"), "task.aux_weight", weight, "0 or more")
+    holds = not weight or any(group.startswith("aux") for group in params)
+    rule = f"0 for {config.model}, which has no auxiliary head"
+    errors.require(holds, "task.aux_weight", weight, rule)
+
+
 def _check_run(config: Config) -> None:
     """Raises UserError for the choices that no other function looks at."""
     network.compute_dtype(config.compute_dtype)
     parallel.layout(config.parallel)
+    for name in ("mixup", "cutmix"):
+        value = getattr(config.augment, name)
+        rule = "0 with parallel='pmap', under which no device sees the whole batch"
+        errors.require(
+            not value or config.parallel != "pmap", f"augment.{name}", value, rule
+        )
     positive = ("num_epochs", "eval_every_epochs", "keep_checkpoints")
     positive += ("log_every_steps", "save_every_steps", "early_stopping_patience")
     for name in positive:

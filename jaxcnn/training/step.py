@@ -29,6 +29,7 @@ def train_step(
     tx: optax.GradientTransformation,
     task: Task,
     augmentation: augment.Settings,
+    aux_weight: float = 0.0,
     trained: Collection[str] | None = None,
     average: Average | None = None,
     compute_dtype: jnp.dtype = jnp.float32,
@@ -44,6 +45,7 @@ def train_step(
         tx: Optimizer whose state is state.opt_state.
         task: Gives the loss of each example, and the metrics.
         augmentation: Random changes and the scale of images; each example has a key.
+        aux_weight: Of the losses of the logits that auxiliary heads sow.
         trained: Paths of the parameters that are updated; None: all. Layer groups
             without one of them behave as in evaluation.
         average: Moves state.average; None: the run keeps none.
@@ -63,11 +65,14 @@ def train_step(
                 {"params": params, "batch_stats": state.batch_stats},
                 batch["image"].astype(compute_dtype),
                 train=True,
-                mutable=["batch_stats"],
+                mutable=["batch_stats", "intermediates"],
                 rngs={"dropout": dropout_key},
             )
         logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         loss = jnp.mean(task.loss(logits, batch))
+        sown = mutated.get("intermediates", {}) if aux_weight else {}
+        for aux_logits in jax.tree.leaves(sown):
+            loss += aux_weight * jnp.mean(task.loss(aux_logits, batch))
         return loss, (logits, mutated.get("batch_stats", {}))
 
     grad_fn = jax.value_and_grad(loss_fn, has_aux=True)

@@ -2,13 +2,18 @@
 
     DIR/bin/python tests/reference/make_optimizer_reference.py
 
-where DIR is an environment with torch 2.13. Two kernels, which decay, and two biases,
-which do not; the rate falls in a straight line, but for RMSprop it is constant.
+where DIR is an environment with torch 2.13, and timm 1.0.31 for RMSpropTF. Two kernels,
+which decay, and two biases, which do not; the rate falls in a straight line, but for
+RMSprop it is constant.
 """
 
+import contextlib
 from pathlib import Path
 
+with contextlib.suppress(ImportError):
+    import outside  # noqa: F401  a helper that lets timm import without CUDA
 import numpy as np
+from timm.optim import RMSpropTF
 import torch
 
 NUM_STEPS, LR, DECAY = 10, 0.05, 0.1
@@ -22,6 +27,7 @@ OPTIMIZERS = {
     "sgd": (torch.optim.SGD, {"momentum": 0.9}),
     "nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
     "rmsprop": (torch.optim.RMSprop, {"momentum": 0.9, "alpha": 0.95, "eps": 1e-3}),
+    "rmsprop_tf": (RMSpropTF, {"momentum": 0.9, "alpha": 0.95, "eps": 0.3}),
     "adam": (torch.optim.Adam, {"betas": (0.8, 0.95), "eps": 1e-3}),
     "adamw": (torch.optim.AdamW, {"betas": (0.8, 0.95), "eps": 1e-3}),
 }

@@ -1,0 +1,19 @@
+r"""DenseNet-BC (L=190, k=40) on CIFAR-10.
+
+Recipe: Huang et al., "Densely Connected Convolutional Networks", CVPR 2017, sec. 4.2,
+https://arxiv.org/abs/1608.06993: batches of 64, decay 1e-4, see recipes.cifar_300. They
+have 96.54%, and 82.82% on CIFAR-100 (--config.data.name=cifar100), Table 2.
+Result: not measured yet.
+
+Put cifar-10-python.tar.gz into data/cifar10 first.
+
+    python -m jaxcnn train --config=experiments/densenet190_k40_bc_cifar10.py \
+        --workdir=runs/densenet190_k40_bc_cifar10
+"""
+
+from jaxcnn.config import Config
+from jaxcnn.recipes import cifar_300
+
+
+def get_config() -> Config:
+    return cifar_300("densenet190_k40_bc_cifar", batch_size=64, weight_decay=1e-4)
