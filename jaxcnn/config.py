@@ -248,6 +248,9 @@ class Config:
     average: AverageConfig = section(AverageConfig)
     num_epochs: float = choice(10.0, "passes over the training images")
     seed: int = choice(0, "of parameters, order of examples, augmentation and dropout")
+    cache_features: bool = choice(
+        False, "compute what comes out of frozen first layers once for all epochs"
+    )
     compute_dtype: str = choice(
         "float32", "of the network's forward and backward pass: float32 or bfloat16"
     )

@@ -89,7 +89,10 @@ def test_train_prints_lines_and_a_summary(folder, capsys, tmp_path):
     config = f"--config={folder / 'experiment.py'}"
     flags = ("--config.log_every_steps=8", "--config.num_epochs=2.0")
     assert call("train", config, f"--workdir={tmp_path}", *flags) == 0
-    lines = capsys.readouterr().out.splitlines()
+    table, lines = [], capsys.readouterr().out.splitlines()
+    while not lines[0].startswith("step"):
+        table.append(lines.pop(0).split())
+    assert ["head", "from", "the", "start", "none", "650", "0.3", "-"] in table
     assert lines[0].startswith("step 8/16  epoch 1.0  loss ")
     for part in ("accuracy", "lr", "images/s", "waiting for data", "left"):
         assert part in lines[0]

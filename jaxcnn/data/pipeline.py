@@ -218,7 +218,7 @@ def _channels(examples: Examples, bad_images: BadImages) -> int:
 
 def _gatherable(examples: Examples, transform: Transform, config: DataConfig) -> bool:
     """Whether batches are images of an array, as they are."""
-    return (
+    return isinstance(examples, DecodedExamples) or (
         isinstance(examples, ArrayExamples)
         and not transform.random
         and examples.images.shape[1:3] == (config.image_size, config.image_size)

@@ -14,7 +14,7 @@ import jax
 
 from jaxcnn.config import Config
 from jaxcnn.tasks import METRICS
-from jaxcnn.training import checkpoint, early_stopping, setup, workdir
+from jaxcnn.training import checkpoint, early_stopping, feature_cache, setup, workdir
 from jaxcnn.training.meter import Meter
 from jaxcnn.training.signals import StopRequest
 from jaxcnn.training.state import TrainState
@@ -130,6 +130,8 @@ def fit(
     workdir.check(folder, config)
     run = setup.prepare(config, workdir.begun(folder))
     run.check_training()
+    if config.cache_features:
+        feature_cache.check(run)
     workdir.check(folder, config, run.info)
     with (
         StopRequest() as stop,
@@ -160,10 +162,15 @@ def _fit(
     batches = run.train_batches(folder, start)
     # The first batch is drawn before anything is compiled: it may show a mistake.
     first = [] if over else list(itertools.islice(batches, 1))
-    evaluate, finish_average = run.evaluator(folder), run.averager(folder)
     if not start:
         state = run.init_state()
     workdir.write(folder, config, run.info)
+    if config.cache_features:
+        batches.close()
+        run = feature_cache.cached(run, state, folder)
+        batches = run.train_batches(folder, start)
+        first = []
+    evaluate, finish_average = run.evaluator(folder), run.averager(folder)
     begin = time.perf_counter()
     meter = Meter(start, run.num_steps, config.data.batch_size)
     eval_steps = steps_of(config.eval_every_epochs, run.steps_per_epoch, run.num_steps)

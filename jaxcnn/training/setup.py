@@ -1,6 +1,6 @@
 """From a config and a data set to what a step needs."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 import contextlib
 import dataclasses
 import functools
@@ -59,7 +59,8 @@ class Setup:
         plan: Which parameters are trained, from which step on, and how fast.
         average: Moves the average of the parameters; None: the run keeps none.
         start: What is taken from a trained network; None: nothing.
-        augmentation: Random changes of the training images, and their scale.
+        augmentation: Random changes of the training images, and their scale; None:
+            batches hold features, see feature_cache.
         variable_shapes: {"params", "batch_stats"} as jax.ShapeDtypeStruct.
     """
 
@@ -75,7 +76,7 @@ class Setup:
     plan: optim.Plan
     average: Average | None
     start: Start | None
-    augmentation: augment.Settings
+    augmentation: augment.Settings | None
     variable_shapes: dict[str, Any]
 
     @property
@@ -202,9 +203,12 @@ class Setup:
         """Compiles train_step(step) for the shapes of this run."""
         layout = parallel.layout(self.config.parallel)
         local = self.config.data.batch_size // jax.process_count()
-        shape = network.image_shape(self.config, self.info)
+        shape, dtype = network.image_shape(self.config, self.info), np.uint8
+        if self.augmentation is None:
+            images = self.dataset.splits["train"].images
+            shape, dtype = images.shape[1:], images.dtype
         batch = {
-            "image": np.zeros((local, *shape), np.uint8),
+            "image": np.zeros((local, *shape), dtype),
             "label": np.zeros(local, np.int32),
         }
         compiled = layout.compile(self.train_step(step), self.mesh)
@@ -295,39 +299,56 @@ class Setup:
         Args:
             folder: Of the run, where bad images are listed; None: nowhere.
         """
-        data_config = eval_data_config(self.config, self.mesh)
+        numerics = network.numerics(self.config, self.info)
+        if self.augmentation is None:
+            numerics |= {"mean": None, "std": None}
         step = functools.partial(
-            step_lib.eval_step,
-            model=self.model,
-            task=self.task,
-            **network.numerics(self.config, self.info),
+            step_lib.eval_step, model=self.model, task=self.task, **numerics
         )
         step = parallel.jit_eval(step, self.mesh)
 
-        @functools.cache
-        def decoded(split: str) -> Examples:
-            return pipeline.in_memory(
-                self.dataset.splits[split],
-                data_config.eval_transform,
-                data_config,
-                _bad_images(data_config, split, folder),
-            )
+        decoded = functools.cache(functools.partial(self._decoded, folder=folder))
 
         def evaluate(split: str, variables: Any) -> dict[str, Any]:
-            batches = pipeline.eval_batches(
-                decoded(split),
-                data_config,
-                split=split,
-                process_index=jax.process_index(),
-                process_count=jax.process_count(),
-                num_classes=len(self.info.class_names),
-                bad_images=_bad_images(data_config, split, folder),
-            )
             return evaluation.evaluate(
-                step, variables, batches, task=self.task, mesh=self.mesh
+                step,
+                variables,
+                self.eval_batches(split, folder, decoded(split)),
+                task=self.task,
+                mesh=self.mesh,
             )
 
         return evaluate
+
+    def _decoded(self, split: str, folder: Path | None) -> Examples:
+        """A split with its images decoded, where they fit into memory."""
+        data_config = self.config.data
+        return pipeline.in_memory(
+            self.dataset.splits[split],
+            data_config.eval_transform,
+            data_config,
+            _bad_images(data_config, split, folder),
+        )
+
+    def eval_batches(
+        self, split: str, folder: Path | None, examples: Examples | None = None
+    ) -> Iterator[pipeline.Batch]:
+        """This host's share of the batches that hold each example of a split once.
+
+        Args:
+            split: Its name.
+            folder: Of the run, where bad images are listed; None: nowhere.
+            examples: The split with its images decoded; None: they are decoded now.
+        """
+        return pipeline.eval_batches(
+            self._decoded(split, folder) if examples is None else examples,
+            eval_data_config(self.config, self.mesh),
+            split=split,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            num_classes=len(self.info.class_names),
+            bad_images=_bad_images(self.config.data, split, folder),
+        )
 
 
 def _bad_images(config: DataConfig, split: str, folder: Path | None) -> BadImages:

@@ -28,7 +28,7 @@ def train_step(
     model: nn.Module,
     tx: optax.GradientTransformation,
     task: Task,
-    augmentation: augment.Settings,
+    augmentation: augment.Settings | None,
     aux_weight: float = 0.0,
     trained: Collection[str] | None = None,
     average: Average | None = None,
@@ -45,6 +45,7 @@ def train_step(
         tx: Optimizer whose state is state.opt_state.
         task: Gives the loss of each example, and the metrics.
         augmentation: Random changes and the scale of images; each example has a key.
+            None: the batch holds what the model takes.
         aux_weight: Of the losses of the logits that auxiliary heads sow.
         trained: Paths of the parameters that are updated; None: all. Layer groups
             without one of them behave as in evaluation.
@@ -101,7 +102,7 @@ def _prepare(
     batch: Batch,
     key: jax.Array,
     step: jax.Array,
-    augmentation: augment.Settings,
+    augmentation: augment.Settings | None,
     axis_name: str | None = None,
 ) -> tuple[Batch, jax.Array]:
     """The augmented and normalised batch of a step, and its key of dropout."""
@@ -109,8 +110,9 @@ def _prepare(
     replica = 0 if axis_name is None else jax.lax.axis_index(axis_name)
     augment_key, dropout_key = jax.random.split(key)
     indices = replica * num_examples + jnp.arange(num_examples)  # in the global batch
-    keys = augment.example_keys(augment_key, step, indices)
-    batch = augment.augment_batch(batch, keys, augmentation)
+    if augmentation is not None:
+        keys = augment.example_keys(augment_key, step, indices)
+        batch = augment.augment_batch(batch, keys, augmentation)
     dropout_key = jax.random.fold_in(dropout_key, step)
     if axis_name is not None:  # or every replica would draw the same mask
         dropout_key = jax.random.fold_in(dropout_key, replica)
@@ -190,12 +192,17 @@ def forward(
     images: jax.Array,
     *,
     model: nn.Module,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
     compute_dtype: jnp.dtype = jnp.float32,
 ) -> jax.Array:
-    """The task's output for uint8 images [B, H, W, C], with running statistics."""
-    images = augment.normalise(images, mean, std).astype(compute_dtype)
+    """The task's output for uint8 images [B, H, W, C], with running statistics.
+
+    With mean=None the images are what the model takes.
+    """
+    if mean is not None:
+        images = augment.normalise(images, mean, std)
+    images = images.astype(compute_dtype)
     params = jax.tree.map(lambda p: p.astype(compute_dtype), variables["params"])
     output = model.apply({**variables, "params": params}, images, train=False)
     return output.astype(jnp.promote_types(output.dtype, jnp.float32))
@@ -207,8 +214,8 @@ def eval_step(
     *,
     model: nn.Module,
     task: Task,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
     compute_dtype: jnp.dtype = jnp.float32,
 ) -> dict[str, jax.Array]:
     """Sums over the examples with batch["weight"] 1; padding has weight 0.

@@ -1,0 +1,100 @@
+"""A run on cached features is the run on images."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcnn import models
+from jaxcnn.config import AugmentConfig, AverageConfig, Config, DataConfig, OptimConfig
+from jaxcnn.errors import UserError
+from jaxcnn.training import feature_cache, network, parallel, setup, workdir
+from tests import tiny
+from tests.test_evaluation import fit
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+    monkeypatch.setitem(models.MODELS, "tiny", tiny.VARIANT)
+
+
+def config(freeze=("stem",), **changes):
+    made = Config(
+        model="tiny",
+        data=DataConfig(name="digits", image_size=16, batch_size=64),
+        optim=OptimConfig(peak_lr=0.1, freeze=freeze),
+        num_epochs=1.0,
+        num_devices=1,
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def variables(folder):
+    run, info = workdir.read(folder)
+    mesh = parallel.data_mesh(1)
+    return network.load_variables(folder, run, info, "latest", mesh)[1]
+
+
+@pytest.mark.parametrize("freeze", [("stem",), ("stem", "stage1_.*")])
+def test_parameters_and_metrics_are_those_without_the_cache(freeze, tmp_path):
+    # With the stem alone frozen, BatchNorm and dropout follow the features.
+    plain = fit(config(freeze), tmp_path / "plain")
+    cached = fit(config(freeze, cache_features=True), tmp_path / "cached")
+    assert cached.step == plain.step
+    for name in ("accuracy", "loss"):
+        assert cached.test[name] == pytest.approx(plain.test[name], rel=1e-5)
+    pairs = zip(
+        jax.tree.leaves(variables(tmp_path / "cached")),
+        jax.tree.leaves(variables(tmp_path / "plain")),
+        strict=True,
+    )
+    for found, expected in pairs:
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_frozen_is_no_part_of_the_step():
+    def flops(run):
+        state = run.init_state()
+        if run.config.cache_features:
+            run = feature_cache.cached(run, state, None)
+        return run.compile_train_step(state).cost_analysis()["flops"]
+
+    frozen = ("stem", "stage1_.*")
+    plain = flops(setup.prepare(config(frozen)))
+    cached = flops(setup.prepare(config(frozen, cache_features=True)))
+    assert cached < 0.05 * plain
+
+
+def test_features_that_are_not_those_of_the_images_are_an_error(monkeypatch):
+    run = setup.prepare(config(cache_features=True))
+    features = feature_cache._features
+    monkeypatch.setattr(
+        feature_cache,
+        "_features",
+        lambda *args, **kwargs: 1.01 * features(*args, **kwargs),
+    )
+    with pytest.raises(FloatingPointError, match="logits from cached features differ"):
+        feature_cache.cached(run, run.init_state(), None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"freeze": ()}, "the first layers are not frozen"),
+        ({"freeze": ("stage1_.*",)}, "the first layers are not frozen"),
+        ({"augment": AugmentConfig(flip=0.5)}, "augment changes the images"),
+        ({"parallel": "pmap"}, "parallel is 'pmap'"),
+        ({"average": AverageConfig(name="swa")}, "average.name='swa' needs the images"),
+    ],
+)
+def test_where_it_cannot_be_it_is_refused(changes, text):
+    with pytest.raises(UserError, match=f"cache_features is not possible: .*{text}"):
+        feature_cache.check(setup.prepare(config(cache_features=True, **changes)))
+
+
+def test_features_that_do_not_fit_are_refused(tmp_path):
+    data = dataclasses.replace(config().data, in_memory_mib=1)
+    text = "features of 1797 images take 4 MiB, and data.in_memory_mib is 1"
+    with pytest.raises(UserError, match=text):
+        fit(config(cache_features=True, data=data), tmp_path)
