@@ -13,6 +13,7 @@ from pathlib import Path
 import re
 import statistics
 import sys
+import time
 
 import jax
 import numpy as np
@@ -125,8 +126,9 @@ def _wanted(names: list[str]) -> Iterator[Parity]:
 if __name__ == "__main__":
     lines = read()
     for row in _wanted(sys.argv[1:]):
+        start = time.monotonic()
         lines[key(row)] = cells(row)
-        print(*lines[key(row)], flush=True)
+        print(*lines[key(row)], f"{time.monotonic() - start:.0f} s", flush=True)
         write(lines)
         jax.clear_caches()
         _measured.cache_clear()
