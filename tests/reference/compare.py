@@ -63,7 +63,8 @@ class Comparison:
         gains = zip(
             self.numbers["gain_patterns"], self.numbers["gain_factors"], strict=True
         )
-        self.tensors = filling.tensors(self.shapes, dict(gains))
+        dtype = "float64" if "float64" in self.numbers else "float32"
+        self.tensors = filling.tensors(self.shapes, dict(gains), dtype)
         num_classes = self.numbers["float32"].shape[-1]
         self.model = models.create_model(row.model, num_classes, **row.fields)
         self._source = rules.find(row.library, row.model)

@@ -187,7 +187,7 @@ def numbers(name: str, row: Network) -> dict[str, np.ndarray]:
     found = {"image_shape": np.array(images.shape)}
     for dtype in ("float32", "float64") if row.float64 else ("float32",):
         network = build(row, dtype)
-        network.fill(filling.tensors(network.shapes, row.gains))
+        network.fill(filling.tensors(network.shapes, row.gains, dtype))
         found[dtype] = network.logits(images)
         assert found[dtype].dtype == dtype
     shapes = network.shapes
