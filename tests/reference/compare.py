@@ -18,6 +18,7 @@ from jaxcnn.pretrained import names, rules
 from tests.reference import filling
 
 FOLDER = Path(__file__).parent
+EVALUATIONS = ("float32", "float64", "second")  # what is compared in evaluation
 
 # What is computed once is compiled in a hurry, in half the time of all.
 IN_A_HURRY = {
@@ -34,24 +35,28 @@ class Parity(NamedTuple):
         reference: Name of the .npz file.
         library: Whose names the tensors have, see pretrained.rules.
         fields: Of the network, other than those of its row.
+        note: How both differ from what `jaxcnn models` lists by that name.
     """
 
     model: str
     reference: str
     library: str
     fields: Mapping[str, Any] = {}
+    note: str = ""
 
 
 class Comparison:
     """A row with its file opened.
 
     Attributes:
+        row: The row.
         numbers: What the file holds.
         tensors: Parameters and statistics that both networks have.
         model: Our network.
     """
 
     def __init__(self, row: Parity) -> None:
+        self.row = row
         with np.load(FOLDER / f"{row.reference}.npz") as file:
             self.numbers = dict(file)
         self.shapes = {
@@ -74,8 +79,19 @@ class Comparison:
         )
 
     def variables(self, tensors: Mapping[str, np.ndarray]) -> names.Variables:
+        """Ours, of tensors with the names of theirs."""
         shape = tuple(self.numbers["image_shape"][1:])
         return names.import_tensors(tensors, self.model, self._source, shape)
+
+    @functools.cached_property
+    def own_variables(self) -> names.Variables:
+        """Ours, of the tensors of the file."""
+        return self.variables(self.tensors)
+
+    def evaluation_errors(self) -> dict[str, float]:
+        """Relative errors of the logits in evaluation: all that the file has."""
+        kinds = [which for which in EVALUATIONS if which in self.numbers]
+        return {which: self.logits_error(which) for which in kinds}
 
     def logits_error(
         self, which: str, tensors: Mapping[str, np.ndarray] | None = None
@@ -89,7 +105,7 @@ class Comparison:
         theirs = self.numbers[which]
         shape = "second_image_shape" if which == "second" else "image_shape"
         images = filling.images(tuple(self.numbers[shape]))
-        variables = self.variables(tensors or self.tensors)
+        variables = self.variables(tensors) if tensors else self.own_variables
         dtype = theirs.dtype.name
         assert which in (dtype, "second")
         with jax.enable_x64(dtype == "float64"), QUICK_GROUPS:
@@ -108,7 +124,7 @@ class Comparison:
         """
         numbers = self.numbers
         images = filling.images(tuple(numbers["image_shape"]))
-        variables = self.variables(self.tensors)
+        variables = self.own_variables
         sizes = numbers["train_output_sizes"]
         directions = filling.directions(
             {f"output{i}": (len(images), size) for i, size in enumerate(sizes)}
