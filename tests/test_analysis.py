@@ -177,6 +177,9 @@ def measured_fields(model, image_shape, groups, monkeypatch):
             return args[0]
         return call(*args, **kwargs)
 
+    def is_group(module, method):
+        return len(module.path) == 1 and method == "__call__"
+
     convolve = jax.lax.conv_general_dilated
 
     def convolve_means(x, kernel, *args, **kwargs):
@@ -193,7 +196,7 @@ def measured_fields(model, image_shape, groups, monkeypatch):
             variables,
             images,
             train=False,
-            capture_intermediates=lambda module, _: len(module.path) == 1,
+            capture_intermediates=is_group,
             mutable=["intermediates"],
         )
         return {g: kept["intermediates"][g]["__call__"][0] for g in groups}
@@ -222,7 +225,7 @@ def measured_fields(model, image_shape, groups, monkeypatch):
 
 
 def computed_fields(rows, image_shape, groups):
-    """The same by the table."""
+    """The same by the table, for images of which the network reads every pixel."""
     found = {}
     for group in groups:
         row = [row for row in rows if row.name.startswith(group + "/")][-1]
@@ -269,17 +272,18 @@ def test_fields_of_small_networks_are_measured_to_be_so(name, monkeypatch):
 
 BRANCHY = (
     *("resnet50", "googlenet", "inception_v3", "inception_v4", "inception_resnet_v2"),
-    *("densenet121", "mobilenet_v2", "mobilenet_v3_large", "shufflenet_v2_x1_0"),
-    *("squeezenet1_1", "efficientnet_b0", "convnext_tiny", "resnext50_32x4d"),
-    "legacy_seresnet50",
+    *("xception", "densenet121", "mobilenet_v2", "mobilenet_v3_large"),
+    *("legacy_seresnet50", "shufflenet_v2_x1_0", "squeezenet1_1", "efficientnet_b0"),
+    *("regnet_y_400mf", "convnext_tiny", "resnext50_32x4d"),
 )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in BRANCHY if name in models.MODELS])
+@pytest.mark.parametrize("name", BRANCHY)
 def test_fields_of_branches_are_measured_to_be_so(name, monkeypatch):
+    # The last pixel of an even size is not read by stems without padding.
     model = models.create_model(name, 10)
-    check_fields(model, (192, 192, 3), monkeypatch, at_most=190)
+    check_fields(model, (191, 191, 3), monkeypatch, at_most=190)
 
 
 # What a layer is.

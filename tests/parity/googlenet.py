@@ -10,5 +10,6 @@ PARITY = (
         "googlenet_aux",
         "torchvision",
         {"aux": googlenet.AdaptiveAuxiliary},
+        "auxiliary heads",
     ),
 )

@@ -8,7 +8,14 @@ NAMES = (
 )
 
 PARITY = (
-    Parity("vgg11_bn", "vgg11_bn_narrow", "torchvision", {"hidden": (48, 32)}),
+    Parity(
+        "vgg11_bn",
+        "vgg11_bn_narrow",
+        "torchvision",
+        {"hidden": (48, 32)},
+        "hidden layers of 48 and 32",
+    ),
     *(Parity(name, name, "torchvision") for name in NAMES),
     Parity("vgg16", "vgg16_keras", "keras"),
+    Parity("vgg19", "vgg19_keras", "keras"),
 )

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 import functools
+import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 from flax import linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import models
@@ -15,6 +18,7 @@ from jaxcnn.pretrained import names, rules
 from tests.reference import filling
 
 FOLDER = Path(__file__).parent
+EVALUATIONS = ("float32", "float64", "second")  # what is compared in evaluation
 
 # What is computed once is compiled in a hurry, in half the time of all.
 IN_A_HURRY = {
@@ -31,24 +35,28 @@ class Parity(NamedTuple):
         reference: Name of the .npz file.
         library: Whose names the tensors have, see pretrained.rules.
         fields: Of the network, other than those of its row.
+        note: How both differ from what `jaxcnn models` lists by that name.
     """
 
     model: str
     reference: str
     library: str
     fields: Mapping[str, Any] = {}
+    note: str = ""
 
 
 class Comparison:
     """A row with its file opened.
 
     Attributes:
+        row: The row.
         numbers: What the file holds.
         tensors: Parameters and statistics that both networks have.
         model: Our network.
     """
 
     def __init__(self, row: Parity) -> None:
+        self.row = row
         with np.load(FOLDER / f"{row.reference}.npz") as file:
             self.numbers = dict(file)
         self.shapes = {
@@ -60,7 +68,8 @@ class Comparison:
         gains = zip(
             self.numbers["gain_patterns"], self.numbers["gain_factors"], strict=True
         )
-        self.tensors = filling.tensors(self.shapes, dict(gains))
+        dtype = "float64" if "float64" in self.numbers else "float32"
+        self.tensors = filling.tensors(self.shapes, dict(gains), dtype)
         num_classes = self.numbers["float32"].shape[-1]
         self.model = models.create_model(row.model, num_classes, **row.fields)
         self._source = rules.find(row.library, row.model)
@@ -70,8 +79,19 @@ class Comparison:
         )
 
     def variables(self, tensors: Mapping[str, np.ndarray]) -> names.Variables:
+        """Ours, of tensors with the names of theirs."""
         shape = tuple(self.numbers["image_shape"][1:])
         return names.import_tensors(tensors, self.model, self._source, shape)
+
+    @functools.cached_property
+    def own_variables(self) -> names.Variables:
+        """Ours, of the tensors of the file."""
+        return self.variables(self.tensors)
+
+    def evaluation_errors(self) -> dict[str, float]:
+        """Relative errors of the logits in evaluation: all that the file has."""
+        kinds = [which for which in EVALUATIONS if which in self.numbers]
+        return {which: self.logits_error(which) for which in kinds}
 
     def logits_error(
         self, which: str, tensors: Mapping[str, np.ndarray] | None = None
@@ -85,10 +105,10 @@ class Comparison:
         theirs = self.numbers[which]
         shape = "second_image_shape" if which == "second" else "image_shape"
         images = filling.images(tuple(self.numbers[shape]))
-        variables = self.variables(tensors or self.tensors)
+        variables = self.variables(tensors) if tensors else self.own_variables
         dtype = theirs.dtype.name
         assert which in (dtype, "second")
-        with jax.enable_x64(dtype == "float64"):
+        with jax.enable_x64(dtype == "float64"), QUICK_GROUPS:
             variables = jax.tree.map(lambda v: v.astype(dtype), variables)
             logits = self._apply(variables, images.astype(dtype))
         assert logits.dtype == dtype
@@ -104,7 +124,7 @@ class Comparison:
         """
         numbers = self.numbers
         images = filling.images(tuple(numbers["image_shape"]))
-        variables = self.variables(self.tensors)
+        variables = self.own_variables
         sizes = numbers["train_output_sizes"]
         directions = filling.directions(
             {f"output{i}": (len(images), size) for i, size in enumerate(sizes)}
@@ -126,7 +146,7 @@ class Comparison:
             outputs, backward = jax.vjp(forward, params)
             return outputs, *backward(directions)
 
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), QUICK_GROUPS:
             outputs, gradient = jax.device_get(
                 gradients(variables["params"], list(directions.values()))
             )
@@ -159,6 +179,49 @@ class Comparison:
 def relative_error(ours: Any, theirs: np.ndarray) -> float:
     """Distance of two arrays over the length of the second."""
     return float(np.linalg.norm(np.asarray(ours) - theirs) / np.linalg.norm(theirs))
+
+
+def _convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: tuple[int, int],
+    padding: list[tuple[int, int]],
+    *,
+    rhs_dilation: tuple[int, int],
+    feature_group_count: int,
+    **layout: Any,
+) -> jax.Array:
+    """jax.lax.conv_general_dilated as layers.py calls it; groups in float64 as a sum
+    over the pixels of the kernel, [B, H, W, C] and [kh, kw, C/groups, filters].
+
+    XLA's CPU makes a dense convolution of one with groups, but in float32: B5 in
+    float64 would take a minute.
+    """
+    if x.dtype != jnp.float64 or feature_group_count == 1:
+        return _XLA_CONVOLVE(
+            x,
+            kernel,
+            strides,
+            padding,
+            rhs_dilation=rhs_dilation,
+            feature_group_count=feature_group_count,
+            **layout,
+        )
+    height, width, inputs, _ = kernel.shape
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    (s1, s2), (d1, d2) = strides, rhs_dilation
+    rows, columns = x.shape[1] - d1 * (height - 1), x.shape[2] - d2 * (width - 1)
+    starts = itertools.product(range(0, height * d1, d1), range(0, width * d2, d2))
+    windows = [x[:, i : i + rows : s1, j : j + columns : s2] for i, j in starts]
+    windows = jnp.stack(windows, axis=3)
+    windows = windows.reshape(*windows.shape[:4], feature_group_count, inputs)
+    kernel = kernel.reshape(height * width, inputs, feature_group_count, -1)
+    y = jnp.einsum("bhwpgi,pigo->bhwgo", windows, kernel)
+    return y.reshape(*y.shape[:3], -1)
+
+
+_XLA_CONVOLVE = jax.lax.conv_general_dilated
+QUICK_GROUPS = mock.patch.object(jax.lax, "conv_general_dilated", _convolve)
 
 
 def _without_dropout(call, args, kwargs, context):

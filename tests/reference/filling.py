@@ -21,8 +21,10 @@ _POSITIVE = (
 )
 
 
-def tensors(shapes: Shapes, gains: Mapping[str, float] = {}) -> dict[str, np.ndarray]:
-    """float64 parameters and statistics, so that activations stay near 1.
+def tensors(
+    shapes: Shapes, gains: Mapping[str, float] = {}, dtype: str = "float64"
+) -> dict[str, np.ndarray]:
+    """Parameters and statistics, so that activations stay near 1.
 
     Scales and statistics are away from 0 and 1, so that none can be left out.
 
@@ -31,8 +33,12 @@ def tensors(shapes: Shapes, gains: Mapping[str, float] = {}) -> dict[str, np.nda
         gains: Regular expression for whole names -> factor, where activations would
             otherwise grow or fade, such as that of the last scales of the residual
             branches of a deep network. All that match are multiplied.
+        dtype: That they are rounded to.
     """
-    return {name: _tensor(name, shape, gains) for name, shape in shapes.items()}
+    return {
+        name: _tensor(name, shape, gains).astype(dtype, copy=False)
+        for name, shape in shapes.items()
+    }
 
 
 def _tensor(

@@ -165,14 +165,6 @@ def _directed_sum(outputs: tuple[torch.Tensor, ...]) -> torch.Tensor:
     )
 
 
-def _result_type(*dtypes: Any) -> str:
-    """Keras' own says float32 for float64 and float32, which batch normalisation asks
-    of its input, and would compute in."""
-    from keras.src.backend.common import dtypes as keras_dtypes
-
-    return "float64" if "float64" in dtypes else keras_dtypes.result_type(*dtypes)
-
-
 def build(row: Network, dtype: str) -> TorchNetwork | KerasNetwork:
     """The network of a row, with parameters of a dtype."""
     if "keras" in sys.modules:
@@ -181,7 +173,9 @@ def build(row: Network, dtype: str) -> TorchNetwork | KerasNetwork:
         config = keras.config
         config.set_floatx(dtype)
         config.set_dtype_policy(dtype)
-        keras.src.backend.result_type = _result_type
+        # Of float64 and float32 Keras makes float32 but on TensorFlow, and would
+        # normalise batches in that.
+        keras.src.backend.common.dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
     module = row.build()
     is_keras = type(module).__module__.startswith("keras.")
     return (KerasNetwork if is_keras else TorchNetwork)(module, dtype)
@@ -193,7 +187,7 @@ def numbers(name: str, row: Network) -> dict[str, np.ndarray]:
     found = {"image_shape": np.array(images.shape)}
     for dtype in ("float32", "float64") if row.float64 else ("float32",):
         network = build(row, dtype)
-        network.fill(filling.tensors(network.shapes, row.gains))
+        network.fill(filling.tensors(network.shapes, row.gains, dtype))
         found[dtype] = network.logits(images)
         assert found[dtype].dtype == dtype
     shapes = network.shapes

@@ -44,9 +44,13 @@ PYTORCHCV_CIFAR = _pytorchcv("features.init_block")
 SOURCES = (
     Source(
         "torchvision",
-        r"resnet(18|34|50|101|152)|resnext\d+_\d+x\d+d|wide_resnet\d+_2",
+        r"resnet(18(_cifar)?|34|50|101|152)|resnext\d+_\d+x\d+d|wide_resnet\d+_2",
         TORCHVISION,
     ),
     Source("pytorchcv", r"resnet\d+_v1", PYTORCHCV),
-    Source("pytorchcv", r"resnet\d+_cifar|resnext\d+_\d+x\d+d_cifar", PYTORCHCV_CIFAR),
+    Source(
+        "pytorchcv",
+        r"resnet(20|32|44|56|110)_cifar|resnext\d+_\d+x\d+d_cifar",
+        PYTORCHCV_CIFAR,
+    ),
 )

@@ -30,10 +30,10 @@ NETWORKS = {
     "efficientnet_b4": row("b4", 0.5),
     "efficientnet_b5": row("b5", 0.42),
     "efficientnet_b6": row("b6", 0.42),
-    "efficientnet_b7": row("b7", 0.37),
+    "efficientnet_b7": row("b7", 0.33),
     "efficientnet_v2_s": row("v2_s", 0.5),
     "efficientnet_v2_m": row("v2_m", 0.48),
-    "efficientnet_v2_l": row("v2_l", 0.42),
+    "efficientnet_v2_l": row("v2_l", 0.4),
     "efficientnet_b0_timm": Network(
         functools.partial(timm.create_model, "efficientnet_b0", num_classes=10),
         SHAPE,

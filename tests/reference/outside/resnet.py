@@ -4,6 +4,7 @@ import functools
 
 from network import Network
 from pytorchcv.model_provider import get_model
+from pytorchcv.models.resnet_cifar import get_resnet_cifar
 from pytorchcv.models.resnext_cifar import get_resnext_cifar
 from torch import nn
 from torchvision import models
@@ -23,7 +24,15 @@ def _torchvision(name: str, **fields) -> functools.partial:
     return functools.partial(models.get_model, name, num_classes=10, **fields)
 
 
-SMALL = (64, 64, 3)
+def _small_images() -> nn.Module:
+    """torchvision's resnet18 with the stem that is usual for CIFAR."""
+    network = models.resnet18(num_classes=10)
+    network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    network.maxpool = nn.Identity()
+    return network
+
+
+SMALL, CIFAR = (64, 64, 3), (32, 32, 3)
 
 NETWORKS = {
     "resnet18": Network(
@@ -55,8 +64,17 @@ NETWORKS = {
         functools.partial(_any_size, "resnet152"), SMALL, gains=QUIET_BODY
     ),
     "resnet20_cifar10": Network(
-        functools.partial(get_model, "resnet20_cifar10"), (32, 32, 3), train=True
+        functools.partial(get_model, "resnet20_cifar10"), CIFAR, train=True
     ),
+    **{
+        f"resnet{depth}_cifar10": Network(
+            functools.partial(get_resnet_cifar, 10, depth, False),
+            CIFAR,
+            gains={r".*body\.conv2\.bn\.weight": 0.3},
+        )
+        for depth in (32, 44, 56, 110)
+    },
+    "resnet18_cifar": Network(_small_images, CIFAR, gains={r"layer.*bn2\.weight": 0.3}),
     "wide_resnet50_2": Network(_torchvision("wide_resnet50_2"), SMALL, gains=QUIET),
     "wide_resnet101_2": Network(_torchvision("wide_resnet101_2"), SMALL, gains=QUIET),
     "resnext50_32x4d": Network(
@@ -66,7 +84,7 @@ NETWORKS = {
     "resnext101_64x4d": Network(_torchvision("resnext101_64x4d"), SMALL, gains=QUIET),
     "resnext29_8x64d_cifar": Network(
         functools.partial(get_resnext_cifar, 10, 29, 8, 64),
-        (32, 32, 3),
+        CIFAR,
         gains=QUIET_BODY,
     ),
 }

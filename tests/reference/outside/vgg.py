@@ -1,5 +1,6 @@
 """VGGs of torchvision and Keras."""
 
+from collections.abc import Callable
 import functools
 
 import keras
@@ -17,6 +18,14 @@ def narrow() -> nn.Module:
     return network
 
 
+def _keras(build: Callable[..., keras.Model]) -> Network:
+    """Its linear layers need the 7x7 maps of images of 224 pixels."""
+    build = functools.partial(
+        build, weights=None, classes=10, classifier_activation=None
+    )
+    return Network(build, (224, 224, 3))
+
+
 NETWORKS = {
     "vgg11_bn_narrow": Network(narrow, (64, 96, 3), train=True, second=(224, 130, 3)),
     **{
@@ -28,13 +37,6 @@ NETWORKS = {
             *("vgg16", "vgg16_bn", "vgg19", "vgg19_bn"),
         )
     },
-    "vgg16_keras": Network(
-        functools.partial(
-            keras.applications.VGG16,
-            weights=None,
-            classes=10,
-            classifier_activation=None,
-        ),
-        (224, 224, 3),
-    ),
+    "vgg16_keras": _keras(keras.applications.VGG16),
+    "vgg19_keras": _keras(keras.applications.VGG19),
 }

@@ -26,6 +26,9 @@ NETWORKS = {
     "xception_keras": Network(
         xception_keras,
         (71, 96, 3),
-        gains={r".*pointwise_kernel": 0.5, r"block.*_sepconv3_bn/gamma": 0.5},
+        gains={
+            r".*pointwise_kernel|conv2d.*kernel": 0.5,
+            r"block.*_sepconv3_bn/gamma": 0.5,
+        },
     ),
 }
