@@ -257,3 +257,24 @@ def cifar_300(model: str, *, batch_size: int, weight_decay: float) -> Config:
         ),
         num_epochs=300.0,
     )
+
+
+def hmax(name: str) -> Config:
+    """HMAX on small grey images, 48x48: two of its eight bands, 200 patches of 4x4 C1
+    units cut out of training images, and a linear read-out by softmax regression.
+
+    Args:
+        name: As of DataConfig.
+    """
+    return Config(
+        model="hmax",
+        model_fields=(
+            ("num_bands", 2),
+            ("patch_sizes", (4,)),
+            ("num_patches", 200),
+        ),
+        data=DataConfig(name=name, image_size=48, batch_size=64),
+        optim=OptimConfig(name="adam", peak_lr=0.01),
+        num_epochs=20.0,
+        eval_every_epochs=5.0,
+    )
