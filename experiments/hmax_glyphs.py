@@ -4,7 +4,8 @@ Recipe: see recipes.hmax; the network is that of Serre et al. 2007, with smaller
 for smaller images.
 Result: not measured yet.
 
-    python -m jaxcnn train --config=experiments/hmax_glyphs.py --workdir=runs/hmax_glyphs
+    python -m jaxcnn train --config=experiments/hmax_glyphs.py \
+        --workdir=runs/hmax_glyphs
 """
 
 from jaxcnn.config import Config
