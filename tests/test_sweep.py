@@ -257,7 +257,12 @@ def test_random_trials_are_drawn_from_ranges(call, tmp_path):
 
 def test_optuna_trials_follow_those_before(call, tmp_path):
     pytest.importorskip("optuna")
-    flags = ("--vary=optim.peak_lr=log(0.001,0.1)", "--optuna=3")
+    # Values that JSON gives back as lists are found among the choices all the same.
+    rates, epochs = "log(0.001,0.1)", "(0.5,),()"
+    flags = (
+        *(f"--vary=optim.peak_lr={rates}", f"--vary=optim.decay_epochs={epochs}"),
+        "--optuna=3",
+    )
     assert call(*flags)[0] == 0
     result = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
     assert len({trial["values"]["optim.peak_lr"] for trial in result["trials"]}) == 3

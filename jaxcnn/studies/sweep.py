@@ -92,7 +92,7 @@ def sweep(
                 number, [(t.values, _goodness(t, config.best_metric)) for t in tried]
             )
             folder = output / _folder_of(output, values)
-            trial = _read(folder)
+            trial = _read(folder, values)
             if trial is None and stop.received is None:
                 changed = config_lib.replace(config, values)
                 trial = _run(changed, folder, values, make_writer, stop)
@@ -114,7 +114,7 @@ def _check_known(config: Config, known: Sequence[Values], output: Path) -> None:
             )
         folder = output / _folder_of(output, values, new=False)
         workdir.check(folder, changed)
-        if _read(folder) is None:
+        if _read(folder, values) is None:
             setup.prepare(changed).check_training()
 
 
@@ -158,10 +158,12 @@ def _run(
     return trial
 
 
-def _read(folder: Path) -> Trial | None:
+def _read(folder: Path, values: Values) -> Trial | None:
     """A finished trial; None where there is none."""
     path = folder / _RESULT
-    return Trial(**json.loads(path.read_text())) if path.exists() else None
+    if not path.exists():
+        return None
+    return Trial(**json.loads(path.read_text()) | {"values": values})  # with tuples
 
 
 def _goodness(trial: Trial, metric: str) -> float:
