@@ -29,7 +29,6 @@ from jaxcnn import config as config_lib
 from jaxcnn import data, models
 from jaxcnn.config import Config
 from jaxcnn.data import pipeline
-from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import Dataset, Joined, Subset, path_of
 from jaxcnn.errors import UserError, require
 from jaxcnn.studies import study
@@ -254,24 +253,13 @@ def _predict(
     indices: np.ndarray,
 ) -> Fold:
     """Measures the validation split of a fold, without images that are unreadable."""
-    config = setup.eval_data_config(run.config, run.mesh)
-    bad_images = BadImages(config.bad_images, "validation")
-    batches = pipeline.eval_batches(
-        pipeline.in_memory(
-            run.dataset.splits["validation"], config.eval_transform, config, bad_images
-        ),
-        config,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-        num_classes=len(run.info.class_names),
-        bad_images=bad_images,
-    )
     said: list[dict[str, Any]] = []
 
     def step(variables: dict[str, Any], batch: dict[str, jax.Array]) -> dict[str, Any]:
         said.append(measure(variables, batch))
         return said[-1].pop("sums")
 
+    batches = run.eval_batches("validation", None)
     metrics = evaluation.evaluate(
         step, variables, batches, task=run.task, mesh=run.mesh
     )
