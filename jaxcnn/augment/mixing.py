@@ -31,33 +31,19 @@ def mix(
         float [B] its part of the image, up to 1/2.
     """
     images, label = batch["image"], batch["label"]
-    height, width = images.shape[1:3]
-
-    def mixup_weights(key):
-        weight = jax.random.beta(key, mixup, mixup, dtype=float)
-        return jnp.broadcast_to(weight, (height, width))
-
-    def cutmix_weights(key):
-        weight_key, centre_key = jax.random.split(key)
-        weight = jax.random.beta(weight_key, cutmix, cutmix, dtype=float)
-        size = jnp.array([height, width])
-        half = (0.5 * jnp.sqrt(1.0 - weight) * size).astype(int)
-        centre = jax.random.randint(centre_key, (2,), 0, size)
-        cut = rectangle((height, width), centre - half, centre + half)
-        return 1.0 - cut.astype(float)
+    size = images.shape[1:3]
+    probability = (mixup > 0) / ((mixup > 0) + (cutmix > 0))  # of mixup
 
     def weights(key):
         """Of the example itself, at each of its pixels: [H, W]."""
-        mixup_key, cutmix_key, choice_key = jax.random.split(key, 3)
-        if not cutmix:
-            return mixup_weights(mixup_key)
-        if not mixup:
-            return cutmix_weights(cutmix_key)
-        return jnp.where(
-            jax.random.bernoulli(choice_key),
-            mixup_weights(mixup_key),
-            cutmix_weights(cutmix_key),
-        )
+        choice_key, weight_key, centre_key = jax.random.split(key, 3)
+        by_mixup = jax.random.bernoulli(choice_key, probability)
+        alpha = jnp.where(by_mixup, mixup, cutmix)
+        weight = jax.random.beta(weight_key, alpha, alpha, dtype=float)
+        half = (0.5 * jnp.sqrt(1.0 - weight) * jnp.array(size)).astype(int)
+        centre = jax.random.randint(centre_key, (2,), 0, jnp.array(size))
+        cut = rectangle(size, centre - half, centre + half)
+        return jnp.where(by_mixup, weight, 1.0 - cut)
 
     def other(x):
         return jnp.roll(x, len(x) // 2, axis=0)
