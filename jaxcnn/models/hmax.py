@@ -247,5 +247,6 @@ VARIANTS = {
         image_size=140,
         channels=1,
         num_classes=102,
+        reference="the paper's Table 1 and formulas; SciPy",
     )
 }

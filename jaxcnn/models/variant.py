@@ -19,6 +19,8 @@ class Variant:
         num_classes: Of the data set that the paper or the reference is about.
         top1: Published accuracy, percent, one crop and one network; None: none is.
         top1_source: The data set, and who published the accuracy.
+        reference: What it is checked against, where no other library has it; for all
+            others docs/parity.md says it.
     """
 
     build: Callable[..., nn.Module]
@@ -28,3 +30,4 @@ class Variant:
     num_classes: int = 1000
     top1: float | None = None
     top1_source: str = ""
+    reference: str = ""
