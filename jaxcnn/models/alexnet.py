@@ -174,6 +174,7 @@ _krizhevsky = functools.partial(
     Variant,
     paper="Krizhevsky et al. 2012, https://papers.nips.cc/paper/2012/hash/"
     "c399862d3b9d6b76c8436e924a68c45b-Abstract.html",
+    reference="the paper's Figure 2, units and formulas",
 )
 _zeiler = functools.partial(
     Variant, paper="Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901"

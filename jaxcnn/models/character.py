@@ -66,5 +66,6 @@ VARIANTS = {
         image_size=32,
         channels=1,
         num_classes=26,
+        reference="the practical's layers and receptive fields",
     )
 }

@@ -1,13 +1,34 @@
 """Writes the catalogue of networks: python -m jaxcnn.models.generate.
 
-To be run after a row of a VARIANTS table has changed. Counting takes some seconds a
-network, too long for a verb that lists them all.
+To be run after a row of a VARIANTS table or of docs/parity.md has changed. Counting
+takes some seconds a network, too long for a verb that lists them all.
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 from jaxcnn import models
+
+PARITY = Path(__file__).parents[2] / "docs" / "parity.md"
+
+
+def references() -> dict[str, str]:
+    """The libraries that each network of docs/parity.md is compared with.
+
+    Where a network is compared only with changes, they are said in brackets.
+    """
+    plain: dict[str, list[str]] = {}
+    changed: dict[str, list[str]] = {}
+    for line in PARITY.read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) > 4 and cells[1] in models.MODELS:
+            model, library, change = cells[1], cells[3], cells[4]
+            found = (changed if change else plain).setdefault(model, [])
+            text = f"{library} ({change})" if change else library
+            if text not in found:
+                found.append(text)
+    return {model: ", ".join(found) for model, found in (changed | plain).items()}
 
 
 def row(name: str) -> dict[str, Any]:
@@ -25,7 +46,7 @@ def row(name: str) -> dict[str, Any]:
         "macs": models.count_macs(model, shape),
         "top1": variant.top1,
         "top1_source": variant.top1_source,
-        "reference": "",
+        "reference": variant.reference or references()[name],
     }
 
 

@@ -239,5 +239,6 @@ VARIANTS = {
         _paper,
         top1=68.7,
         top1_source="ImageNet, BVLC's replication in Caffe",
+        reference="the paper's Table 1; SciPy",
     ),
 }

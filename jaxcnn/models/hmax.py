@@ -248,5 +248,6 @@ VARIANTS = {
         channels=1,
         num_classes=102,
         imprint=imprint,
+        reference="the paper's Table 1 and formulas; SciPy",
     )
 }

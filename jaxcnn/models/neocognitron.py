@@ -146,5 +146,6 @@ VARIANTS = {
         image_size=16,
         channels=1,
         num_classes=10,
+        reference="the paper's numbers of cells and equations",
     )
 }

@@ -23,6 +23,8 @@ class Variant:
         imprint: Called as imprint(model, variables, images, key) with normalised
             training images before the first step, for what is taken from them without
             a gradient; gives the variables. None: nothing is.
+        reference: What it is checked against, where no other library has it; for all
+            others docs/parity.md says it.
     """
 
     build: Callable[..., nn.Module]
@@ -33,3 +35,4 @@ class Variant:
     top1: float | None = None
     top1_source: str = ""
     imprint: Callable[..., dict[str, Any]] | None = None
+    reference: str = ""

@@ -158,7 +158,7 @@ PREDICTIONS = {
 
 
 def _models_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    header = ("model", "paper", "input", "parameters", "MACs", "top-1")
+    header = ("model", "paper", "input", "parameters", "MACs", "top-1", "reference")
     return table(
         [
             (
@@ -170,6 +170,7 @@ def _models_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 ""
                 if row["top1"] is None
                 else f"{row['top1']:.2f} {row['top1_source']}",
+                row["reference"],
             )
             for row in rows
         ],

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 import functools
-import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -20,7 +19,9 @@ from tests.reference import filling
 FOLDER = Path(__file__).parent
 EVALUATIONS = ("float32", "float64", "second")  # what is compared in evaluation
 
-# What is computed once is compiled in a hurry, in half the time of all.
+# What is computed once is compiled in a hurry, in half the time of all, unless its
+# images have that many pixels.
+LARGE = 10_000
 IN_A_HURRY = {
     "xla_backend_optimization_level": 0,
     "xla_llvm_disable_expensive_passes": True,
@@ -73,10 +74,11 @@ class Comparison:
         num_classes = self.numbers["float32"].shape[-1]
         self.model = models.create_model(row.model, num_classes, **row.fields)
         self._source = rules.find(row.library, row.model)
-        self._apply = jax.jit(
-            functools.partial(self.model.apply, train=False),
-            compiler_options=IN_A_HURRY,
+        pixels = self.numbers["image_shape"][1:3].prod()
+        self._jit = functools.partial(
+            jax.jit, compiler_options=IN_A_HURRY if pixels < LARGE else {}
         )
+        self._apply = self._jit(functools.partial(self.model.apply, train=False))
 
     def variables(self, tensors: Mapping[str, np.ndarray]) -> names.Variables:
         """Ours, of tensors with the names of theirs."""
@@ -141,7 +143,7 @@ class Comparison:
             # Auxiliary heads, in the order of their names.
             return [logits, *jax.tree.leaves(updated.get("intermediates", {}))]
 
-        @functools.partial(jax.jit, compiler_options=IN_A_HURRY)
+        @self._jit
         def gradients(params, directions):
             outputs, backward = jax.vjp(forward, params)
             return outputs, *backward(directions)
@@ -184,39 +186,25 @@ def relative_error(ours: Any, theirs: np.ndarray) -> float:
 def _convolve(
     x: jax.Array,
     kernel: jax.Array,
-    strides: tuple[int, int],
-    padding: list[tuple[int, int]],
-    *,
-    rhs_dilation: tuple[int, int],
+    *args: Any,
     feature_group_count: int,
-    **layout: Any,
+    **kwargs: Any,
 ) -> jax.Array:
-    """jax.lax.conv_general_dilated as layers.py calls it; groups in float64 as a sum
-    over the pixels of the kernel, [B, H, W, C] and [kh, kw, C/groups, filters].
+    """jax.lax.conv_general_dilated; in float64 one group after the other.
 
     XLA's CPU makes a dense convolution of one with groups, but in float32: B5 in
-    float64 would take a minute.
+    float64 would take a minute. [B, H, W, C] and [kh, kw, C/groups, filters].
     """
     if x.dtype != jnp.float64 or feature_group_count == 1:
         return _XLA_CONVOLVE(
-            x,
-            kernel,
-            strides,
-            padding,
-            rhs_dilation=rhs_dilation,
-            feature_group_count=feature_group_count,
-            **layout,
+            x, kernel, *args, feature_group_count=feature_group_count, **kwargs
         )
-    height, width, inputs, _ = kernel.shape
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    (s1, s2), (d1, d2) = strides, rhs_dilation
-    rows, columns = x.shape[1] - d1 * (height - 1), x.shape[2] - d2 * (width - 1)
-    starts = itertools.product(range(0, height * d1, d1), range(0, width * d2, d2))
-    windows = [x[:, i : i + rows : s1, j : j + columns : s2] for i, j in starts]
-    windows = jnp.stack(windows, axis=3)
-    windows = windows.reshape(*windows.shape[:4], feature_group_count, inputs)
-    kernel = kernel.reshape(height * width, inputs, feature_group_count, -1)
-    y = jnp.einsum("bhwpgi,pigo->bhwgo", windows, kernel)
+    parts = [
+        jnp.moveaxis(array.reshape(*array.shape[:3], feature_group_count, -1), 3, 0)
+        for array in (x, kernel)
+    ]
+    y = jax.lax.map(lambda group: _XLA_CONVOLVE(*group, *args, **kwargs), parts)
+    y = jnp.moveaxis(y, 0, 3)  # [B, H, W, groups, filters/groups]
     return y.reshape(*y.shape[:3], -1)
 
 

@@ -1,4 +1,8 @@
-"""MobileNetV3 of torchvision."""
+"""MobileNetV3 of torchvision.
+
+In PyTorch the slope of hardsigmoid, 1/6, is a float32 also in float64: its gradients
+differ by 3e-8 a gate, 7e-8 in all.
+"""
 
 import functools
 
