@@ -6,6 +6,7 @@ default and the others are marked as slow.
 
 import statistics
 
+import jax
 import numpy as np
 import pytest
 
@@ -21,6 +22,13 @@ SAMPLES = 3  # tensors that are perturbed
 ROUNDING = {"float32": 1e-6, "float64": 1e-13, "second": 1e-13}
 
 ONE_SIZE = {"lenet"}  # families whose topology takes images of one size only
+
+
+@pytest.fixture(autouse=True)
+def _caches_are_cleared():
+    """Or every network that was compiled would stay in memory, 8 GB in all."""
+    yield
+    jax.clear_caches()
 
 
 def file_of(row):
