@@ -59,13 +59,14 @@ COMPILED = {
     "wide_resnet16_8_cifar10": 32,
     "xception_imagenet": 71,
 }
+QUICK = ("lenet5_digits", "resnet50_modern_imagenet")  # of those that are compiled
 SLOW = ("inception_resnet", "inception_v3", "resnetv2_1001", "xception")
 
 
-def marked():
+def marked(compiled=()):
     for name in NAMES:
-        slow = [pytest.mark.slow] if name.startswith(SLOW) else []
-        yield pytest.param(name, marks=slow)
+        slow = name.startswith(SLOW) or (name in compiled and name not in QUICK)
+        yield pytest.param(name, marks=[pytest.mark.slow] if slow else [])
 
 
 def get_config(name):
@@ -142,7 +143,7 @@ def test_an_experiment_builds(name, monkeypatch):
     run.check_training()
 
 
-@pytest.mark.parametrize("name", marked())
+@pytest.mark.parametrize("name", marked(COMPILED))
 def test_an_experiment_takes_two_steps(name, monkeypatch):
     config = get_config(name)
     monkeypatch.setitem(SHAPES, config.data.name, (10, SHAPES[config.data.name][1]))
