@@ -49,13 +49,15 @@ def _tensor(
     if len(shape) > 1 and shape[1:] != (1, 1):
         axes = _input_axes(name, shape)
         fan_in = math.prod(shape[axis] for axis in axes)
-        kernel = gain * generator.normal(size=shape)
+        kernel = generator.normal(size=shape)
+        kernel *= gain  # in place: some take a gigabyte
         if fan_in < WIDE:
             return kernel * math.sqrt(2 / fan_in)
         # After ReLU all channels are positive, whatever the image; with weights of
         # mean 0 the images stay apart.
         kernel -= kernel.mean(axes, keepdims=True)
-        return kernel / math.sqrt(VARIANCE * fan_in)
+        kernel /= math.sqrt(VARIANCE * fan_in)
+        return kernel
     if name.endswith(_POSITIVE):
         return gain * generator.uniform(0.5, 1.1, size=shape)
     return gain * 0.2 * generator.normal(size=shape)
