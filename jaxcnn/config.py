@@ -63,6 +63,9 @@ class DataConfig:
         0.2, "part of a folder's images, cut off where it has no split folders"
     )
     split_seed: int = choice(0, "seed of the two cuts; the run's seed leaves them be")
+    num_per_class: int | None = choice(
+        None, "training images kept of each class, drawn by the run's seed; None: all"
+    )
     train_transform: str = choice(
         "resize", "on the host, in training: a name in data.TRANSFORMS"
     )

@@ -9,6 +9,9 @@ from typing import Any
 
 from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig, TaskConfig
 
+# Fields of a VGG-11 with a quarter of its filters and a small hidden layer.
+VGG11_SMALL = (("filters", (16, 32, 64, 128, 128)), ("hidden", (128,)))
+
 
 def imagenet(
     model: str,

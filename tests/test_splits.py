@@ -5,7 +5,7 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from jaxcnn.data import splits
-from jaxcnn.data.examples import ArrayExamples
+from jaxcnn.data.examples import ArrayExamples, Dataset
 from jaxcnn.errors import UserError
 
 
@@ -69,3 +69,35 @@ def test_a_fraction_outside_0_to_1_is_refused(fraction):
 def test_a_class_of_one_is_refused_by_name():
     with pytest.raises(UserError, match="Class 'cat' has 1 examples where the test"):
         splits.cut(examples([0, 0, 1]), 0.5, 0, "test", class_names=["dog", "cat"])
+
+
+def dataset(labels) -> Dataset:
+    parts = {"train": examples(labels), "test": examples([0, 1, 2])}
+    return Dataset(("a", "b", "c"), parts, 1, (0.5,), (0.25,), "")
+
+
+def test_a_few_of_each_class_are_nested_and_in_order():
+    whole = dataset(MIXED)
+    five, ten, other = (
+        splits.few(whole, number, seed).splits["train"]
+        for number, seed in ((5, 0), (10, 0), (5, 1))
+    )
+    assert np.bincount(five.labels).tolist() == [5, 5, 5]
+    assert np.bincount(ten.labels).tolist() == [10, 10, 10]
+    assert set(five.indices) < set(ten.indices)
+    assert (np.diff(ten.indices) > 0).all()
+    assert set(other.indices) != set(five.indices)
+    assert splits.few(whole, 5, 0).splits["test"] is whole.splits["test"]
+
+
+@pytest.mark.parametrize(
+    ("per_class", "rule"), [(0, "at least 1"), (21, "at most 20, .* 'c', not 21")]
+)
+def test_more_of_each_class_than_there_are_is_refused(per_class, rule):
+    with pytest.raises(UserError, match=f"data.num_per_class must be {rule}"):
+        splits.few(dataset(MIXED), per_class, 0)
+
+
+def test_a_class_without_images_has_no_few():
+    with pytest.raises(UserError, match="at most 0, .* 'c'"):
+        splits.few(dataset([0, 0, 1, 1]), 1, 0)

@@ -116,6 +116,16 @@ def test_a_grid_is_run_and_sorted_by_validation(call, tmp_path, steps):
     assert [choice[:2] for choice in steps] == 8 * [(0.3, 2)]
     names = sorted(path.name for path in (tmp_path / "sweep").glob("trial_*"))
     assert names == [f"trial_00{i}" for i in range(1, 6)]
+    # Runs that differ in the seed alone may be tested, also those that are finished.
+    steps.clear()
+    _, out, _ = call("--vary=optim.peak_lr=0.3", "--vary=seed=0,1,2", "--test")
+    assert steps == []
+    result = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
+    tested = [trial["test"]["accuracy"] for trial in result["trials"]]
+    for trial, accuracy in zip(result["trials"], tested, strict=True):
+        logged = records(tmp_path / "sweep" / trial["folder"])[-1]
+        assert (logged["split"], logged["accuracy"]) == ("test", accuracy)
+    assert f"{np.mean(tested):.4f} ± {np.std(tested, ddof=1):.4f}" in out
 
 
 @pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
@@ -216,7 +226,7 @@ def test_a_trial_that_diverges_is_last_and_not_run_again(call, tmp_path, steps):
 
 def test_lower_losses_come_first_and_the_table_takes_every_value():
     def trial(folder, loss, values):
-        return sweep.Trial(folder, values, 8, 4, {"accuracy": 0.5, "loss": loss})
+        return sweep.Trial(folder, values, 8, 4, {"accuracy": 0.5, "loss": loss}, {})
 
     trials = [
         trial("trial_001", 2.0, {"optim.clip_norm": None, "seed": 0}),

@@ -9,7 +9,8 @@ Each --vary names a field of the config and its values, or a range: log(low,high
 uniform(low,high) or int(low,high). Every combination of values is tried, --random=N
 draws, or --optuna=N trials that follow those before them. Each trial is a run in a
 folder of its own below --output; sweep.csv and sweep.json have their validation
-metrics. The test images are left to `jaxcnn evaluate`, for the trial that is chosen.
+metrics. The test images are left to `jaxcnn evaluate`, for the trial that is chosen;
+--test is for runs of which none is chosen, such as the same with ten seeds.
 Ctrl-C and SIGTERM save the trial that runs; the same command goes on from there.
 """
 
@@ -35,6 +36,9 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     )
     flags.DEFINE_integer(
         "search_seed", 0, "of --random and --optuna", flag_values=values
+    )
+    flags.DEFINE_bool(
+        "test", False, "also test each trial; it orders nothing", flag_values=values
     )
     _flags.define_format(values, "table", "json", "csv")
 
@@ -66,7 +70,12 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
             print(sweep_report.trial_line(number, so_far, trial), flush=True)
 
     result = sweep.sweep(
-        config, plan, output, make_writer=writers.for_trial, on_trial=on_trial
+        config,
+        plan,
+        output,
+        make_writer=writers.for_trial,
+        measure_test=values.test,
+        on_trial=on_trial,
     )
     if result.stopped_by is not None:
         print(

@@ -1,11 +1,12 @@
-"""Cuts of a split in two, such as validation off training."""
+"""Parts of a split, such as validation, which is cut off training."""
 
 from collections.abc import Sequence
+import dataclasses
 
 import numpy as np
 
-from jaxcnn.data.examples import Examples, Subset
-from jaxcnn.errors import UserError
+from jaxcnn.data.examples import Dataset, Examples, Subset
+from jaxcnn.errors import UserError, require
 
 
 def cut(
@@ -41,13 +42,8 @@ def cut(
             f"The fraction for the {what} split is {fraction}; it must be over 0 and "
             "under 1."
         )
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
-    groups = [np.arange(len(examples))]
-    if stratify:
-        labels = np.asarray(examples.labels)
-        groups = np.split(
-            np.argsort(labels, kind="stable"), np.cumsum(np.bincount(labels))[:-1]
-        )
+    rng = _rng(seed)
+    groups = _by_class(examples) if stratify else [np.arange(len(examples))]
     taken = np.zeros(len(examples), bool)
     for label, group in enumerate(groups):
         if len(group) == 0 and stratify:
@@ -65,3 +61,40 @@ def cut(
         Subset(examples, np.flatnonzero(~taken)),
         Subset(examples, np.flatnonzero(taken)),
     )
+
+
+def few(dataset: Dataset, per_class: int, seed: int) -> Dataset:
+    """The data set with as many random training images of each class, in their order.
+
+    With the same seed, those of a smaller number are among those of a larger one. The
+    scale of the images stays.
+
+    Args:
+        dataset: What is chosen from; its other splits stay.
+        per_class: How many of each class.
+        seed: Of the random choice.
+
+    Raises:
+        UserError: A class has fewer, or the number is not positive.
+    """
+    require(per_class >= 1, "data.num_per_class", per_class, "at least 1")
+    train, rng, kept = dataset.splits["train"], _rng(seed), []
+    groups = _by_class(train, len(dataset.class_names))
+    for name, group in zip(dataset.class_names, groups, strict=True):
+        rule = f"at most {len(group)}, the number of training images of {name!r}"
+        require(per_class <= len(group), "data.num_per_class", per_class, rule)
+        kept.append(rng.permutation(group)[:per_class])
+    some = Subset(train, np.sort(np.concatenate(kept)))
+    return dataclasses.replace(dataset, splits={**dataset.splits, "train": some})
+
+
+def _rng(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
+
+
+def _by_class(examples: Examples, num_classes: int = 0) -> list[np.ndarray]:
+    """The indices of the examples of each class, from class 0 on."""
+    labels = np.asarray(examples.labels)
+    order = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels, minlength=num_classes)
+    return np.split(order, np.cumsum(counts)[:-1])

@@ -27,6 +27,12 @@ def _metrics(sweep: Any) -> list[str]:
     return [sweep.metric, *sorted(names - {sweep.metric})]
 
 
+def _test_metrics(sweep: Any) -> list[str]:
+    """Names of the metrics on the test split; the metric of the trials is first."""
+    names = {name for trial in sweep.trials for name in trial.test}
+    return sorted(names, key=lambda name: (name != sweep.metric, name))
+
+
 def _fields(sweep: Any) -> list[str]:
     return list(sweep.trials[0].values) if sweep.trials else []
 
@@ -55,16 +61,19 @@ def trial_line(number: int, sweep: Any, trial: Any) -> str:
 def as_text(sweep: Any) -> str:
     """The best trial first; where seeds are varied, what they have in common, too."""
     fields, metrics = _fields(sweep), _metrics(sweep)
+    tested = _test_metrics(sweep)[:1]
     rows = [
         (
             trial.folder,
             *(value(trial.values[field]) for field in fields),
             *_numbers(trial, metrics),
+            *(f"{trial.test[name]:.4f}" if trial.test else "" for name in tested),
             f"{trial.best_step} of {trial.step}" if trial.validation else "",
         )
         for trial in sweep.trials
     ]
-    header = ("trial", *fields, *metrics, "best step")
+    tested = [f"test {name}" for name in tested]
+    header = ("trial", *fields, *metrics, *tested, "best step")
     parts = [
         "On validation images, the best first:\n" + text.table(rows, header),
     ]
@@ -73,6 +82,7 @@ def as_text(sweep: Any) -> str:
         header = (
             *(field for field in fields if field != "seed"),
             sweep.metric,
+            *tested,
             "seeds",
         )
         parts.append("Over seeds:\n" + text.table(seeds, header, left=0))
@@ -100,28 +110,39 @@ def _over_seeds(sweep: Any) -> list[tuple[str, ...]]:
     for others, trials in groups.items():
         found = [t.validation[sweep.metric] for t in trials if t.validation]
         goodness = np.mean(found) if found else np.nan
-        spread = f" ± {np.std(found, ddof=1):.4f}" if len(found) > 1 else ""
-        mean = f"{np.mean(found):.4f}{spread}" if found else ""
+        tests = [
+            _mean([t.test[name] for t in trials if t.test])
+            for name in _test_metrics(sweep)[:1]
+        ]
         lost = len(trials) - len(found)
         diverged = f", {lost} diverged" if lost else ""
-        row = (*others, mean, f"{len(trials)}{diverged}")
+        row = (*others, _mean(found), *tests, f"{len(trials)}{diverged}")
         rows.append((-goodness if sweep.greater_is_better else goodness, row))
     rows.sort(key=lambda pair: (np.isnan(pair[0]), pair[0]))
     return [row for _, row in rows]
 
 
+def _mean(found: Sequence[float]) -> str:
+    """Mean and standard deviation, of as many as there are."""
+    spread = f" ± {np.std(found, ddof=1):.4f}" if len(found) > 1 else ""
+    return f"{np.mean(found):.4f}{spread}" if found else ""
+
+
 def as_csv(sweep: Any) -> str:
     """A row a trial, the best first."""
     fields, metrics = _fields(sweep), _metrics(sweep)
+    tested = _test_metrics(sweep)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("trial", *fields, *metrics, "best_step", "steps"))
+    header = (*metrics, *(f"test_{name}" for name in tested), "best_step", "steps")
+    writer.writerow(("trial", *fields, *header))
     for trial in sweep.trials:
         writer.writerow(
             (
                 trial.folder,
                 *(trial.values[field] for field in fields),
                 *(trial.validation.get(name, "") for name in metrics),
+                *(trial.test.get(name, "") for name in tested),
                 "" if trial.best_step is None else trial.best_step,
                 "diverged" if trial.step is None else trial.step,
             )

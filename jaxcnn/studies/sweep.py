@@ -1,7 +1,8 @@
 """Many runs of one config with other values of some fields, compared by validation.
 
 The test split is not looked at: what is best there is for the one run that is chosen,
-by `evaluate`, and for no other.
+by `evaluate`, and for no other. Where nothing is chosen, as in runs that differ in the
+seed alone, each may be tested.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ class Trial:
         step: Updates it took; None where the loss was not finite and it ended there.
         best_step: Of its best checkpoint.
         validation: Metrics of that checkpoint; empty where it diverged.
+        test: Its metrics on the test split; empty where it is not looked at.
     """
 
     folder: str
@@ -39,6 +41,7 @@ class Trial:
     step: int | None
     best_step: int | None
     validation: dict[str, float]
+    test: dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +69,7 @@ def sweep(
     output: Path,
     *,
     make_writer: Callable[[Path, int, int], loop.Writer],
+    measure_test: bool = False,
     on_trial: Callable[[int, Sweep, Trial], None] = lambda number, so_far, trial: None,
 ) -> Sweep:
     """Runs each trial that is not finished yet, in a folder of its own.
@@ -75,6 +79,8 @@ def sweep(
         plan: What is tried.
         output: Of the folders; the same call goes on with the trial that was stopped.
         make_writer: As in loop.fit.
+        measure_test: Whether each trial is tested; trials are ordered by validation
+            all the same.
         on_trial: Called as on_trial(number from 0, the sweep so far, the trial).
 
     Raises:
@@ -93,9 +99,11 @@ def sweep(
             )
             folder = output / _folder_of(output, values)
             trial = _read(folder, values)
+            if trial is not None and trial.validation and measure_test:
+                trial = trial if trial.test else None  # it goes on, to be tested
             if trial is None and stop.received is None:
                 changed = config_lib.replace(config, values)
-                trial = _run(changed, folder, values, make_writer, stop)
+                trial = _run(changed, folder, values, make_writer, measure_test, stop)
             if trial is None:
                 break
             tried.append(trial)
@@ -140,12 +148,15 @@ def _run(
     folder: Path,
     values: Values,
     make_writer: Callable[[Path, int, int], loop.Writer],
+    measure_test: bool,
     stop: StopRequest,
 ) -> Trial | None:
     """Runs a trial to its end; None where a signal, noted in stop, ended it before."""
-    step, best_step, validation = None, None, {}
+    step, best_step, validation, test = None, None, {}, {}
     try:
-        result = loop.fit(config, folder, make_writer=make_writer, measure_test=False)
+        result = loop.fit(
+            config, folder, make_writer=make_writer, measure_test=measure_test
+        )
     except FloatingPointError:  # the loss: a rate too high, most often
         pass
     else:
@@ -153,7 +164,8 @@ def _run(
             stop.received = result.stopped_by
             return None
         step, best_step, validation = result.step, result.best_step, result.validation
-    trial = Trial(folder.name, values, step, best_step, validation)
+        test = loop.scalars(result.test or {})
+    trial = Trial(folder.name, values, step, best_step, validation, test)
     study.write(folder / _RESULT, json.dumps(dataclasses.asdict(trial)) + "\n")
     return trial
 

@@ -18,7 +18,7 @@ import optax
 from jaxcnn import augment, data, errors, models, optim, tasks
 from jaxcnn import config as config_lib
 from jaxcnn.config import Config, DataConfig
-from jaxcnn.data import pipeline
+from jaxcnn.data import pipeline, splits
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import Dataset, Examples, Subset
 from jaxcnn.training import early_stopping, evaluation, network, parallel
@@ -386,6 +386,8 @@ def prepare(
     _check_run(config)
     mesh = parallel.data_mesh(config.num_devices)
     dataset = data.load(config.data) if dataset is None else dataset
+    if config.data.num_per_class is not None:
+        dataset = splits.few(dataset, config.data.num_per_class, config.seed)
     check_statistics(dataset)
     here = describe(dataset)
     model = network.make_model(config, here)

@@ -1,0 +1,114 @@
+r"""Ten digits from 5, 10 or 20 images each, after letters: which way to fine-tune?
+
+Recipe: networks that resnet20_glyphs and vgg11_small_glyphs trained start on a few of
+scikit-learn's digits, in one of the ways of METHODS, or with their first N layer
+groups reused and frozen and the others at random, as in Yosinski et al., "How
+transferable are features in deep neural networks?", NeurIPS 2014,
+https://arxiv.org/abs/1411.1792. The seed draws the images, too. A third of the first
+half of the digits validates: it chose the rates (PEAK_LR), for ten images a class, and
+chooses the checkpoint, which is tested on the second half.
+Result: "Ten digits after 26 letters" in the README.
+
+The choice is NETWORK-METHOD or NETWORK-first_N, such as
+
+    python -m jaxcnn sweep --config=experiments/transfer_digits.py:resnet20-decay_0.3 \
+        --vary=data.num_per_class=5,10,20 --vary=seed=0,1,2,3,4,5,6,7,8,9 --test \
+        --output=sweeps/resnet20-decay_0.3
+"""
+
+from jaxcnn.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    InitConfig,
+    OptimConfig,
+    TaskConfig,
+)
+from jaxcnn.errors import unknown
+from jaxcnn.recipes import VGG11_SMALL
+
+# What the networks are, the run that trained them, and their layer groups.
+NETWORKS = {
+    "resnet20": {
+        "model": "resnet20_cifar",
+        "model_fields": (),
+        "image_size": 16,
+        "run": "runs/resnet20_glyphs",
+        "groups": (
+            "stem",
+            *(f"stage{i}_block{j}" for i in (1, 2, 3) for j in (1, 2, 3)),
+        ),
+        "last_stages": ("stage3_.*", "stage2_.*"),
+    },
+    "vgg11_small": {
+        "model": "vgg11_bn",
+        "model_fields": VGG11_SMALL,
+        "image_size": 32,
+        "run": "runs/vgg11_small_glyphs",
+        "groups": (
+            "stage1_block1",
+            "stage2_block1",
+            *(f"stage{i}_block{j}" for i in (3, 4, 5) for j in (1, 2)),
+            "stage6_block1",
+        ),
+        "last_stages": ("stage6_.*", "stage[45]_.*"),
+    },
+}
+
+# Fields of OptimConfig. The head is new in each: it learns digits, no letters.
+METHODS = {
+    "scratch": {},
+    "head": {"freeze": ("(?!head).*",)},
+    "one_rate": {},
+    "decay_0.3": {"lr_decay": 0.3},
+    "decay_0.1": {"lr_decay": 0.1},
+    "gradual": {},  # unfreeze, of the network's own stages
+}
+
+# Of 0.001, 0.003, 0.01 and 0.03, the best of two seeds on validation images.
+PEAK_LR = {}
+
+
+def get_config(choice: str = "resnet20-scratch") -> Config:
+    network, _, method = choice.partition("-")
+    if network not in NETWORKS:
+        raise unknown("network", network, NETWORKS)
+    row = NETWORKS[network]
+    first = {f"first_{n}": row["groups"][:n] for n in range(1, len(row["groups"]) + 1)}
+    if method not in METHODS | first:
+        raise unknown("method", method, METHODS | first)
+    kind = "first_N" if method in first else method
+    optim = OptimConfig(
+        name="adamw",
+        peak_lr=PEAK_LR.get((network, kind), 3e-3),
+        warmup_epochs=2.0,
+        weight_decay=0.05,
+        **METHODS.get(method, {}),
+    )
+    init_from = InitConfig(path="" if method == "scratch" else row["run"])
+    if method == "gradual":
+        epochs = (0.0, 6.0, 12.0, 18.0)
+        stages = ("head", *row["last_stages"], ".*")
+        optim.unfreeze = tuple(zip(stages, epochs, strict=True))
+    if method in first:
+        optim.freeze = init_from.only = first[method]
+    return Config(
+        model=row["model"],
+        model_fields=row["model_fields"],
+        data=DataConfig(
+            name="digits",
+            image_size=row["image_size"],
+            batch_size=25,
+            validation_fraction=1 / 3,
+            num_per_class=10,
+        ),
+        augment=AugmentConfig(
+            shift_pixels=row["image_size"] / 16, rotation_degrees=10.0, scale=0.1
+        ),
+        task=TaskConfig(label_smoothing=0.1),
+        init_from=init_from,
+        optim=optim,
+        num_epochs=30.0,
+        eval_every_epochs=5.0,
+        keep_checkpoints=1,
+    )
