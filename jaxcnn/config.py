@@ -257,8 +257,16 @@ class Config:
     compute_dtype: str = choice(
         "float32", "of the network's forward and backward pass: float32 or bfloat16"
     )
+    norm_examples: int | None = choice(
+        None,
+        "consecutive examples that BatchNorm takes together in training, whatever the "
+        "devices; None: the whole batch",
+    )
     parallel: str = choice(
-        "jit", "how devices share a step: jit or pmap", changes_numbers=False
+        "jit",
+        "how devices share a step: jit (the batch is split), fsdp (parameters and "
+        "optimizer state, too) or pmap",
+        changes_numbers=False,
     )
     num_devices: int | None = choice(
         None, "devices to use, of those there are; None: all", changes_numbers=False

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcnn import augment, tasks
+from jaxcnn import augment, models, tasks
 from jaxcnn.models.layers import BatchNorm, Dropout
 from jaxcnn.training import parallel, state, step
 from tests.tiny import Tiny
@@ -20,20 +20,47 @@ AUGMENTATION = augment.Settings(
 )
 
 
-def batches():
+NETWORKS = {
+    "tiny": functools.partial(Tiny, 10),
+    "resnet": lambda dropout: models.create_model(
+        "resnet20_cifar", 10, depths=(1, 1, 1), filters=8, dropout=dropout
+    ),
+    "vgg": lambda dropout: models.create_model(
+        "vgg11_bn",
+        10,
+        depths=(1, 1, 1),
+        filters=(8, 8, 16),
+        hidden=(16,),
+        dropout=dropout,
+    ),
+    "mobilenet_v2": lambda dropout: models.create_model(
+        "mobilenet_v2", 10, width=0.1, dropout=dropout
+    ),
+    "densenet": lambda dropout: models.create_model(
+        "densenet100_k12_bc_cifar", 10, depths=(2, 2), growth=4
+    ),
+}
+
+
+def batches(num_steps):
     rng = np.random.default_rng(0)
-    for _ in range(NUM_STEPS):
+    for _ in range(num_steps):
         yield {
             "image": rng.integers(0, 256, (BATCH_SIZE, *SHAPE), np.uint8),
             "label": rng.integers(0, 10, BATCH_SIZE, np.int32),
         }
 
 
-def train(layout, num_devices, dropout):
-    """(parameters before, state after five steps), on the host."""
+def train(
+    layout, num_devices, dropout, name="tiny", num_steps=NUM_STEPS, num_examples=None
+):
+    """(parameters before, state after some steps), on the host."""
     mesh = parallel.data_mesh(num_devices)
     row = parallel.LAYOUTS[layout]
-    model = Tiny(10, dropout, functools.partial(BatchNorm, axis_name=row.norm_axis))
+    norm = functools.partial(BatchNorm, axis_name=row.norm_axis)
+    if num_examples is not None:
+        norm = functools.partial(BatchNorm, num_examples=num_examples)
+    model = NETWORKS[name](dropout).clone(norm=norm)
     tx = optax.sgd(0.1, momentum=0.9)
     first = state.create_state(
         state.init_variables(model, jax.random.key(0), SHAPE), tx
@@ -47,12 +74,18 @@ def train(layout, num_devices, dropout):
         augmentation=AUGMENTATION,
         compute_dtype=jnp.result_type(float),
     )
-    compiled = row.compile(train_step, mesh)
-    now = jax.device_put(first, parallel.replicated(mesh))
+    shardings = row.shardings(first, mesh)
+    compiled = row.compile(train_step, mesh, shardings)
+    now = jax.device_put(first, shardings)
     key = jax.random.key(1)
-    for batch in batches():
+    for batch in batches(num_steps):
         now, _ = compiled(now, row.put(batch, mesh), key)
+    assert all(jax.tree.leaves(jax.tree.map(sharded_as, now, shardings)))
     return before, jax.device_get(now)
+
+
+def sharded_as(array, sharding):
+    return array.sharding.is_equivalent_to(sharding, array.ndim)
 
 
 def distance(ours, theirs):
@@ -65,12 +98,19 @@ def norm_of(tree):
     return float(optax.tree.norm(tree))
 
 
+@pytest.fixture
+def small_arrays_sharded(monkeypatch):
+    monkeypatch.setattr(parallel, "_MIN_SHARDED", 8)
+
+
 @pytest.mark.parametrize(
     ("layout", "dropout"),
     # Under pmap each replica has a dropout key of its own, so it is left out there.
-    [("jit", 0.2), ("pmap", 0.0)],
+    [("jit", 0.2), ("fsdp", 0.2), ("pmap", 0.0)],
 )
-def test_eight_devices_make_the_update_of_one(layout, dropout, capsys):
+def test_eight_devices_make_the_update_of_one(
+    layout, dropout, small_arrays_sharded, capsys
+):
     with jax.enable_x64(True):
         before, one = train("jit", 1, dropout)
         _, eight = train(layout, 8, dropout)
@@ -81,6 +121,98 @@ def test_eight_devices_make_the_update_of_one(layout, dropout, capsys):
     float32 = distance(train("jit", 1, dropout)[1], train(layout, 8, dropout)[1])
     with capsys.disabled():
         print(f"\n{layout}, 8 devices against 1, float32: {float32:.1e}")
+
+
+@functools.cache
+def one_device(name, dropout):
+    with jax.enable_x64(True):
+        return train("jit", 1, dropout, name, num_steps=10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layout", "dropout"), [("jit", 0.2), ("fsdp", 0.2), ("pmap", 0.0)]
+)
+@pytest.mark.parametrize("name", ["resnet", "vgg", "mobilenet_v2", "densenet"])
+def test_eight_devices_make_ten_updates_of_one(
+    name, layout, dropout, small_arrays_sharded
+):
+    before, one = one_device(name, dropout)
+    with jax.enable_x64(True):
+        _, eight = train(layout, 8, dropout, name, num_steps=10)
+    moved = jax.tree.map(np.subtract, one.params, before)
+    assert norm_of(moved) > 0.01 * norm_of(before)
+    assert distance(one, eight) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("layout", "num_devices"), [("jit", 8), ("jit", 2), ("fsdp", 8), ("pmap", 2)]
+)
+def test_groups_of_batch_norm_are_the_same_on_any_devices(layout, num_devices):
+    with jax.enable_x64(True):
+        _, one = train("jit", 1, 0.0, num_examples=8)
+        _, many = train(layout, num_devices, 0.0, num_examples=8)
+        _, whole = train("jit", 1, 0.0)
+    assert distance(one, many) < 1e-9
+    assert distance(one, whole) > 1e-3
+
+
+def test_groups_of_batch_norm_are_the_replicas_of_unsynchronised_ones():
+    # Flax's own BatchNorm, which knows no groups, on four devices without axis name.
+    images = np.random.default_rng(0).normal(3, 2, (32, 4, 4, 6)).astype(np.float32)
+    theirs = nn.BatchNorm(momentum=0.9, use_running_average=False)
+    variables = theirs.init(jax.random.key(0), images)
+    variables["params"]["scale"] *= 1.5
+    variables["params"]["bias"] += 0.5
+
+    def apply(images):
+        y, new = theirs.apply(variables, images, mutable=["batch_stats"])
+        return y, jax.lax.pmean(new["batch_stats"], parallel.AXIS)
+
+    expected, stats = jax.pmap(apply, axis_name=parallel.AXIS)(
+        images.reshape(4, 8, 4, 4, 6)
+    )
+    y, new = BatchNorm(num_examples=8).apply(
+        variables, images, train=True, mutable=["batch_stats"]
+    )
+    np.testing.assert_allclose(y, expected.reshape(images.shape), atol=1e-5)
+    for name in ("mean", "var"):
+        ours = new["batch_stats"][name]
+        np.testing.assert_allclose(ours, stats[name][0], rtol=1e-5)
+
+
+def test_a_batch_norm_over_devices_has_the_variance_of_the_whole_batch():
+    # Replicas of different means: the mean of their variances would be far too small.
+    images = (
+        np.random.default_rng(0).normal(size=(8, 2, 2, 3))
+        + 10 * np.arange(8)[:, None, None, None]
+    )
+    norm = BatchNorm(axis_name=parallel.AXIS)
+    variables = BatchNorm().init(jax.random.key(0), images[:1], train=False)
+
+    def apply(images):
+        return norm.apply(variables, images, train=True, mutable=["batch_stats"])[1]
+
+    new = jax.pmap(apply, axis_name=parallel.AXIS)(images[:, None].astype(np.float32))
+    expected = 0.9 + 0.1 * images.var(axis=(0, 1, 2))
+    np.testing.assert_allclose(new["batch_stats"]["var"][0], expected, rtol=1e-4)
+
+
+def test_fully_sharded_each_of_eight_devices_has_a_sixth_of_resnet50_at_most():
+    mesh, row = parallel.data_mesh(8), parallel.LAYOUTS["fsdp"]
+    model, tx = models.create_model("resnet50", 1000), optax.sgd(0.1, momentum=0.9)
+
+    def create(key):
+        return state.create_state(state.init_variables(model, key, (64, 64, 3)), tx)
+
+    shapes = jax.eval_shape(create, jax.random.key(0))
+    whole = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+    # Parameters and momentum, torchvision's count, and 2 * 26,560 statistics, float32.
+    assert whole == 4 * (2 * 25_557_032 + 2 * 26_560 + 1)  # and the step
+    described = parallel.described(shapes, row.shardings(shapes, mesh))
+    assert parallel.bytes_per_device(described) <= whole / 6
+    everywhere = parallel.LAYOUTS["jit"].shardings(shapes, mesh)
+    assert parallel.bytes_per_device(parallel.described(shapes, everywhere)) == whole
 
 
 class GatheredDropout(nn.Module):
@@ -111,8 +243,9 @@ def test_dropout_differs_between_the_replicas_of_pmap():
         augmentation=augment.Settings(mean=(0.0,), std=(1.0,)),
     )
     batch = {"image": np.ones((2, *SHAPE), np.uint8), "label": np.zeros(2, np.int32)}
-    now = jax.device_put(now, parallel.replicated(mesh))
-    compiled = row.compile(train_step, mesh)
+    shardings = row.shardings(now, mesh)
+    now = jax.device_put(now, shardings)
+    compiled = row.compile(train_step, mesh, shardings)
     _, metrics = compiled(now, row.put(batch, mesh), jax.random.key(0))
     first, second = metrics["outputs"]
     assert (first != second).any()
@@ -133,5 +266,5 @@ def test_devices_that_are_not_there_are_refused():
 
 
 def test_an_unknown_layout_is_refused():
-    with pytest.raises(ValueError, match="Unknown parallel 'fsdp'.*jit, pmap"):
-        parallel.layout("fsdp")
+    with pytest.raises(ValueError, match="Unknown parallel 'tpu'.*fsdp, jit, pmap"):
+        parallel.layout("tpu")

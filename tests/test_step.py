@@ -154,7 +154,7 @@ def test_the_step_compiles_once():
     model, tx = Tiny(10), optax.adam(0.1)
     mesh = parallel.data_mesh(2)
     row = parallel.LAYOUTS["jit"]
-    compiled = row.compile(train_step(model, tx), mesh)
+    compiled = row.compile(train_step(model, tx), mesh, parallel.replicated(mesh))
     now = create_state(model, tx, (16, 16, 1))
     now = jax.device_put(now, parallel.replicated(mesh))
     for seed in range(3):

@@ -193,14 +193,39 @@ class BatchNorm(nn.BatchNorm):
 
     Its running variance is the biased one, as Flax keeps it; PyTorch's is larger by
     n/(n - 1). Under pmap, axis_name makes the replicas share their statistics.
+
+    Attributes:
+        num_examples: Consecutive examples that are normalised by their own statistics
+            in training; the running ones follow the mean of all of these. None: the
+            whole batch.
     """
 
     momentum: float = 0.9  # the share that is kept: 0.1 in PyTorch's words
     epsilon: float = 1e-5
+    num_examples: int | None = None
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[..., C] -> [..., C]."""
-        return super().__call__(x, use_running_average=not train)
+        if not train or self.num_examples in (None, len(x)):
+            return super().__call__(x, use_running_average=not train)
+        return self._in_groups(x)
+
+    def _in_groups(self, x: jax.Array) -> jax.Array:
+        """[B, ..., C] -> [B, ..., C]."""
+        groups = x.reshape(-1, self.num_examples, *x.shape[1:])  # [G, B/G, ..., C]
+        groups = groups.astype(jnp.promote_types(x.dtype, jnp.float32))
+        axes = tuple(range(1, groups.ndim - 1))
+        mean = groups.mean(axes, keepdims=True)  # [G, 1, ..., C]
+        var = groups.var(axes, keepdims=True)
+        for name, of_groups in (("mean", mean), ("var", var)):
+            old = self.get_variable("batch_stats", name)
+            new = of_groups.reshape(-1, x.shape[-1]).mean(axis=0)  # [C]
+            moved = self.momentum * old + (1 - self.momentum) * new
+            self.put_variable("batch_stats", name, moved)
+        y = (groups - mean) * jax.lax.rsqrt(var + self.epsilon)
+        params = self.variables["params"]
+        y = y * params.get("scale", 1) + params.get("bias", 0)
+        return y.reshape(x.shape).astype(x.dtype)  # [B, ..., C]
 
 
 class ConvNorm(nn.Module):

@@ -7,7 +7,7 @@ from jaxcnn.report import text
 
 def beginning(run: Any) -> str:
     """A training.setup.Setup: its layer groups, and where their parameters start."""
-    parts = [_groups(run)]
+    parts = [_groups(run), _state(run)]
     if run.start is not None:
         parts.append(_start(run.start))
     if run.plan.never:
@@ -40,6 +40,13 @@ def _groups(run: Any) -> str:
         "",
     )
     return text.table([*rows, total], header, left=3)
+
+
+def _state(run: Any) -> str:
+    number = run.mesh.size
+    where = "the device" if number == 1 else f"each of {number} devices"
+    what = "Parameters, statistics and optimizer state"
+    return f"{what}: {run.state_bytes / 1e6:,.1f} MB on {where}."
 
 
 def _start(start: Any) -> str:

@@ -34,10 +34,11 @@ def make_model(config: Config, info: DatasetInfo) -> nn.Module:
     model = models.create_model(
         config.model, num_classes=len(info.class_names), **fields
     )
-    norm_axis = parallel.layout(config.parallel).norm_axis
-    if norm_axis and hasattr(model, "norm"):
-        norm = functools.partial(model.norm, axis_name=norm_axis)
-        model = model.clone(norm=norm)
+    choices = {"axis_name": parallel.layout(config.parallel).norm_axis}
+    if config.norm_examples is not None:
+        choices = {"num_examples": config.norm_examples}
+    if hasattr(model, "norm") and any(choices.values()):
+        model = model.clone(norm=functools.partial(model.norm, **choices))
     return model
 
 
@@ -53,14 +54,6 @@ def numerics(config: Config, info: DatasetInfo) -> dict[str, Any]:
         "std": info.std,
         "compute_dtype": compute_dtype(config.compute_dtype),
     }
-
-
-def on_mesh(tree: Any, mesh: Mesh) -> Any:
-    """jax.ShapeDtypeStruct of each leaf, on every device of a mesh."""
-    everywhere = parallel.replicated(mesh)
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), tree
-    )
 
 
 def load_variables(
@@ -89,7 +82,9 @@ def load_variables(
     init = functools.partial(
         init_variables, make_model(config, info), image_shape=shape
     )
-    target = on_mesh(jax.eval_shape(init, jax.random.key(0)), mesh)
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    everywhere = parallel.LAYOUTS["jit"].shardings(shapes, mesh)
+    target = parallel.described(shapes, everywhere)
     averaged = config.average.name != "none" and not raw
     if averaged:
         target = {"average": target}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from jaxcnn import errors
 
 AXIS = "data"
+_MIN_SHARDED = 2**14  # numbers of an array; of smaller ones each device has a copy
 
 
 def data_mesh(num_devices: int | None = None) -> Mesh:
@@ -66,17 +68,27 @@ def _put_batch_pmap(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.A
     )
 
 
-def _jit(step: Callable, mesh: Mesh) -> Callable:
+def _sharded(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    """A part on each device: along the longest axis that they divide, of equals the
+    last; small arrays, and those without such an axis, are on every device."""
+    axes = [axis for axis, size in enumerate(shape) if size % mesh.size == 0]
+    if math.prod(shape) < _MIN_SHARDED or not axes:
+        return replicated(mesh)
+    longest = max(axes, key=lambda axis: (shape[axis], axis))
+    return NamedSharding(mesh, PartitionSpec(*[None] * longest, AXIS))
+
+
+def _jit(step: Callable, mesh: Mesh, shardings: Any) -> Callable:
     everywhere, split = replicated(mesh), NamedSharding(mesh, PartitionSpec(AXIS))
     return jax.jit(
         step,
-        in_shardings=(everywhere, split, everywhere),
-        out_shardings=everywhere,
+        in_shardings=(shardings, split, everywhere),
+        out_shardings=(shardings, everywhere),
         donate_argnums=0,
     )
 
 
-def _pmap(step: Callable, mesh: Mesh) -> Callable:
+def _pmap(step: Callable, mesh: Mesh, shardings: Any) -> Callable:
     # With None as axis the state goes in and comes out as under jit: one array a
     # leaf, on every device. Both layouts have the same state and checkpoints.
     return jax.pmap(
@@ -94,20 +106,30 @@ class Layout:
     """One way to run a step on many devices.
 
     Attributes:
-        compile: (step, mesh) -> step(state, batch, key), which consumes its state.
+        compile: (step, mesh, shardings of the state) -> step(state, batch, key), which
+            consumes its state.
         put: (this host's batch, mesh) -> the batch as the compiled step takes it.
+        sharding: (shape of an array of the state, mesh) -> where it lies.
         norm_axis: Axis name that BatchNorm averages over; None where its batch is
             global already.
     """
 
-    compile: Callable[[Callable, Mesh], Callable]
+    compile: Callable[[Callable, Mesh, Any], Callable]
     put: Callable[[dict[str, np.ndarray], Mesh], dict[str, jax.Array]]
+    sharding: Callable[[tuple[int, ...], Mesh], NamedSharding]
     norm_axis: str | None
+
+    def shardings(self, tree: Any, mesh: Mesh) -> Any:
+        """Where each array of a state, or a part of it, lies."""
+        return jax.tree.map(lambda x: self.sharding(x.shape, mesh), tree)
 
 
 LAYOUTS = {
-    "jit": Layout(_jit, put_batch, None),
-    "pmap": Layout(_pmap, _put_batch_pmap, AXIS),
+    "jit": Layout(_jit, put_batch, lambda shape, mesh: replicated(mesh), None),
+    # Fully sharded, as in Rajbhandari et al., "ZeRO", SC 2020, stage 3,
+    # https://arxiv.org/abs/1910.02054: XLA gathers an array where it is used.
+    "fsdp": Layout(_jit, put_batch, _sharded, None),
+    "pmap": Layout(_pmap, _put_batch_pmap, lambda shape, mesh: replicated(mesh), AXIS),
 }
 
 
@@ -118,7 +140,27 @@ def layout(name: str) -> Layout:
     return LAYOUTS[name]
 
 
+def described(tree: Any, shardings: Any) -> Any:
+    """jax.ShapeDtypeStruct of each array, with where it lies."""
+    return jax.tree.map(
+        lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        tree,
+        shardings,
+    )
+
+
+def bytes_per_device(described: Any) -> int:
+    """Of arrays with shardings, what one device holds."""
+    return sum(
+        math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
+        for x in jax.tree.leaves(described)
+    )
+
+
 def jit_eval(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """Compiles step(variables, batch), whose result is on every device."""
+    """Compiles step(variables, batch), whose result is on every device.
+
+    The variables lie where they are.
+    """
     everywhere, split = replicated(mesh), NamedSharding(mesh, PartitionSpec(AXIS))
-    return jax.jit(step, in_shardings=(everywhere, split), out_shardings=everywhere)
+    return jax.jit(step, in_shardings=(None, split), out_shardings=everywhere)

@@ -10,7 +10,6 @@ from typing import Any
 
 from flax import linen as nn
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 import optax
@@ -80,14 +79,22 @@ class Setup:
     variable_shapes: dict[str, Any]
 
     @property
+    def layout(self) -> parallel.Layout:
+        """How the devices share a step."""
+        return parallel.layout(self.config.parallel)
+
+    @property
     def _keys(self) -> tuple[jax.Array, jax.Array]:
-        init_key, run_key = jax.random.split(jax.random.key(self.config.seed))
+        """Of the start and of the steps, on every device."""
+        everywhere = parallel.replicated(self.mesh)
+        split = jax.jit(jax.random.split, out_shardings=everywhere)
+        init_key, run_key = split(jax.random.key(self.config.seed))
         return init_key, run_key
 
     @property
     def run_key(self) -> jax.Array:
         """The key that every step folds its number into, on every device."""
-        return jax.device_put(self._keys[1], parallel.replicated(self.mesh))
+        return self._keys[1]
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -129,22 +136,31 @@ class Setup:
     def state_shapes(self, step: int) -> TrainState:
         """The state after `step` updates, as jax.ShapeDtypeStruct with shardings."""
         create = self._create_state(max(step - 1, 0))
-        return network.on_mesh(jax.eval_shape(create, self.variable_shapes), self.mesh)
+        shapes = jax.eval_shape(create, self.variable_shapes)
+        shardings = self.layout.shardings(shapes, self.mesh)
+        return parallel.described(shapes, shardings)
+
+    @property
+    def state_bytes(self) -> int:
+        """Of the state before the first step, what each device holds."""
+        return parallel.bytes_per_device(self.state_shapes(0))
 
     def init_state(self) -> TrainState:
         """The state before the first step, on every device."""
-        everywhere = parallel.replicated(self.mesh)
+        shardings = self.layout.shardings(self.variable_shapes, self.mesh)
         shape = network.image_shape(self.config, self.info)
         init = functools.partial(init_variables, self.model, image_shape=shape)
-        variables = jax.jit(init, out_shardings=everywhere)(self._keys[0])
+        variables = jax.jit(init, out_shardings=shardings)(self._keys[0])
         imprint = models.MODELS[self.config.model].imprint
         if imprint is not None:
             key = jax.random.fold_in(self._keys[0], 1)
             variables = imprint(self.model, variables, self._some_images(), key)
         if self.start is not None:
             variables = self.start.fill(variables)
-        create = jax.jit(self._create_state(0), out_shardings=everywhere)
-        return create(jax.device_put(variables, everywhere))
+        variables = jax.device_put(variables, shardings)
+        shapes = jax.eval_shape(self._create_state(0), variables)
+        shardings = self.layout.shardings(shapes, self.mesh)
+        return jax.jit(self._create_state(0), out_shardings=shardings)(variables)
 
     def _some_images(self) -> jax.Array:
         """Some training images, from first to last, normalised: [N, H, W, C]."""
@@ -177,8 +193,10 @@ class Setup:
         if step not in self.plan.boundaries[1:]:
             return state
         params = select(state.params, self.plan.trained(step))
-        everywhere = parallel.replicated(self.mesh)
-        new = jax.jit(self.tx(step).init, out_shardings=everywhere)(params)
+        init = self.tx(step).init
+        shapes = jax.eval_shape(init, params)
+        shardings = self.layout.shardings(shapes, self.mesh)
+        new = jax.jit(init, out_shardings=shardings)(params)
         return state.replace(opt_state=optim.carry_over(state.opt_state, new))
 
     def train_step(
@@ -201,7 +219,6 @@ class Setup:
         self, state: TrainState, step: int = 0
     ) -> jax.stages.Compiled:
         """Compiles train_step(step) for the shapes of this run."""
-        layout = parallel.layout(self.config.parallel)
         local = self.config.data.batch_size // jax.process_count()
         shape, dtype = network.image_shape(self.config, self.info), np.uint8
         if self.augmentation is None:
@@ -211,8 +228,9 @@ class Setup:
             "image": np.zeros((local, *shape), dtype),
             "label": np.zeros(local, np.int32),
         }
-        compiled = layout.compile(self.train_step(step), self.mesh)
-        batch = layout.put(batch, self.mesh)
+        shardings = self.layout.shardings(state, self.mesh)
+        compiled = self.layout.compile(self.train_step(step), self.mesh, shardings)
+        batch = self.layout.put(batch, self.mesh)
         return compiled.lower(state, batch, self.run_key).compile()
 
     def check_training(self) -> None:
@@ -254,8 +272,7 @@ class Setup:
             num_classes=len(self.info.class_names),
             bad_images=bad_images,
         )
-        layout = parallel.layout(self.config.parallel)
-        return prefetch(batches, functools.partial(layout.put, mesh=self.mesh))
+        return prefetch(batches, functools.partial(self.layout.put, mesh=self.mesh))
 
     def averager(self, folder: Path | None) -> Callable[[TrainState], TrainState]:
         """finish(state) -> the state with the running statistics that belong to its
@@ -284,7 +301,7 @@ class Setup:
             with contextlib.closing(run.train_batches(folder, 0)) as batches:
                 stats = pooled_statistics(
                     (
-                        step((jnp.int32(i), *given), batch)
+                        step((np.int32(i), *given), batch)
                         for i, batch in enumerate(batches)
                     ),
                     state.average["batch_stats"],
@@ -431,6 +448,7 @@ def prepare(
         variable_shapes=variables,
     )
     setup.tx(0)  # refuses what the optimizer does not take
+    _check_norm(config, model, mesh)
     return setup
 
 
@@ -450,6 +468,20 @@ def _check_auxiliary(config: Config, params: Any) -> None:
     holds = not weight or any(group.startswith("aux") for group in params)
     rule = f"0 for {config.model}, which has no auxiliary head"
     errors.require(holds, "task.aux_weight", weight, rule)
+
+
+def _check_norm(config: Config, model: nn.Module, mesh: Mesh) -> None:
+    """Raises UserError where BatchNorm cannot take its batch in groups."""
+    number, batch_size = config.norm_examples, config.data.batch_size
+    if number is None:
+        return
+    rule = f"None for {config.model}, which has no BatchNorm"
+    errors.require(hasattr(model, "norm"), "norm_examples", number, rule)
+    if config.parallel == "pmap":
+        batch_size //= mesh.size  # no group may lie on two devices
+    holds = number >= 1 and batch_size % number == 0
+    rule = f"a divisor of {batch_size}, the examples that it sees"
+    errors.require(holds, "norm_examples", number, rule)
 
 
 def _check_run(config: Config) -> None:
