@@ -53,9 +53,10 @@ def fit(config: _config.Config, workdir: str | Path) -> "Result":
             before anything is compiled.
     """
     from jaxcnn.report import writers
-    from jaxcnn.training import loop
+    from jaxcnn.training import hosts, loop
 
-    return loop.fit(config, workdir, make_writer=writers.for_run)
+    make_writer = writers.for_run if hosts.is_first() else writers.for_nobody
+    return loop.fit(config, workdir, make_writer=make_writer)
 
 
 def load(

@@ -4,6 +4,9 @@ r"""Trains a network, or goes on with a run that was stopped.
         --config.optim.peak_lr=0.05
 
 The same command starts a run and resumes it. SIGTERM and Ctrl-C save the current step.
+
+On several hosts the same command is started on each, with --distributed where JAX finds
+the others by itself, or else with the three flags that say where they are.
 """
 
 from collections.abc import Sequence
@@ -28,11 +31,35 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
         "write nothing",
         flag_values=values,
     )
+    flags.DEFINE_bool(
+        "distributed",
+        False,
+        "one of several processes, which Slurm, Open MPI, Kubernetes or Cloud TPU "
+        "started",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "coordinator_address",
+        None,
+        "HOST:PORT of the first of several processes",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "num_processes", None, "how many there are", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "process_id", None, "number of this one, from 0", flag_values=values
+    )
 
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     _flags.no_arguments(arguments)
     config = _flags.config(values)
+    where = (values.coordinator_address, values.num_processes, values.process_id)
+    if values.distributed or where != (None, None, None):
+        from jaxcnn.training import hosts
+
+        hosts.connect(*where)
     if values.dry_run:
         from jaxcnn.report import text
         from jaxcnn.training import dry_run
@@ -42,6 +69,8 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     workdir = _flags.workdir(values)
     result = jaxcnn.fit(config, workdir)
     from jaxcnn.report import text
+    from jaxcnn.training import hosts
 
-    print(text.result(result, workdir))
+    if hosts.is_first():
+        print(text.result(result, workdir))
     return 0 if result.stopped_by is None else 128 + result.stopped_by

@@ -163,6 +163,11 @@ def for_run(folder: Path, first_step: int, num_steps: int) -> All:
     return All(Console(num_steps), _in_files(folder, first_step))
 
 
+def for_nobody(folder: Path, first_step: int, num_steps: int) -> All:
+    """No writers, where another process writes."""
+    return All(None, ())
+
+
 def _in_files(folder: Path, first_step: int) -> list[Any]:
     return [
         JsonLines(folder / "metrics.jsonl", first_step),

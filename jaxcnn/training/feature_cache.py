@@ -68,6 +68,8 @@ def check(run: Setup) -> None:
         why = "data.train_transform and data.eval_transform differ"
     elif config.parallel != "jit":
         why = f"parallel is {config.parallel!r}"
+    elif jax.process_count() > 1:
+        why = "the run has several processes"
     elif config.average.name == "swa":
         why = "average.name='swa' needs the images"
     elif len(run.plan.boundaries) > 1:

@@ -14,7 +14,14 @@ import jax
 
 from jaxcnn.config import Config
 from jaxcnn.tasks import METRICS
-from jaxcnn.training import checkpoint, early_stopping, feature_cache, setup, workdir
+from jaxcnn.training import (
+    checkpoint,
+    early_stopping,
+    feature_cache,
+    hosts,
+    setup,
+    workdir,
+)
 from jaxcnn.training.meter import Meter
 from jaxcnn.training.signals import StopRequest
 from jaxcnn.training.state import TrainState
@@ -134,6 +141,7 @@ def fit(
         feature_cache.check(run)
     workdir.check(folder, config, run.info)
     with (
+        hosts.named_failure(),
         StopRequest() as stop,
         checkpoint.open_checkpoints(
             folder / workdir.CHECKPOINTS,
@@ -164,7 +172,8 @@ def _fit(
     first = [] if over else list(itertools.islice(batches, 1))
     if not start:
         state = run.init_state()
-    workdir.write(folder, config, run.info)
+    if hosts.is_first():
+        workdir.write(folder, config, run.info)
     if config.cache_features:
         batches.close()
         run = feature_cache.cached(run, state, folder)
@@ -201,6 +210,7 @@ def _fit(
 
     def after_step(number: int, state: TrainState, metrics: Any) -> bool:
         nonlocal stopping
+        stop.poll(number)
         if number % config.log_every_steps == 0 or number == run.num_steps:
             log(number, metrics)
         measured = None

@@ -28,6 +28,11 @@ def data_mesh(num_devices: int | None = None) -> Mesh:
         raise errors.UserError(
             f"num_devices is {num_devices}; this machine has 1 to {available}."
         )
+    if jax.process_count() > 1 and num_devices != available:
+        raise errors.UserError(
+            f"num_devices is {num_devices}; a run of several processes takes all "
+            f"{available}."
+        )
     devices = jax.devices()[:num_devices]
     # The default axis type is Explicit, under which Linen's Dropout fails.
     return jax.make_mesh(

@@ -85,16 +85,15 @@ class Setup:
 
     @property
     def _keys(self) -> tuple[jax.Array, jax.Array]:
-        """Of the start and of the steps, on every device."""
-        everywhere = parallel.replicated(self.mesh)
-        split = jax.jit(jax.random.split, out_shardings=everywhere)
-        init_key, run_key = split(jax.random.key(self.config.seed))
+        """Of the start and of the steps."""
+        init_key, run_key = jax.random.split(jax.random.key(self.config.seed))
         return init_key, run_key
 
     @property
     def run_key(self) -> jax.Array:
         """The key that every step folds its number into, on every device."""
-        return self._keys[1]
+        everywhere = parallel.replicated(self.mesh)
+        return jax.jit(lambda: self._keys[1], out_shardings=everywhere)()
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -146,18 +145,19 @@ class Setup:
         return parallel.bytes_per_device(self.state_shapes(0))
 
     def init_state(self) -> TrainState:
-        """The state before the first step, on every device."""
-        shardings = self.layout.shardings(self.variable_shapes, self.mesh)
+        """The state before the first step, on the devices."""
         shape = network.image_shape(self.config, self.info)
         init = functools.partial(init_variables, self.model, image_shape=shape)
-        variables = jax.jit(init, out_shardings=shardings)(self._keys[0])
+        # By each process on one device, where what is to be filled in can be.
+        variables = jax.jit(init)(self._keys[0])
         imprint = models.MODELS[self.config.model].imprint
         if imprint is not None:
             key = jax.random.fold_in(self._keys[0], 1)
             variables = imprint(self.model, variables, self._some_images(), key)
         if self.start is not None:
             variables = self.start.fill(variables)
-        variables = jax.device_put(variables, shardings)
+        shardings = self.layout.shardings(self.variable_shapes, self.mesh)
+        variables = jax.device_put(jax.device_get(variables), shardings)
         shapes = jax.eval_shape(self._create_state(0), variables)
         shardings = self.layout.shardings(shapes, self.mesh)
         return jax.jit(self._create_state(0), out_shardings=shardings)(variables)

@@ -4,6 +4,9 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+import jax
+from jax.experimental import multihost_utils
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -13,6 +16,9 @@ class StopRequest:
     A second one acts as it does by default, for a user who will not wait. Outside
     the main thread Python delivers no signals, and none is ever noted.
 
+    In a run of several processes JAX notes a SIGTERM to any of them, and they agree on
+    the step that is the last; SIGINT is not noted.
+
     Attributes:
         received: Number of the signal, or None.
     """
@@ -21,9 +27,18 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         self._before = {}
-        if threading.current_thread() is threading.main_thread():
+        main = threading.current_thread() is threading.main_thread()
+        if main and jax.process_count() == 1:
             self._before = {s: signal.signal(s, self._note) for s in _SIGNALS}
         return self
+
+    def poll(self, step: int) -> int | None:
+        """What was received, the same in all processes; to be called at each step."""
+        if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(
+            step
+        ):
+            self.received = signal.SIGTERM
+        return self.received
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number

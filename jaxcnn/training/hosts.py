@@ -1,0 +1,95 @@
+"""Several processes, on one host or many, as one run.
+
+Each is started with the same command and reads its share of the batches; the first
+writes the log. One that dies takes the others with it: JAX's coordination service, in
+the first process, hears from each of them and ends the run where one falls silent.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import sys
+import time
+
+import jax
+
+from jaxcnn.errors import UserError
+
+HEARTBEAT_SECONDS = 30  # without a sign of life after which a process is dead
+
+
+def connect(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+) -> None:
+    """Makes this process one of several; before anything else is done with JAX.
+
+    Without arguments JAX finds them out from Slurm, Open MPI, Kubernetes or Cloud TPU.
+
+    Args:
+        coordinator_address: HOST:PORT of the first process.
+        num_processes: Of the run.
+        process_id: Number of this one, from 0.
+
+    Raises:
+        UserError: The arguments cannot be, or there is nothing to find them out from.
+    """
+    given = (coordinator_address, num_processes, process_id)
+    if None in given and given != (None, None, None):
+        raise UserError(
+            "--coordinator_address, --num_processes and --process_id belong together; "
+            f"they are {', '.join(map(str, given))}."
+        )
+    if coordinator_address is not None:
+        _, colon, port = coordinator_address.rpartition(":")
+        if not (colon and port.isdecimal()):
+            raise UserError(
+                f"--coordinator_address={coordinator_address} must be HOST:PORT."
+            )
+        if not 0 <= process_id < num_processes:
+            raise UserError(
+                f"--process_id={process_id} must be 0 to {num_processes - 1}, under "
+                "--num_processes."
+            )
+    try:
+        jax.distributed.initialize(
+            *given,
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+            shutdown_timeout_seconds=HEARTBEAT_SECONDS,
+        )
+    except ValueError as error:  # of what JAX could not find out
+        raise UserError(
+            "--distributed finds no Slurm, Open MPI, Kubernetes or Cloud TPU "
+            f"({error}); give --coordinator_address, --num_processes and --process_id."
+        ) from error
+
+
+def is_first() -> bool:
+    """Whether this process writes what there is one of, such as the log."""
+    return jax.process_index() == 0
+
+
+@contextlib.contextmanager
+def named_failure() -> Iterator[None]:
+    """Holds an error back until it is known whether another process has died.
+
+    Where a process is dead, those that wait for its numbers see a broken connection,
+    which says nothing of whose it is. Within HEARTBEAT_SECONDS the coordination service
+    ends them with its number.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if jax.process_count() > 1:
+            why = " ".join(str(error).split())
+            print(
+                f"Process {jax.process_index()} of {jax.process_count()}: {why[:300]} "
+                f"If another process has died, it is named within {HEARTBEAT_SECONDS} "
+                "seconds.",
+                file=sys.stderr,
+                flush=True,
+            )
+            time.sleep(HEARTBEAT_SECONDS + 10)
+        raise
