@@ -142,7 +142,7 @@ def _figure(result: Any) -> Figure:
     modes = list(dict.fromkeys(row.mode for row in timed))
     height = 0.8 / len(modes)
     made = Figure(
-        figsize=(8.0, 1.4 + 0.22 * len(modes) * len(names)), layout="constrained"
+        figsize=(8.0, 1.7 + 0.22 * len(modes) * len(names)), layout="constrained"
     )
     axes = made.add_subplot()
     for i, mode in enumerate(modes):
@@ -178,7 +178,7 @@ def _figure(result: Any) -> Figure:
         f"{result.precision}",
         fontsize=9,
     )
-    axes.legend(fontsize=7, loc="lower right")
+    made.legend(fontsize=7, loc="outside lower center", ncols=len(modes))
     return made
 
 

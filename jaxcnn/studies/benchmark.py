@@ -51,6 +51,7 @@ _NUM_STEPS = 1_000_000  # of the run, more than are ever taken
 _NUM_EXAMPLES = 4096
 _ROUND_SECONDS = 0.5  # a round is as many steps as take about this, at least one
 _WARM_UP = 3  # steps, of which the last says how long a step takes
+_MATRIX_SIZES = {"cpu": 2048, "gpu": 8192}  # a fraction of a second, milliseconds
 _BUFFERED = 16  # batches, more than the pipeline makes beforehand
 
 
@@ -283,8 +284,7 @@ def step_flops(run: setup.Setup) -> int:
 
 def matrix_flops(dtype: jnp.dtype) -> float:
     """Operations per second of a large square matrix product on one device."""
-    # 0.02 to 1 s on a processor, some milliseconds on an accelerator.
-    size = 2048 if jax.default_backend() == "cpu" else 8192
+    size = _MATRIX_SIZES.get(jax.default_backend(), _MATRIX_SIZES["gpu"])
     keys = jax.random.split(jax.random.key(0))
     a, b = (jax.random.normal(key, (size, size), dtype) for key in keys)
     product = jax.jit(jnp.matmul).lower(a, b).compile()

@@ -214,7 +214,7 @@ class Trainer:
         self._network = network.to(**self._layout).train()
         images = torch.from_numpy(batch["image"].transpose(0, 3, 1, 2).copy())
         self._images = images.to(**self._layout)  # uint8 [B, C, H, W]
-        self._labels = torch.from_numpy(batch["label"]).long().to(device)
+        self._labels = torch.from_numpy(batch["label"].copy()).long().to(device)
         self._mean, self._std = (
             torch.tensor(values, device=device).view(1, -1, 1, 1) * 255
             for values in (mean, std)
