@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from jaxcnn import __main__, models
+from jaxcnn import __main__, models, studies
 from jaxcnn.errors import UserError
 from jaxcnn.report import benchmark as report
 from jaxcnn.studies import benchmark, generated
@@ -289,6 +289,7 @@ def test_mistakes_are_one_line_before_anything_is_compiled(
 ):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "jaxcnn.studies.torch_reference", raising=False)
+    monkeypatch.delattr(studies, "torch_reference", raising=False)
     monkeypatch.setattr(setup.Setup, "compile_train_step", None)
     monkeypatch.setattr(benchmark, "matrix_flops", None)
     assert __main__.main(["benchmark", *flags.split()]) == 2

@@ -148,9 +148,8 @@ def _figure(result: Any) -> Figure:
     for i, mode in enumerate(modes):
         rows = [row for row in timed if row.mode == mode]
         places = [names.index(row.model) + (i + 0.5) * height - 0.4 for row in rows]
-        speeds = np.array([row.images_per_second for row in rows])
         times = np.array([row.quartiles for row in rows])  # [N, 3]
-        slow, fast = (result.batch_size / times[:, i] for i in (2, 0))
+        fast, speeds, slow = (result.batch_size / times).T
         bars = axes.barh(
             places,
             speeds,

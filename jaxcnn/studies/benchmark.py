@@ -388,7 +388,7 @@ def _measure(
     seconds = _in_turns(ours | theirs, steps, rounds)
     seconds[REAL], data_wait = _real(ours["synthetic"], steps["synthetic"], rounds)
 
-    medians = {mode: float(np.median(times)) for mode, times in seconds.items()}
+    medians = {mode: float(np.quantile(times, 0.5)) for mode, times in seconds.items()}
     best_of_torch = min((medians[mode] for mode in theirs), default=None)
     flops, batch_size = step_flops(run), run.config.data.batch_size
 
