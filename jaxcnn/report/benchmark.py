@@ -67,7 +67,7 @@ def _where(result: Any) -> str:
     return (
         f"{result.num_devices} x {result.device}, {result.num_processors} processors; "
         f"batch size {result.batch_size}, {result.precision}; {versions}; "
-        f"{result.date}; a matrix product does {result.peak_flops / 1e12:,.3g} TFLOP/s."
+        f"{result.date}; a matrix product does {result.peak_flops / 1e9:,.0f} GFLOP/s."
     )
 
 
