@@ -38,12 +38,19 @@ def list_models(pattern: str = "*") -> list[str]:
     return models.list_models(pattern)
 
 
-def fit(config: _config.Config, workdir: str | Path) -> "Result":
+def fit(
+    config: _config.Config,
+    workdir: str | Path,
+    *,
+    profile_steps: tuple[int, int] | None = None,
+) -> "Result":
     """Trains, or resumes, the run in a folder; what `jaxcnn train` calls.
 
     Args:
         config: All choices of the run.
         workdir: The run's folder: config, checkpoints, metrics and events.
+        profile_steps: (first, stop): the steps first to stop - 1, counted from 1, are
+            traced into workdir/profile; None: none.
 
     Returns:
         A training.loop.Result, with the test metrics of the best checkpoint.
@@ -55,8 +62,12 @@ def fit(config: _config.Config, workdir: str | Path) -> "Result":
     from jaxcnn.report import writers
     from jaxcnn.training import hosts, loop
 
-    make_writer = writers.for_run if hosts.is_first() else writers.for_nobody
-    return loop.fit(config, workdir, make_writer=make_writer)
+    return loop.fit(
+        config,
+        workdir,
+        make_writer=writers.for_run if hosts.is_first() else writers.for_nobody,
+        profile_steps=profile_steps,
+    )
 
 
 def load(

@@ -106,7 +106,8 @@ def test_train_prints_lines_and_a_summary(folder, capsys, tmp_path):
 def test_train_writes_metrics_and_config(folder):
     lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
-    assert {record["split"] for record in records} == {"train", "validation", "test"}
+    splits = {record["split"] for record in records}
+    assert splits == {"compile", "train", "validation", "test"}
     validation = [r for r in records if r["split"] == "validation"]
     assert [r["step"] for r in validation] == [8, 16, 24, 32]
     config = json.loads((folder / "run" / "config.json").read_text())
@@ -119,7 +120,14 @@ def test_a_dry_run_writes_nothing(folder, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert call("train", f"--config={folder / 'experiment.py'}", "--dry_run") == 0
     out = capsys.readouterr().out
-    for part in ("compilation", "memory", "input", "650 parameters", "808 train"):
+    for part in (
+        "compilation",
+        "persistent cache: ",
+        "memory",
+        "input",
+        "650 parameters",
+        "808 train",
+    ):
         assert part in out
     assert list(tmp_path.iterdir()) == []
 

@@ -71,9 +71,10 @@ TIMES = {"images_per_second", "data_wait", "seconds_left"}
 
 
 def numbers(folder):
-    """What metrics.jsonl says, without times."""
+    """What metrics.jsonl says, without times and compilations."""
     lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
+    records = [record for record in records if record["split"] != "compile"]
     return [{k: v for k, v in r.items() if k not in TIMES} for r in records]
 
 

@@ -83,7 +83,8 @@ def test_a_grid_is_run_and_sorted_by_validation(call, tmp_path, steps):
     for trial in result["trials"]:
         # Validation, as the run's own log has it, and never the test images.
         logged = records(tmp_path / "sweep" / trial["folder"])
-        assert {record["split"] for record in logged} == {"train", "validation"}
+        splits = {record["split"] for record in logged}
+        assert splits == {"compile", "train", "validation"}
         assert logged[-1]["accuracy"] == trial["validation"]["accuracy"]
         config = json.loads(
             (tmp_path / "sweep" / trial["folder"] / "config.json").read_text()

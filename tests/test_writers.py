@@ -49,10 +49,17 @@ def console(terminal):
 
 def test_elsewhere_each_interval_is_a_plain_line():
     file, writer = console(terminal=False)
+    compiled = {"seconds": 3.14159, "cache_on": 1.0, "cache_hit": 0.0}
+    writer.write("compile", 0, compiled)
+    writer.write("compile", 0, compiled | {"cache_hit": 1.0})
+    writer.write("compile", 0, compiled | {"cache_on": 0.0})
     writer.write("train", 50, VALUES)
     writer.write("validation", 50, {"loss": 0.5, "accuracy": 0.75})
     writer.close()
     assert file.getvalue().splitlines() == [
+        "compiled in 3.1 s  persistent cache: miss",
+        "compiled in 3.1 s  persistent cache: hit",
+        "compiled in 3.1 s  persistent cache: off",
         "step 50/100  epoch 1.2  loss 0.1235  accuracy 0.500  lr 1.23e-02  "
         "12,346 images/s  waiting for data 2.1%  2:05 left",
         "step 50  validation: loss 0.5000  accuracy 0.7500",

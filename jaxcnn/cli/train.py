@@ -10,11 +10,13 @@ the others by itself, or else with the three flags that say where they are.
 """
 
 from collections.abc import Sequence
+import re
 
 from absl import flags
 
 import jaxcnn
 from jaxcnn.cli import _flags
+from jaxcnn.errors import UserError, require
 
 more_help = _flags.config_fields
 
@@ -29,6 +31,13 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
         False,
         "check the data, compile, take two steps, print time, memory and input rate; "
         "write nothing",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "profile_steps",
+        None,
+        "START:STOP; trace the steps START to STOP - 1, counted from 1, into "
+        "WORKDIR/profile, for TensorBoard and Perfetto",
         flag_values=values,
     )
     flags.DEFINE_bool(
@@ -52,22 +61,34 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     )
 
 
+def _profile_steps(text: str | None) -> tuple[int, int] | None:
+    """The numbers of START:STOP."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+):(\d+)", text)
+    require(match is not None, "--profile_steps", text, "START:STOP, such as 10:15")
+    return int(match[1]), int(match[2])
+
+
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     _flags.no_arguments(arguments)
     config = _flags.config(values)
+    profile_steps = _profile_steps(values.profile_steps)
     where = (values.coordinator_address, values.num_processes, values.process_id)
     if values.distributed or where != (None, None, None):
         from jaxcnn.training import hosts
 
         hosts.connect(*where)
     if values.dry_run:
+        if profile_steps is not None:
+            raise UserError("--profile_steps needs a run; leave out --dry_run.")
         from jaxcnn.report import text
         from jaxcnn.training import dry_run
 
         print(text.pairs(dry_run.dry_run(config)))
         return 0
     workdir = _flags.workdir(values)
-    result = jaxcnn.fit(config, workdir)
+    result = jaxcnn.fit(config, workdir, profile_steps=profile_steps)
     from jaxcnn.report import text
     from jaxcnn.training import hosts
 

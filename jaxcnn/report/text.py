@@ -11,9 +11,16 @@ import rich.console
 import rich.table
 
 
-def table(rows: Sequence[Sequence[str]], header: Sequence[str], left: int = 1) -> str:
+def table(
+    rows: Sequence[Sequence[str]],
+    header: Sequence[str],
+    left: int = 1,
+    *,
+    markdown: bool = False,
+) -> str:
     """Aligned columns; the first `left` ones to the left, the others to the right."""
-    made = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
+    box = rich.box.MARKDOWN if markdown else rich.box.SIMPLE_HEAD
+    made = rich.table.Table(box=box, pad_edge=markdown)
     for i, name in enumerate(header):
         made.add_column(name, justify="left" if i < left else "right", no_wrap=True)
     for row in rows:

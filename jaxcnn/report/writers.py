@@ -91,6 +91,8 @@ class Console:
             else:
                 shown = rich.text.Text(line, no_wrap=True, overflow="ellipsis")
                 self._live.update(shown, refresh=True)
+        elif split == "compile":
+            self._print(compile_line(values))
         elif split != "test":
             self._print(validation_line(step, split, values))
 
@@ -118,6 +120,14 @@ def train_line(step: int, num_steps: int, values: Values) -> str:
         f"{text.duration(values['seconds_left'])} left",
     ]
     return "  ".join(parts)
+
+
+def compile_line(values: Values) -> str:
+    """How long the step took to compile, and what the persistent cache did."""
+    cache = "off"
+    if values["cache_on"]:
+        cache = "hit" if values["cache_hit"] else "miss"
+    return f"compiled in {values['seconds']:.1f} s  persistent cache: {cache}"
 
 
 def validation_line(step: int, split: str, values: Values) -> str:

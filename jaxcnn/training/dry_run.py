@@ -7,7 +7,7 @@ import time
 import jax
 
 from jaxcnn.config import Config
-from jaxcnn.training import setup
+from jaxcnn.training import compilation, setup
 
 _NUM_STEPS = 2
 _MAX_BATCHES, _MAX_SECONDS = 50, 5.0  # of the measurement of the input
@@ -30,9 +30,7 @@ def dry_run(config: Config) -> dict[str, str]:
     batches.close()
     state = run.init_state()
     num_params = sum(x.size for x in jax.tree.leaves(state.params))
-    start = time.perf_counter()
-    step = run.compile_train_step(state)
-    compile_seconds = time.perf_counter() - start
+    step, compiled = compilation.timed(lambda: run.compile_train_step(state))
     memory = step.memory_analysis()
     for batch in first:
         start = time.perf_counter()
@@ -45,7 +43,7 @@ def dry_run(config: Config) -> dict[str, str]:
         "model": f"{config.model}, {num_params:,} parameters",
         "devices": f"{run.mesh.size} x {run.mesh.devices.flat[0].device_kind}",
         "steps": f"{run.num_steps:,}, {run.steps_per_epoch:.1f} an epoch",
-        "compilation": f"{compile_seconds:.1f} s",
+        "compilation": f"{compiled.seconds:.1f} s, persistent cache: {compiled.cache}",
         "a step": f"{step_seconds * 1000:.1f} ms, "
         f"{config.data.batch_size / step_seconds:,.0f} images/s",
         "memory": f"{_mib(memory.argument_size_in_bytes)} of state and batch, "

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
+import functools
 import itertools
 import math
 from pathlib import Path
@@ -16,9 +17,11 @@ from jaxcnn.config import Config
 from jaxcnn.tasks import METRICS
 from jaxcnn.training import (
     checkpoint,
+    compilation,
     early_stopping,
     feature_cache,
     hosts,
+    profile,
     setup,
     workdir,
 )
@@ -55,7 +58,8 @@ def train(
     numbers = range(int(state.step) + 1, num_steps + 1)
     running = deque()
     for number, batch in zip(numbers, batches, strict=False):
-        state, metrics = step(state, batch, key)
+        with jax.profiler.StepTraceAnnotation("train", step_num=number):
+            state, metrics = step(state, batch, key)
         running.append(metrics)
         if len(running) > _MAX_STEPS_AHEAD:
             jax.block_until_ready(running.popleft())
@@ -71,8 +75,9 @@ class Writer(Protocol):
         """Takes what a new run is going to do, before its first step."""
 
     def write(self, split: str, step: int, values: Mapping[str, float]) -> None:
-        """Takes the values of a split after a step: "train", "validation", "test", and
-        "validation_average" of the average of the parameters."""
+        """Takes the values of a split after a step: "train", "validation", "test",
+        "validation_average" of the average of the parameters, and "compile" of the
+        compilation of what comes next."""
 
     def close(self) -> None:
         """Makes sure that all of it is on disk."""
@@ -119,6 +124,7 @@ def fit(
     *,
     make_writer: Callable[[Path, int, int], Writer],
     measure_test: bool = True,
+    profile_steps: profile.Steps | None = None,
 ) -> Result:
     """Trains, or goes on with, the run in a folder; then tests its best checkpoint.
 
@@ -127,6 +133,8 @@ def fit(
         folder: The run's folder, made if it does not exist.
         make_writer: Called as make_writer(folder, start step, number of steps).
         measure_test: Whether to test; a search must not see how runs do there.
+        profile_steps: (first, stop): the steps first to stop - 1, counted from 1, are
+            traced into the run's folder; None: none.
 
     Raises:
         UserError: A mistake in config, data or folder: before anything is compiled.
@@ -137,6 +145,8 @@ def fit(
     workdir.check(folder, config)
     run = setup.prepare(config, workdir.begun(folder))
     run.check_training()
+    if profile_steps is not None:
+        profile.check(profile_steps, run.num_steps)
     if config.cache_features:
         feature_cache.check(run)
     workdir.check(folder, config, run.info)
@@ -148,8 +158,11 @@ def fit(
             keep=config.keep_checkpoints,
             metric=METRICS[config.best_metric],
         ) as checkpoints,
+        contextlib.closing(
+            profile.Profiler(folder / workdir.PROFILE, profile_steps)
+        ) as profiler,
     ):
-        return _fit(run, folder, checkpoints, stop, make_writer, measure_test)
+        return _fit(run, folder, checkpoints, stop, make_writer, measure_test, profiler)
 
 
 def _fit(
@@ -159,6 +172,7 @@ def _fit(
     stop: StopRequest,
     make_writer: Callable[[Path, int, int], Writer],
     measure_test: bool,
+    profiler: profile.Profiler,
 ) -> Result:
     config = run.config
     start = 0 if checkpoints.latest is None else checkpoints.latest.step
@@ -215,6 +229,7 @@ def _fit(
             log(number, metrics)
         measured = None
         with meter.paused():
+            profiler.reached(number, state)
             if number in eval_steps:
                 state, measured = validate(number, state)
             extra = config.save_every_steps
@@ -235,7 +250,11 @@ def _fit(
         for before, after in () if over else run.phases(start):
             with meter.paused():
                 state = run.enter(state, before)
-                step = run.compile_train_step(state, before)
+                step, compiled = compilation.timed(
+                    functools.partial(run.compile_train_step, state, before)
+                )
+                writer.write("compile", before, compiled.values)
+                profiler.reached(before, state)
             state = train(
                 state,
                 timed,

@@ -16,6 +16,7 @@ from jaxcnn.data.examples import Dataset
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 BAD_IMAGES = "bad_images.txt"
+PROFILE = "profile"
 _CONFIG = "config.json"
 _DATASET = "dataset.json"
 

@@ -1,0 +1,184 @@
+"""A benchmark as text, Markdown, JSON and a chart; a studies.benchmark.Benchmark."""
+
+from collections.abc import Sequence
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+import numpy as np
+
+from jaxcnn.report import text
+
+_CAPTION = """\
+Step: median over rounds, and quartiles. Use: floating-point operations a second, 6 for
+each multiply-add of the forward pass, over those of a large matrix product. vs torch:
+torch's time of a step over ours, so that more than 1.00x means that ours is faster; on
+a row of torch of that mode, on a row of ours of torch's fastest mode."""
+
+_HEADER = ("model", "mode", "images/s", "step, ms", "compile, s", "peak, MiB", "use")
+_HEADER += ("waits", "vs torch")
+
+
+def write(folder: Path, result: Any) -> list[Path]:
+    """Writes benchmark.json, .md and .png, and returns their paths."""
+    files = [folder / f"benchmark.{suffix}" for suffix in ("json", "md", "png")]
+    files[0].write_text(as_json(result) + "\n")
+    files[1].write_text(as_markdown(result) + "\n")
+    _figure(result).savefig(files[2], dpi=150)
+    return files
+
+
+def ratio(value: float | None) -> str:
+    """1.0749 -> 1.07x."""
+    return "" if value is None else f"{value:.2f}x"
+
+
+def _significant(value: float) -> str:
+    """Three digits that count, and no exponent: 0.0123, 1.23, 12.3, 1,234."""
+    digits = 2 - math.floor(math.log10(value)) if value > 0 else 0
+    return f"{value:,.{max(digits, 0)}f}"
+
+
+def _cells(row: Any) -> list[str]:
+    name = f"{row.model}, {row.image_size}"
+    if row.error is not None:
+        return [name, row.mode, *[""] * (len(_HEADER) - 2)]
+    low, median, high = (_significant(1000 * s) for s in row.quartiles)
+    compiled = "" if row.compile_seconds is None else f"{row.compile_seconds:.1f}"
+    if row.compile_cache == "hit":
+        compiled += " (cached)"
+    return [
+        name,
+        row.mode,
+        _significant(row.images_per_second),
+        f"{median} ({low} to {high})",
+        compiled,
+        "" if row.peak_bytes is None else f"{row.peak_bytes / 2**20:,.0f}",
+        f"{row.utilisation:.1%}",
+        "" if row.data_wait is None else f"{row.data_wait:.1%}",
+        ratio(row.ratio_to_torch),
+    ]
+
+
+def _where(result: Any) -> str:
+    versions = ", ".join(f"{name} {v}" for name, v in result.versions.items())
+    return (
+        f"{result.num_devices} x {result.device}, {result.num_processors} processors; "
+        f"batch size {result.batch_size}, {result.precision}; {versions}; "
+        f"{result.date}; a matrix product does {result.peak_flops / 1e9:,.0f} GFLOP/s."
+    )
+
+
+def _errors(rows: Sequence[Any]) -> list[str]:
+    return [f"{r.model}, {r.mode}: {r.error}" for r in rows if r.error is not None]
+
+
+def as_text(result: Any) -> str:
+    """A table, what its columns mean, and what failed."""
+    rows = [_cells(row) for row in result.rows]
+    parts = [_where(result), text.table(rows, _HEADER, left=2), _CAPTION]
+    return "\n".join([*parts, *_errors(result.rows)])
+
+
+def as_markdown(result: Any) -> str:
+    """The same in Markdown."""
+    rows = [_cells(row) for row in result.rows]
+    made = text.table(rows, _HEADER, left=2, markdown=True)
+    errors = "\n".join(f"* {line}" for line in _errors(result.rows))
+    return "\n\n".join(filter(None, (_where(result), made, _CAPTION, errors)))
+
+
+def as_json(result: Any) -> str:
+    """A list, an object for each row, with what the rows have in common in each."""
+    common = {
+        "batch_size": result.batch_size,
+        "precision": result.precision,
+        "device": result.device,
+        "num_devices": result.num_devices,
+        "num_processors": result.num_processors,
+        "peak_flops": result.peak_flops,
+        "versions": result.versions,
+        "date": result.date,
+    }
+    return json.dumps([_object(row) | common for row in result.rows], indent=1)
+
+
+def _object(row: Any) -> dict[str, Any]:
+    low, median, high = row.quartiles or (None, None, None)
+    return {
+        "model": row.model,
+        "mode": row.mode,
+        "image_size": row.image_size,
+        "images_per_second": row.images_per_second,
+        "ratio_to_torch": row.ratio_to_torch,
+        "step_seconds": median,
+        "step_seconds_quartiles": None if median is None else [low, high],
+        "rounds": list(row.seconds),
+        "compile_seconds": row.compile_seconds,
+        "compile_cache": row.compile_cache,
+        "peak_bytes": row.peak_bytes,
+        "peak_bytes_by": row.peak_bytes_by,
+        "flops_utilisation": row.utilisation,
+        "data_wait": row.data_wait,
+        "error": row.error,
+    }
+
+
+_COLOURS = {
+    "synthetic": "#1f4e79",
+    "real": "#7ba7d0",
+    "torch_eager": "#f3c9a5",
+    "torch_channels_last": "#e8935a",
+    "torch_compile": "#b5500f",
+}
+
+
+def _figure(result: Any) -> Figure:
+    """Images per second of each network, a bar a mode, on a logarithmic axis."""
+    timed = [row for row in result.rows if row.error is None]
+    names = list(dict.fromkeys(row.model for row in timed))
+    modes = list(dict.fromkeys(row.mode for row in timed))
+    height = 0.8 / len(modes)
+    made = Figure(
+        figsize=(8.0, 1.7 + 0.22 * len(modes) * len(names)), layout="constrained"
+    )
+    axes = made.add_subplot()
+    for i, mode in enumerate(modes):
+        rows = [row for row in timed if row.mode == mode]
+        places = [names.index(row.model) + (i + 0.5) * height - 0.4 for row in rows]
+        times = np.array([row.quartiles for row in rows])  # [N, 3]
+        fast, speeds, slow = (result.batch_size / times).T
+        bars = axes.barh(
+            places,
+            speeds,
+            height,
+            label=mode,
+            color=_COLOURS.get(mode),
+            xerr=(speeds - slow, fast - speeds),
+            error_kw={"elinewidth": 0.8, "ecolor": "#333333"},
+        )
+        labels = [
+            f" {_significant(row.images_per_second)}"
+            + (f", {ratio(row.ratio_to_torch)}" if row.ratio_to_torch else "")
+            for row in rows
+        ]
+        axes.bar_label(bars, labels, fontsize=7, padding=2)
+    axes.set_xscale("log")
+    axes.set_xlim(right=axes.get_xlim()[1] * 3)  # room for the labels
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel(
+        "images/s (bars: median, lines: quartiles; N x: torch's time / ours)"
+    )
+    axes.set_title(
+        f"{result.num_devices} x {result.device}, batch {result.batch_size}, "
+        f"{result.precision}",
+        fontsize=9,
+    )
+    made.legend(fontsize=7, loc="outside lower center", ncols=len(modes))
+    return made
+
+
+FORMATS = {"table": as_text, "json": as_json, "markdown": as_markdown}

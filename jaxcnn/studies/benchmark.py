@@ -1,0 +1,487 @@
+"""How fast the step of a run is, on generated images, and against PyTorch.
+
+What is timed is what `train` does: the run is made by setup.prepare, its step is
+compiled by the run itself, and loop.train calls it. Modes:
+
+  * synthetic: one batch that lies on the devices, again and again.
+  * real: batches that come through the run's own input pipeline, see generated.py.
+    Networks of large images read JPEG files of ImageNet's usual size from memory, which
+    are decoded and randomly cropped by as many threads as there are processors; those
+    of MNIST's and CIFAR's size gather arrays. So all but the disk is in it.
+  * torch_eager, torch_channels_last, torch_compile: the same network and batch in
+    PyTorch, see torch_reference.py.
+
+A number is the median over rounds, and a round is the time of several steps that are
+waited for together. All modes but "real" take turns, a round each, so that whatever
+else the machine does hits all of them.
+
+A step is taken to do 3 * 2 floating-point operations for each multiply-add of the
+network's forward pass, which are counted as papers do (models.count_macs): forward,
+gradient of the activations, gradient of the parameters. The utilisation is their rate
+over that of a large matrix product in the same precision, measured in the same run.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import dataclasses
+import datetime
+from importlib import metadata
+import itertools
+import os
+import time
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn import config as config_lib
+from jaxcnn import errors, models
+from jaxcnn.config import Config, DataConfig, OptimConfig
+from jaxcnn.errors import UserError, require
+from jaxcnn.studies import generated
+from jaxcnn.training import compilation, loop, network, setup
+from jaxcnn.training.meter import Meter
+
+# Our modes on one batch: name -> fields of the config that differ.
+SYNTHETIC: dict[str, dict[str, Any]] = {"synthetic": {}}
+REAL = "real"
+
+_NUM_STEPS = 1_000_000  # of the run, more than are ever taken
+_NUM_EXAMPLES = 4096
+_ROUND_SECONDS = 0.5  # a round is as many steps as take about this, at least one
+_WARM_UP = 3  # steps, of which the last says how long a step takes
+_MATRIX_SIZES = {"cpu": 2048, "gpu": 8192}  # a fraction of a second, milliseconds
+_BUFFERED = 16  # batches, more than the pipeline makes beforehand
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One network in one mode.
+
+    Attributes:
+        model: Its name.
+        mode: As in the module docstring.
+        image_size: Height and width, pixels.
+        seconds: Of a step, one value a round; empty where there is an error.
+        images_per_second: Of the median round; None where there is an error.
+        ratio_to_torch: PyTorch's median time of a step over ours, so that more than 1
+            means that ours is faster. For a mode of PyTorch it is that mode's time;
+            for a mode of ours that of PyTorch's fastest. None without PyTorch.
+        compile_seconds: None where nothing is compiled for this mode.
+        compile_cache: What the persistent cache did: off, hit or miss; None as above.
+        peak_bytes: Most memory on one device; None: not known.
+        peak_bytes_by: "device", the allocator's own count, or "xla", what the compiled
+            step says it needs; None: not known.
+        utilisation: Floating-point operations per second over those of a large matrix
+            product.
+        data_wait: Share of the time spent waiting for batches; None: there was none.
+        error: Why there are no numbers; None: there are.
+    """
+
+    model: str
+    mode: str
+    image_size: int
+    seconds: tuple[float, ...] = ()
+    images_per_second: float | None = None
+    ratio_to_torch: float | None = None
+    compile_seconds: float | None = None
+    compile_cache: str | None = None
+    peak_bytes: int | None = None
+    peak_bytes_by: str | None = None
+    utilisation: float | None = None
+    data_wait: float | None = None
+    error: str | None = None
+
+    @property
+    def quartiles(self) -> tuple[float, float, float] | None:
+        """Seconds of a step: first quartile, median, third quartile."""
+        if not self.seconds:
+            return None
+        return tuple(map(float, np.quantile(self.seconds, (0.25, 0.5, 0.75))))
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """All rows, and what they have in common.
+
+    Attributes:
+        device: Its kind, as "NVIDIA H100 80GB HBM3".
+        num_devices: That share a batch.
+        num_processors: Of the host.
+        batch_size: Over all devices.
+        precision: Of forward and backward pass.
+        peak_flops: Operations per second of one device in a large matrix product.
+        versions: Library -> version.
+        date: Of today, as 2026-11-22.
+        rows: One a network and mode.
+    """
+
+    device: str
+    num_devices: int
+    num_processors: int
+    batch_size: int
+    precision: str
+    peak_flops: float
+    versions: dict[str, str]
+    date: str
+    rows: list[Row]
+
+
+class Timed(Protocol):
+    """What takes turns."""
+
+    compile_seconds: float | None
+    peak_bytes: int | None
+
+    def take(self, num_steps: int) -> float:
+        """Takes steps, and gives the seconds until the last one is done."""
+
+
+def make_config(
+    name: str,
+    *,
+    batch_size: int,
+    image_size: int | None,
+    precision: str,
+    num_devices: int | None,
+) -> Config:
+    """The run that is timed: plain SGD with momentum, images only scaled.
+
+    Auxiliary heads are left out, which PyTorch's libraries treat in different ways.
+    """
+    if name not in models.MODELS:
+        raise errors.unknown("model", name, models.MODELS)
+    variant = models.MODELS[name]
+    has_aux = hasattr(models.create_model(name, variant.num_classes), "aux")
+    small = generated.are_small(variant.image_size)
+    return Config(
+        model=name,
+        model_fields=(("aux", None),) if has_aux else (),
+        data=DataConfig(
+            image_size=variant.image_size if image_size is None else image_size,
+            channels=variant.channels,
+            batch_size=batch_size,
+            train_transform="resize" if small else "random_resized_crop",
+            num_threads=os.cpu_count() or 1,
+        ),
+        # A rate at which no network diverges: not-a-numbers have another speed.
+        optim=OptimConfig(
+            name="nesterov", peak_lr=1e-4, schedule="constant", weight_decay=5e-5
+        ),
+        num_epochs=_NUM_STEPS * batch_size / max(_NUM_EXAMPLES, batch_size),
+        compute_dtype=precision,
+        num_devices=num_devices,
+    )
+
+
+def prepare(config: Config) -> setup.Setup:
+    """The parts of a run on generated images; all its mistakes are found here."""
+    variant = models.MODELS[config.model]
+    dataset = generated.dataset(
+        max(_NUM_EXAMPLES, config.data.batch_size),
+        variant.num_classes,
+        config.data.image_size,
+        variant.channels,
+        small=generated.are_small(variant.image_size),
+    )
+    run = setup.prepare(config, dataset=dataset)
+    run.check_training()
+    return run
+
+
+def benchmark(
+    names: Sequence[str],
+    *,
+    batch_size: int,
+    image_size: int | None = None,
+    precision: str = "float32",
+    num_devices: int | None = None,
+    vs_torch: bool = False,
+    rounds: int = 10,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Benchmark:
+    """Times networks one after another.
+
+    Args:
+        names: Of networks, see `jaxcnn models`.
+        batch_size: Images a step, over all devices.
+        image_size: Height and width in pixels; None: the paper's of each network.
+        precision: Of forward and backward pass, as compute_dtype of a config.
+        num_devices: To use, of those there are; None: all.
+        vs_torch: Whether PyTorch is timed in turns with ours, on one device.
+        rounds: Measurements of each mode.
+        progress: Called as progress(networks done, networks).
+
+    Raises:
+        UserError: A mistake in the arguments, before anything is compiled; PyTorch is
+            asked for and not installed.
+    """
+    require(len(names) > 0, "--models", ",".join(names), "names of `jaxcnn models`")
+    require(batch_size >= 1, "--batch_size", batch_size, "at least 1")
+    holds = image_size is None or image_size >= 1
+    require(holds, "--image_size", image_size, "at least 1")
+    require(rounds >= 1, "--rounds", rounds, "at least 1")
+    reference = _torch() if vs_torch else None
+    configs = [
+        make_config(
+            name,
+            batch_size=batch_size,
+            image_size=image_size,
+            precision=precision,
+            num_devices=num_devices,
+        )
+        for name in names
+    ]
+    runs = [prepare(config) for config in configs]
+    mesh = runs[0].mesh
+    versions = {name: metadata.version(name) for name in ("jax", "jaxlib")}
+    if reference is not None:
+        require(
+            mesh.size == 1, "--devices", mesh.size, "1 with --vs=torch, which has one"
+        )
+        reference.device_of(jax.default_backend())
+        versions |= reference.versions()
+    peak_flops = matrix_flops(network.compute_dtype(precision))
+    rows = []
+    for done, run in enumerate(runs):
+        progress(done, len(runs))
+        rows += _measure(run, reference, rounds, peak_flops * mesh.size)
+        if reference is not None:
+            reference.free()
+    return Benchmark(
+        device=mesh.devices.flat[0].device_kind,
+        num_devices=mesh.size,
+        num_processors=os.cpu_count() or 1,
+        batch_size=batch_size,
+        precision=precision,
+        peak_flops=peak_flops,
+        versions=versions,
+        date=datetime.date.today().isoformat(),
+        rows=rows,
+    )
+
+
+def _torch() -> Any:
+    """torch_reference, which alone imports PyTorch."""
+    try:
+        from jaxcnn.studies import torch_reference
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "torchvision"):
+            raise
+        raise UserError(
+            f"--vs=torch needs {error.name}, which is not installed: "
+            "`pip install torch torchvision`."
+        ) from error
+    return torch_reference
+
+
+def step_flops(run: setup.Setup) -> int:
+    """Floating-point operations of a step, as in the module docstring."""
+    shape = network.image_shape(run.config, run.info)
+    return 3 * 2 * models.count_macs(run.model, shape) * run.config.data.batch_size
+
+
+def matrix_flops(dtype: jnp.dtype) -> float:
+    """Operations per second of a large square matrix product on one device."""
+    size = _MATRIX_SIZES.get(jax.default_backend(), _MATRIX_SIZES["gpu"])
+    keys = jax.random.split(jax.random.key(0))
+    a, b = (jax.random.normal(key, (size, size), dtype) for key in keys)
+    product = jax.jit(jnp.matmul).lower(a, b).compile()
+    seconds = []
+    for _ in range(10):
+        start = time.perf_counter()
+        jax.block_until_ready(product(a, b))
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)
+
+
+class _Trainer:
+    """A run of ours whose step is compiled.
+
+    Attributes:
+        compile_seconds: Of its step.
+        compile_cache: What the persistent cache did.
+        peak_bytes, peak_bytes_by: As in Row.
+    """
+
+    def __init__(self, run: setup.Setup) -> None:
+        self.run = run
+        self._key = run.run_key
+        self._before = _allocated(run)
+        self._state = run.init_state()
+        self._step, compiled = compilation.timed(
+            lambda: run.compile_train_step(self._state)
+        )
+        self.compile_seconds, self.compile_cache = compiled.seconds, compiled.cache
+        with contextlib.closing(run.train_batches(None, 0)) as batches:
+            self.batch = next(batches)
+
+    def take(self, num_steps: int, batches: Iterator[Any] | None = None) -> float:
+        """As Timed.take; with batches=None on one batch that lies on the devices."""
+        jax.block_until_ready(self._state)
+        start = time.perf_counter()
+        self._state = loop.train(
+            self._state,
+            itertools.repeat(self.batch) if batches is None else batches,
+            self._key,
+            step=self._step,
+            num_steps=int(self._state.step) + num_steps,
+            after_step=self._keep,
+        )
+        jax.block_until_ready(self._state)
+        return time.perf_counter() - start
+
+    def _keep(self, number: int, state: Any, metrics: Any) -> bool:
+        self._last = number, metrics
+        return False
+
+    def check_loss(self) -> None:
+        """Raises FloatingPointError where the numbers are of a run that diverged."""
+        number, metrics = self._last
+        loop.check_loss(number, float(metrics["loss"]))
+
+    @property
+    def peak(self) -> tuple[int, str]:
+        """(bytes, who says so) of the device that has most.
+
+        An allocator counts from the start of the process, so its count is this run's
+        only where it has grown.
+        """
+        now = _allocated(self.run)
+        if now > self._before:
+            return now, "device"
+        need = self._step.memory_analysis()
+        return (
+            need.argument_size_in_bytes
+            + need.output_size_in_bytes
+            - need.alias_size_in_bytes
+            + need.temp_size_in_bytes
+        ), "xla"
+
+
+def _allocated(run: setup.Setup) -> int:
+    """Most bytes on any device since the process began; 0 where nobody counts."""
+    stats = [device.memory_stats() or {} for device in run.mesh.local_devices]
+    return max(found.get("peak_bytes_in_use", 0) for found in stats)
+
+
+def _measure(
+    run: setup.Setup, reference: Any, rounds: int, peak_flops: float
+) -> list[Row]:
+    """The rows of one network."""
+    ours = {
+        mode: _Trainer(
+            prepare(config_lib.replace(run.config, fields)) if fields else run
+        )
+        for mode, fields in SYNTHETIC.items()
+    }
+    steps = {mode: _warm_up(trainer) for mode, trainer in ours.items()}
+    theirs, failed = {}, {}
+    for mode in reference.MODES if reference is not None else ():
+        try:
+            theirs[mode] = _torch_trainer(reference, mode, run, ours["synthetic"])
+            steps[mode] = _warm_up(theirs[mode])
+        except Exception as error:  # PyTorch's; what fails there is said, not hidden
+            theirs.pop(mode, None)
+            failed[mode] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    seconds = _in_turns(ours | theirs, steps, rounds)
+    seconds[REAL], data_wait = _real(ours["synthetic"], steps["synthetic"], rounds)
+
+    medians = {mode: float(np.quantile(times, 0.5)) for mode, times in seconds.items()}
+    best_of_torch = min((medians[mode] for mode in theirs), default=None)
+    flops, batch_size = step_flops(run), run.config.data.batch_size
+
+    def row(mode: str, ratio: float | None, **values: Any) -> Row:
+        return Row(
+            model=run.config.model,
+            mode=mode,
+            image_size=run.config.data.image_size,
+            seconds=tuple(seconds[mode]),
+            images_per_second=batch_size / medians[mode],
+            ratio_to_torch=ratio,
+            utilisation=flops / medians[mode] / peak_flops,
+            **values,
+        )
+
+    rows = []
+    for mode, trainer in ours.items():
+        trainer.check_loss()
+        peak_bytes, by = trainer.peak
+        rows.append(
+            row(
+                mode,
+                best_of_torch and best_of_torch / medians[mode],
+                compile_seconds=trainer.compile_seconds,
+                compile_cache=trainer.compile_cache,
+                peak_bytes=peak_bytes,
+                peak_bytes_by=by,
+            )
+        )
+    rows.append(row(REAL, None, data_wait=data_wait))
+    for mode, trainer in theirs.items():
+        rows.append(
+            row(
+                mode,
+                medians[mode] / medians["synthetic"],
+                compile_seconds=trainer.compile_seconds,
+                peak_bytes=trainer.peak_bytes,
+                peak_bytes_by=None if trainer.peak_bytes is None else "device",
+            )
+        )
+    size = run.config.data.image_size
+    rows += [Row(run.config.model, mode, size, error=e) for mode, e in failed.items()]
+    return rows
+
+
+def _torch_trainer(reference: Any, mode: str, run: setup.Setup, ours: _Trainer) -> Any:
+    """The network of a run in PyTorch, with its first step taken."""
+    params = run.variable_shapes["params"]
+    trainer = reference.Trainer(
+        reference.build(
+            run.config.model,
+            len(run.info.class_names),
+            run.config.data.image_size,
+            sum(p.size for p in jax.tree.leaves(params)),
+        ),
+        jax.device_get(ours.batch),
+        run.info.mean,
+        run.info.std,
+        run.config.optim,
+        run.config.compute_dtype,
+        reference.device_of(jax.default_backend()),
+        mode,
+    )
+    trainer.prepare()
+    return trainer
+
+
+def _warm_up(trainer: Timed) -> int:
+    """Steps of a round, by what a step takes after some others."""
+    seconds = [trainer.take(1) for _ in range(_WARM_UP)][-1]
+    return max(1, round(_ROUND_SECONDS / seconds))
+
+
+def _in_turns(
+    trainers: dict[str, Any], steps: dict[str, int], rounds: int
+) -> dict[str, list[float]]:
+    """Mode -> seconds of a step in each round."""
+    seconds: dict[str, list[float]] = {mode: [] for mode in trainers}
+    for _ in range(rounds):
+        for mode, trainer in trainers.items():
+            seconds[mode].append(trainer.take(steps[mode]) / steps[mode])
+    return seconds
+
+
+def _real(trainer: _Trainer, steps: int, rounds: int) -> tuple[list[float], float]:
+    """(seconds of a step in each round, share of waiting) with the input pipeline.
+
+    Batches that were made while nothing was trained are thrown away first.
+    """
+    with contextlib.closing(trainer.run.train_batches(None, 0)) as batches:
+        for _ in range(_BUFFERED):
+            next(batches)
+        meter = Meter(0, rounds * steps, trainer.run.config.data.batch_size)
+        timed = meter.wait_for(batches)
+        seconds = [trainer.take(steps, timed) / steps for _ in range(rounds)]
+        return seconds, meter.read(rounds * steps)["data_wait"]

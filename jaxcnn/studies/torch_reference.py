@@ -1,0 +1,279 @@
+"""The same networks and the same step in PyTorch, for `benchmark --vs=torch`.
+
+The one file that imports torch and torchvision, which nothing of the project needs:
+`pip install torch torchvision`, and timm for the networks that only it has.
+
+A step does what ours does to a batch that lies on the device: scale uint8 images,
+forward, mean cross-entropy, backward, SGD with Nesterov momentum and decay of kernels.
+PyTorch is used as its own tuning guide advises
+(https://docs.pytorch.org/tutorials/recipes/recipes/tuning_guide.html): fused optimizer,
+gradients set to None, cuDNN's choice by measurement, autocast for lower precision, and
+TF32 in float32 on a GPU, as XLA does by default.
+"""
+
+from collections.abc import Callable
+import functools
+import gc
+import importlib.util
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+import torchvision
+
+from jaxcnn.config import OptimConfig
+from jaxcnn.errors import UserError
+
+# Mode -> (memory format, compiled).
+MODES = {
+    "torch_eager": (torch.contiguous_format, False),
+    "torch_channels_last": (torch.channels_last, False),
+    "torch_compile": (torch.channels_last, True),
+}
+
+
+class LeNet5(nn.Module):
+    """LeNet-5 as it is written today, see models/lenet.py."""
+
+    def __init__(self, num_classes: int, image_size: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, 5)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        last = ((image_size - 4) // 2 - 4) // 2
+        self.fc1 = nn.Linear(16 * last**2, 120)
+        self.fc2 = nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for conv in (self.conv1, self.conv2):
+            x = nn.functional.max_pool2d(conv(x).relu(), 2)
+        x = x.flatten(1)
+        for linear in (self.fc1, self.fc2):
+            x = linear(x).relu()
+        return self.fc3(x)
+
+
+class CifarBlock(nn.Module):
+    """Two 3x3 convolutions; the shortcut is option A of section 3.3."""
+
+    def __init__(self, inputs: int, filters: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, filters, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(filters)
+        self.stride, self.new = stride, filters - inputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu()))
+        if self.new:
+            x = x[:, :, :: self.stride, :: self.stride]
+            x = nn.functional.pad(x, (0, 0, 0, 0, 0, self.new))
+        return (x + y).relu()
+
+
+class CifarResNet(nn.Module):
+    """He et al. 2016, section 4.2: three stages of 16, 32 and 64 filters."""
+
+    def __init__(self, num_classes: int, image_size: int, *, depth: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(16)
+        per_stage, blocks, inputs = (depth - 2) // 6, [], 16
+        for filters in (16, 32, 64):
+            for i in range(per_stage):
+                stride = 2 if i == 0 and filters > 16 else 1
+                blocks.append(CifarBlock(inputs, filters, stride))
+                inputs = filters
+        self.blocks = nn.Sequential(*blocks)
+        self.fc = nn.Linear(64, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.blocks(self.bn(self.conv(x)).relu())
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+# Called as TWINS[name](num_classes, image_size).
+TWINS: dict[str, Callable[[int, int], nn.Module]] = {
+    "lenet5": LeNet5,
+    **{
+        f"resnet{depth}_cifar": functools.partial(CifarResNet, depth=depth)
+        for depth in (20, 32, 44, 56, 110)
+    },
+}
+
+_NO_AUXILIARY = {"aux_logits": False, "init_weights": False}
+_ARGUMENTS = {"googlenet": _NO_AUXILIARY, "inception_v3": _NO_AUXILIARY}
+
+
+def build(name: str, num_classes: int, image_size: int, num_params: int) -> nn.Module:
+    """The network of that name, without auxiliary heads.
+
+    Args:
+        name: Of our network.
+        num_classes: Size of the output.
+        image_size: Height and width, pixels.
+        num_params: Trainable numbers of our network, which this one must have.
+
+    Raises:
+        LookupError: There is no such network, or another one by that name.
+    """
+    if name in TWINS:
+        network = TWINS[name](num_classes, image_size)
+    elif name in torchvision.models.list_models():
+        network = torchvision.models.get_model(
+            name, num_classes=num_classes, **_ARGUMENTS.get(name, {})
+        )
+    else:
+        network = _of_timm(name, num_classes)
+    found = sum(p.numel() for p in network.parameters())
+    if found != num_params:
+        raise LookupError(
+            f"PyTorch's {name} has {found:,} parameters, ours {num_params:,}"
+        )
+    return network
+
+
+def _of_timm(name: str, num_classes: int) -> nn.Module:
+    if importlib.util.find_spec("timm") is None:
+        raise LookupError(f"torchvision has no {name}, and timm is not installed")
+    import timm
+
+    if not timm.is_model(name):
+        raise LookupError(f"neither torchvision nor timm has {name}")
+    return timm.create_model(name, num_classes=num_classes)
+
+
+def device_of(platform: str) -> torch.device:
+    """PyTorch's device that is JAX's.
+
+    Raises:
+        UserError: PyTorch cannot use it.
+    """
+    if platform == "cpu":
+        return torch.device("cpu")
+    if platform != "gpu" or not torch.cuda.is_available():
+        raise UserError(
+            f"--vs=torch: JAX runs on {platform}, which this PyTorch "
+            f"({torch.__version__}) cannot use; it must be the CPU or a GPU of both."
+        )
+    return torch.device("cuda")
+
+
+def free() -> None:
+    """Gives back the memory of trainers that nobody holds any more."""
+    gc.collect()  # a compiled network refers to itself
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def versions() -> dict[str, str]:
+    """Of what is compared with."""
+    return {"torch": torch.__version__, "torchvision": torchvision.__version__}
+
+
+class Trainer:
+    """A network in training, one batch again and again.
+
+    Attributes:
+        compile_seconds: Of the first step, where it compiles; None: it does not.
+        peak_bytes: Most memory that its tensors had on a GPU in the first step, also
+            those of its parameters; None on a CPU.
+
+    Args:
+        network: From build.
+        batch: uint8 [B, H, W, C] images and int32 [B] labels.
+        mean: Of each channel, in [0, 1].
+        std: Of each channel, in [0, 1].
+        optim: Its rate, momentum and weight decay are used.
+        precision: float32, bfloat16 or float16.
+        device: From device_of.
+        mode: A name in MODES.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batch: dict[str, np.ndarray],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        optim: OptimConfig,
+        precision: str,
+        device: torch.device,
+        mode: str,
+    ) -> None:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+        self._device, self._compiled = device, MODES[mode][1]
+        self.compile_seconds: float | None = None
+        self.peak_bytes: int | None = None
+        self._others = torch.cuda.memory_allocated() if device.type == "cuda" else 0
+        self._layout = {"device": device, "memory_format": MODES[mode][0]}
+        self._network = network.to(**self._layout).train()
+        images = torch.from_numpy(batch["image"].transpose(0, 3, 1, 2).copy())
+        self._images = images.to(**self._layout)  # uint8 [B, C, H, W]
+        self._labels = torch.from_numpy(batch["label"].copy()).long().to(device)
+        self._mean, self._std = (
+            torch.tensor(values, device=device).view(1, -1, 1, 1) * 255
+            for values in (mean, std)
+        )
+        self._dtype = getattr(torch, precision)
+        self._scaler = torch.amp.GradScaler(
+            device.type, enabled=self._dtype is torch.float16
+        )
+        decayed = [p for p in network.parameters() if p.ndim > 1]
+        others = [p for p in network.parameters() if p.ndim <= 1]
+        self._optimizer = torch.optim.SGD(
+            [
+                {"params": decayed, "weight_decay": optim.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=optim.peak_lr,
+            momentum=optim.momentum,
+            nesterov=True,
+            fused=True,
+        )
+        self._forward: Any = self._loss
+        if self._compiled:
+            torch.compiler.reset()  # of other networks; it compiles only so many
+            self._forward = torch.compile(self._loss)
+
+    def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        images = (images.float() - self._mean) / self._std
+        with torch.autocast(
+            self._device.type, self._dtype, enabled=self._dtype is not torch.float32
+        ):
+            return nn.functional.cross_entropy(self._network(images), labels)
+
+    def _step(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self._forward(self._images, self._labels)
+        self._scaler.scale(loss).backward()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+
+    def prepare(self) -> None:
+        """Takes the first step, which compiles."""
+        on_gpu = self._device.type == "cuda"
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        seconds = self.take(1)
+        if self._compiled:
+            self.compile_seconds = seconds
+        if on_gpu:
+            self.peak_bytes = torch.cuda.max_memory_allocated() - self._others
+
+    def take(self, num_steps: int) -> float:
+        """Takes steps, and gives the seconds until the last one is done."""
+        self._wait()
+        start = time.perf_counter()
+        for _ in range(num_steps):
+            self._step()
+        self._wait()
+        return time.perf_counter() - start

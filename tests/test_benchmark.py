@@ -1,0 +1,306 @@
+"""The benchmark: what it counts, what it times, what it writes and refuses."""
+
+import io
+import itertools
+import json
+import sys
+import time
+import types
+
+import jax
+import numpy as np
+from PIL import Image
+import pytest
+
+from jaxcnn import __main__, models, studies
+from jaxcnn.errors import UserError
+from jaxcnn.report import benchmark as report
+from jaxcnn.studies import benchmark, generated
+from jaxcnn.training import loop, setup
+from tests import tiny
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A small network, a small matrix, short rounds."""
+    monkeypatch.setitem(models.MODELS, "tiny", tiny.VARIANT)
+    monkeypatch.setattr(benchmark, "_MATRIX_SIZES", {"cpu": 64, "gpu": 64})
+    monkeypatch.setattr(benchmark, "_ROUND_SECONDS", 0.01)
+    monkeypatch.setattr(generated, "_NUM_FILES", 2)
+
+
+class Torch:
+    """Stands in for torch_reference: a step takes 3 s eagerly, 2 s compiled."""
+
+    MODES = ("torch_eager", "torch_compile", "torch_broken")
+    freed = 0
+
+    @staticmethod
+    def device_of(platform):
+        return platform
+
+    @staticmethod
+    def versions():
+        return {"torch": "2.13.0"}
+
+    @staticmethod
+    def build(name, num_classes, image_size, num_params):
+        assert num_params == 9 * 8 + 16 + 9 * 8 * 16 + 32 + (16 + 1) * 1000
+        return name, num_classes, image_size
+
+    @classmethod
+    def free(cls):
+        cls.freed += 1
+
+    class Trainer:
+        compile_seconds, peak_bytes = None, 7 * 2**20
+
+        def __init__(self, network, batch, mean, std, optim, precision, device, mode):
+            assert network == ("tiny", 1000, 16)
+            assert batch["image"].shape == (8, 16, 16, 1)
+            self.mode = mode
+
+        def prepare(self):
+            if self.mode == "torch_broken":
+                raise RuntimeError("no compiler\n  on this machine")
+
+        def take(self, num_steps):
+            return num_steps * (2.0 if self.mode == "torch_compile" else 3.0)
+
+
+def run(**arguments):
+    defaults = {"batch_size": 8, "num_devices": 1, "rounds": 3}
+    return benchmark.benchmark(["tiny"], **defaults | arguments)
+
+
+# What it counts.
+
+
+def test_operations_are_six_for_each_published_multiply_add():
+    # "GFLOPS" on torchvision's model cards, which count multiply-adds, for example
+    # https://pytorch.org/vision/stable/models/generated/torchvision.models.resnet50
+    for name, giga_macs in (("resnet50", 4.09), ("mobilenet_v2", 0.30)):
+        config = benchmark.make_config(
+            name, batch_size=4, image_size=224, precision="float32", num_devices=1
+        )
+        flops = benchmark.step_flops(benchmark.prepare(config))
+        assert flops == pytest.approx(6 * 4 * giga_macs * 1e9, rel=0.005)
+
+
+def test_the_peak_is_that_of_the_fastest_product(monkeypatch):
+    clock = itertools.accumulate([0, 5, 0, 3, 0, 2, *[0, 4] * 7])
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
+    assert benchmark.matrix_flops(np.float32) == 2 * 64**3 / 2
+
+
+def test_a_generated_file_is_like_one_of_imagenet():
+    file = generated.jpeg(np.random.default_rng(0), 3)
+    assert 95_000 < len(file) < 125_000  # 110 KB on average there
+    with Image.open(io.BytesIO(file)) as image:
+        assert (image.format, image.size, image.mode) == ("JPEG", (500, 375), "RGB")
+    # Amplitudes fall as 1 / frequency (Field 1987, Figure 8), but for clipped pixels.
+    pixels = generated.picture(np.random.default_rng(0), 256, 256, 1)[:, :, 0]
+    amplitude = np.abs(np.fft.fft2(pixels))
+    frequency = np.hypot(*np.meshgrid(*[np.fft.fftfreq(256)] * 2))
+    kept = (frequency > 0.01) & (frequency < 0.1)
+    slope, _ = np.polyfit(np.log(frequency[kept]), np.log(amplitude[kept]), 1)
+    assert slope == pytest.approx(-1, abs=0.15)
+
+
+# What it times.
+
+
+def test_the_step_of_the_run_is_timed_in_the_loop_of_the_run(monkeypatch):
+    compiled, taken = [], []
+    compile_train_step, train = setup.Setup.compile_train_step, loop.train
+
+    def compile_counted(run, state, step=0):
+        compiled.append(run.config.compute_dtype)
+        return compile_train_step(run, state, step)
+
+    def train_counted(state, batches, key, *, step, num_steps, after_step):
+        assert isinstance(step, jax.stages.Compiled)
+        taken.append(num_steps - int(state.step))
+        return train(
+            state, batches, key, step=step, num_steps=num_steps, after_step=after_step
+        )
+
+    monkeypatch.setattr(setup.Setup, "compile_train_step", compile_counted)
+    monkeypatch.setattr(loop, "train", train_counted)
+    result = run(precision="bfloat16")
+    assert compiled == ["bfloat16"]  # once for both modes
+    assert taken[:3] == [1, 1, 1]  # the warm-up
+    rounds = taken[3:]
+    assert len(rounds) == 6
+    assert len(set(rounds)) == 1
+    assert rounds[0] >= 1
+    synthetic, real = result.rows
+    assert (synthetic.mode, real.mode) == ("synthetic", "real")
+    for row in result.rows:
+        assert len(row.seconds) == 3
+        low, median, high = np.quantile(row.seconds, (0.25, 0.5, 0.75))
+        assert row.quartiles == (low, median, high)
+        assert row.images_per_second == 8 / median
+        # 9 * 8 * 8x8 and 9 * 8 * 16 * 4x4 multiply-adds, and the head's.
+        macs = 72 * 64 + 1152 * 16 + 16 * 1000
+        expected = 6 * 8 * macs / median / result.peak_flops
+        assert row.utilisation == pytest.approx(expected)
+    assert synthetic.compile_seconds > 0
+    # The parameters and their momentum are there at the least.
+    assert synthetic.peak_bytes > 2 * 4 * 18_272
+    assert 0 <= real.data_wait < 1
+
+
+def test_waiting_for_batches_is_its_share_of_real_steps(monkeypatch):
+    now, drawn = 0.0, []
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+
+    class Run:
+        config = types.SimpleNamespace(data=types.SimpleNamespace(batch_size=8))
+
+        @staticmethod
+        def train_batches(folder, start_step):
+            nonlocal now
+            for number in itertools.count(start_step):
+                now += 3.0  # to make a batch
+                drawn.append(number)
+                yield {}
+
+    class Trainer:
+        run = Run
+
+        def take(self, num_steps, batches):
+            nonlocal now
+            start = now
+            for _ in range(num_steps):
+                next(batches)
+                now += 1.0  # to train on it
+            return now - start
+
+    assert benchmark._real(Trainer(), 4, 3) == ([4.0] * 3, 0.75)
+    assert len(drawn) == benchmark._BUFFERED + 12  # none for a step that is not taken
+
+
+def test_ratios_are_times_of_torch_over_ours_and_failures_are_said(monkeypatch):
+    monkeypatch.setattr(benchmark, "_torch", lambda: Torch)
+    result = run(vs_torch=True)
+    rows = {row.mode: row for row in result.rows}
+    assert [*rows] == ["synthetic", "real", *Torch.MODES]
+    ours = float(np.median(rows["synthetic"].seconds))
+    assert rows["synthetic"].ratio_to_torch == 2.0 / ours  # its fastest mode
+    assert rows["torch_eager"].ratio_to_torch == 3.0 / ours
+    assert rows["torch_compile"].ratio_to_torch == 2.0 / ours
+    assert rows["real"].ratio_to_torch is None
+    assert rows["torch_eager"].images_per_second == 8 / 3
+    assert rows["torch_eager"].peak_bytes == 7 * 2**20
+    broken = rows["torch_broken"]
+    assert broken.error == "RuntimeError: no compiler on this machine"
+    assert broken.images_per_second is None
+    assert Torch.freed == 1
+    for written in (report.as_text(result), report.as_markdown(result)):
+        assert "torch_broken: RuntimeError: no compiler on this machine" in written
+        assert f"{2 / ours:.2f}x" in written
+        assert "more than 1.00x means that ours is faster" in written
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20_cifar", "resnet18"])
+def test_the_network_in_torch_is_ours(name):
+    flop_counter = pytest.importorskip("torch.utils.flop_counter")
+    import torch
+
+    from jaxcnn.studies import torch_reference
+
+    variant = models.MODELS[name]
+    shape = (variant.image_size, variant.image_size, variant.channels)
+    model = models.create_model(name, variant.num_classes)
+    size = variant.num_classes, variant.image_size
+    num_params = models.count_params(model, shape)
+    with pytest.raises(LookupError, match="ours 17"):
+        torch_reference.build(name, *size, 17)
+    with torch.device("meta"), flop_counter.FlopCounterMode(display=False) as counter:
+        network = torch_reference.build(name, *size, num_params)
+        network(torch.zeros(1, shape[2], *shape[:2]))
+    assert counter.get_total_flops() == 2 * models.count_macs(model, shape)
+
+
+# What it writes.
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(1.0749, "1.07x"), (0.996, "1.00x"), (12, "12.00x")]
+)
+def test_ratios_have_two_digits(value, written):
+    assert report.ratio(value) == written
+
+
+def test_json_has_an_object_for_each_mode_and_files_are_written(tmp_path, capsys):
+    command = ["benchmark", "--models=tiny", "--batch_size=8", "--devices=1"]
+    command += ["--rounds=2", f"--output={tmp_path / 'made'}", "--format=json"]
+    assert __main__.main(command) == 0
+    out = capsys.readouterr().out
+    found = json.loads(out)
+    assert json.loads((tmp_path / "made" / "benchmark.json").read_text()) == found
+    assert [row["mode"] for row in found] == ["synthetic", "real"]
+    for row in found:
+        assert (row["model"], row["ratio_to_torch"]) == ("tiny", None)
+        assert row["images_per_second"] == 8 / row["step_seconds"]
+        low, high = row["step_seconds_quartiles"]
+        assert low <= row["step_seconds"] <= high
+        assert (row["batch_size"], row["image_size"]) == (8, 16)
+        assert row["device"] == jax.devices()[0].device_kind
+        assert row["versions"]["jax"] == jax.__version__
+    lines = (tmp_path / "made" / "benchmark.md").read_text().splitlines()
+    assert "| tiny, 16 | synthetic |" in " ".join(" ".join(lines).split())
+    with Image.open(tmp_path / "made" / "benchmark.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    for colour in ((0x1F, 0x4E, 0x79), (0x7B, 0xA7, 0xD0)):  # a bar each
+        assert (pixels == colour).all(axis=1).sum() > 1000
+
+
+# What it refuses.
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        ("--models=resnet19", "Unknown model 'resnet19'; nearest: resnet1"),
+        ("--models=", "--models must be names of `jaxcnn models`, not ''."),
+        ("--models=tiny --batch_size=0", "--batch_size must be at least 1, not 0."),
+        (
+            "--models=tiny --batch_size=9 --devices=2",
+            "data.batch_size is 9, which does not divide over 2 devices; nearest that "
+            "do: 8, 10.",
+        ),
+        ("--models=tiny --devices=9", "num_devices is 9; this machine has 1 to 8."),
+        ("--models=tiny --image_size=0", "--image_size must be at least 1, not 0."),
+        ("--models=tiny,vgg16 --image_size=16", "this network needs larger images."),
+        ("--models=tiny --precision=int8", "Unknown compute_dtype 'int8'; known: "),
+        ("--models=tiny --rounds=0", "--rounds must be at least 1, not 0."),
+        ("--models=tiny --vs=tensorflow", "tensorflow"),
+        (
+            "--models=tiny --vs=torch",
+            "--vs=torch needs torch, which is not installed: "
+            "`pip install torch torchvision`.",
+        ),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_is_compiled(
+    flags, text, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "jaxcnn.studies.torch_reference", raising=False)
+    monkeypatch.delattr(studies, "torch_reference", raising=False)
+    monkeypatch.setattr(setup.Setup, "compile_train_step", None)
+    monkeypatch.setattr(benchmark, "matrix_flops", None)
+    assert __main__.main(["benchmark", *flags.split()]) == 2
+    captured = capsys.readouterr()
+    assert text in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_torch_is_timed_on_one_device(monkeypatch):
+    monkeypatch.setattr(benchmark, "_torch", lambda: Torch)
+    monkeypatch.setattr(benchmark, "matrix_flops", None)
+    with pytest.raises(UserError, match="--devices must be 1 with --vs=torch"):
+        run(vs_torch=True, num_devices=2)
