@@ -252,7 +252,13 @@ class Config:
         False, "compute what comes out of frozen first layers once for all epochs"
     )
     compute_dtype: str = choice(
-        "float32", "of the network's forward and backward pass: float32 or bfloat16"
+        "float32",
+        "of the network's forward and backward pass: float32, bfloat16 or float16",
+    )
+    tf32: bool = choice(
+        True,
+        "float32 products may lose digits where that is fast (TensorFloat-32 on a "
+        "GPU, bfloat16 on a TPU); False: they keep all",
     )
     parallel: str = choice(
         "jit", "how devices share a step: jit or pmap", changes_numbers=False

@@ -14,7 +14,14 @@ import jax
 
 from jaxcnn.config import Config
 from jaxcnn.tasks import METRICS
-from jaxcnn.training import checkpoint, early_stopping, feature_cache, setup, workdir
+from jaxcnn.training import (
+    checkpoint,
+    early_stopping,
+    feature_cache,
+    loss_scale,
+    setup,
+    workdir,
+)
 from jaxcnn.training.meter import Meter
 from jaxcnn.training.signals import StopRequest
 from jaxcnn.training.state import TrainState
@@ -178,6 +185,7 @@ def _fit(
     def log(number: int, metrics: Any) -> None:
         values = {name: float(x) for name, x in metrics.items()}
         check_loss(number, values["loss"])
+        check_scale(number, values)
         values["epoch"] = number / run.steps_per_epoch
         values["learning_rate"] = float(run.schedule(number - 1))
         writer.write("train", number, values | meter.read(number))
@@ -281,6 +289,16 @@ def check_loss(number: int, loss: float) -> None:
         raise FloatingPointError(
             f"The loss of step {number} is {loss}; a lower optim.peak_lr, a warm-up or "
             "optim.clip_norm may help."
+        )
+
+
+def check_scale(number: int, values: Mapping[str, float]) -> None:
+    """Raises FloatingPointError where no scale of the loss helps float16."""
+    skipped = not math.isfinite(values["grad_norm"])
+    if skipped and values.get("loss_scale") == loss_scale.SMALLEST:
+        raise FloatingPointError(
+            f"The gradients of step {number} do not fit into float16 with any scale of "
+            "the loss; compute_dtype='bfloat16' has a wider range."
         )
 
 

@@ -124,6 +124,7 @@ class Setup:
             tx=self.tx(step),
             trained=self.trained(step),
             average=self.average is not None,
+            scaled=self.config.compute_dtype == "float16",
         )
 
     def state_shapes(self, step: int) -> TrainState:
@@ -194,7 +195,7 @@ class Setup:
             aux_weight=self.config.task.aux_weight,
             trained=self.trained(step),
             average=self.average,
-            compute_dtype=network.compute_dtype(self.config.compute_dtype),
+            **network.precision(self.config),
         )
 
     def compile_train_step(
@@ -272,7 +273,7 @@ class Setup:
             model=self.model,
             augmentation=self.augmentation,
             trained=self.trained(self.num_steps - 1),
-            compute_dtype=network.compute_dtype(self.config.compute_dtype),
+            **network.precision(self.config),
         )
         step = parallel.jit_eval(lambda given, batch: calls(*given, batch), self.mesh)
 
