@@ -19,6 +19,7 @@ from jaxcnn.training import (
     early_stopping,
     feature_cache,
     loss_scale,
+    micro_batch,
     setup,
     workdir,
 )
@@ -69,6 +70,9 @@ class Writer(Protocol):
 
     def begin(self, run: setup.Setup) -> None:
         """Takes what a new run is going to do, before its first step."""
+
+    def say(self, line: str) -> None:
+        """Takes a line about how the run goes on, for people to read."""
 
     def write(self, split: str, step: int, values: Mapping[str, float]) -> None:
         """Takes the values of a split after a step: "train", "validation", "test", and
@@ -134,6 +138,7 @@ def fit(
         FloatingPointError: The loss is no longer finite.
     """
     folder = Path(folder)
+    config = workdir.settled(folder, config)
     workdir.check(folder, config)
     run = setup.prepare(config, workdir.begun(folder))
     run.check_training()
@@ -169,6 +174,8 @@ def _fit(
     batches = run.train_batches(folder, start)
     # The first batch is drawn before anything is compiled: it may show a mistake.
     first = [] if over else list(itertools.islice(batches, 1))
+    run, lines = micro_batch.settle(run)
+    config = run.config
     if not start:
         state = run.init_state()
     workdir.write(folder, config, run.info)
@@ -229,6 +236,8 @@ def _fit(
     ):
         if not start:
             writer.begin(run)
+        for line in lines:
+            writer.say(line)
         timed = meter.wait_for(itertools.chain(first, batches))
         for before, after in () if over else run.phases(start):
             with meter.paused():

@@ -17,7 +17,7 @@ import optax
 
 from jaxcnn import augment, data, errors, models, optim, tasks
 from jaxcnn import config as config_lib
-from jaxcnn.config import Config, DataConfig
+from jaxcnn.config import AUTO, Config, DataConfig
 from jaxcnn.data import pipeline
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import Dataset, Examples, Subset
@@ -88,6 +88,12 @@ class Setup:
     def run_key(self) -> jax.Array:
         """The key that every step folds its number into, on every device."""
         return jax.device_put(self._keys[1], parallel.replicated(self.mesh))
+
+    @property
+    def num_micro_batches(self) -> int:
+        """Parts of a batch that pass through the network one after the other."""
+        size = self.config.data.micro_batch_size
+        return 1 if size is None else self.config.data.batch_size // size
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -195,6 +201,8 @@ class Setup:
             aux_weight=self.config.task.aux_weight,
             trained=self.trained(step),
             average=self.average,
+            num_micro_batches=self.num_micro_batches,
+            unroll=self.mesh.devices.flat[0].platform == "cpu",
             **network.precision(self.config),
         )
 
@@ -223,9 +231,21 @@ class Setup:
         """
         data_config = self.config.data
         parallel.check_batch_size("data.batch_size", data_config.batch_size, self.mesh)
+        self._check_micro_batches()
         pipeline.check_training(self.dataset.splits["train"], data_config)
         for split in self.dataset.splits.keys() - {"train"}:
             pipeline.check_evaluation(self.dataset.splits[split], data_config, split)
+
+    def _check_micro_batches(self) -> None:
+        """Raises UserError where a batch has no such parts."""
+        field, batch_size = "data.micro_batch_size", self.config.data.batch_size
+        size = self.config.data.micro_batch_size
+        if size is None or size == AUTO:
+            return
+        rule = f"'{AUTO}', None or a divisor of data.batch_size, {batch_size}"
+        holds = type(size) is int and size > 0 and batch_size % size == 0
+        errors.require(holds, field, size, rule)
+        parallel.check_batch_size(field, size, self.mesh)
 
     def train_batches(
         self, folder: Path | None, start_step: int
