@@ -16,6 +16,8 @@ from typing import Any
 
 from jaxcnn.errors import UserError
 
+AUTO = "auto"  # a choice that is made before the first step
+
 
 def choice(default: Any, meaning: str, *, changes_numbers: bool = True) -> Any:
     """A field of a config.
@@ -53,6 +55,11 @@ class DataConfig:
         None, "1 grey, 3 RGB; None: the dataset's own, and RGB for folders"
     )
     batch_size: int = choice(64, "examples a step, over all devices")
+    micro_batch_size: object = choice(  # int, None or AUTO
+        None,
+        "examples that pass at once, over all devices, where the gradient of a batch "
+        "is summed over such parts; None: all; auto: as many as fit into memory",
+    )
     eval_batch_size: int = choice(
         256, "examples a step of evaluation, over all devices", changes_numbers=False
     )
@@ -255,7 +262,13 @@ class Config:
         False, "compute what comes out of frozen first layers once for all epochs"
     )
     compute_dtype: str = choice(
-        "float32", "of the network's forward and backward pass: float32 or bfloat16"
+        "float32",
+        "of the network's forward and backward pass: float32, bfloat16 or float16",
+    )
+    tf32: bool = choice(
+        True,
+        "float32 products may lose digits where that is fast (TensorFloat-32 on a "
+        "GPU, bfloat16 on a TPU); False: they keep all",
     )
     norm_examples: int | None = choice(
         None,
@@ -366,7 +379,7 @@ def _holder(config: Any, name: str) -> Any:
 def _cast(value: Any, declared: Any) -> Any:
     """value as the declared type; TypeError where it is of another one."""
     origin, arguments = typing.get_origin(declared), typing.get_args(declared)
-    if declared is Any:
+    if declared in (Any, object):
         return tuple(value) if isinstance(value, list) else value
     if origin is types.UnionType:  # T | None is the only union used here
         return None if value is None else _cast(value, arguments[0])

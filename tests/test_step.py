@@ -135,10 +135,11 @@ def test_batch_statistics_move_and_dropout_and_augmentation_follow_the_step():
     assert all(jax.tree.leaves(moved))
 
 
-def test_bfloat16_computes_in_it_and_keeps_the_state_in_float32():
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_step_computes_in_16_bits_and_keeps_the_state_in_float32(dtype):
     model, tx = Tiny(10), optax.sgd(0.1, momentum=0.9)
     first = create_state(model, tx, (16, 16, 1))
-    run = train_step(model, tx, compute_dtype=jnp.bfloat16)
+    run = train_step(model, tx, compute_dtype=jnp.dtype(dtype))
     batch, key = batch_of(8, (16, 16, 1)), jax.random.key(1)
     after, metrics = jax.eval_shape(run, first, batch, key)
     for leaf in jax.tree.leaves((after.params, after.batch_stats, after.opt_state)):
@@ -146,8 +147,9 @@ def test_bfloat16_computes_in_it_and_keeps_the_state_in_float32():
     assert metrics["loss"].dtype == jnp.float32
     text = str(jax.make_jaxpr(run)(first, batch, key))
     convolutions = [line for line in text.splitlines() if "conv_general_di" in line]
+    short = {"bfloat16": "bf16", "float16": "f16"}[dtype]
     assert convolutions
-    assert all(":bf16[" in line for line in convolutions)
+    assert all(f":{short}[" in line for line in convolutions)
 
 
 def test_the_step_compiles_once():

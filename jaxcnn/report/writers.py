@@ -87,19 +87,19 @@ class Console:
         if split == "train":
             line = train_line(step, self._num_steps, values)
             if self._live is None:
-                self._print(line)
+                self.say(line)
             else:
                 shown = rich.text.Text(line, no_wrap=True, overflow="ellipsis")
                 self._live.update(shown, refresh=True)
         elif split == "compile":
-            self._print(compile_line(values))
+            self.say(compile_line(values))
         elif split != "test":
-            self._print(validation_line(step, split, values))
+            self.say(validation_line(step, split, values))
 
     def begin(self, run: Any) -> None:
-        self._print(beginning.beginning(run))
+        self.say(beginning.beginning(run))
 
-    def _print(self, line: str) -> None:
+    def say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False)
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ def validation_line(step: int, split: str, values: Values) -> str:
 
 
 class All:
-    """Several writers as one; the console alone says what a run is going to do."""
+    """Several writers as one; the console alone says what is no number."""
 
     def __init__(self, console: Console | None, others: Sequence[Any]) -> None:
         self._console = console
@@ -149,6 +149,10 @@ class All:
     def begin(self, run: Any) -> None:
         if self._console is not None:
             self._console.begin(run)
+
+    def say(self, line: str) -> None:
+        if self._console is not None:
+            self._console.say(line)
 
     def write(self, split: str, step: int, values: Values) -> None:
         for writer in self._writers:

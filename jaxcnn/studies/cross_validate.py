@@ -32,7 +32,7 @@ from jaxcnn.data import pipeline
 from jaxcnn.data.examples import Dataset, Joined, Subset, path_of
 from jaxcnn.errors import UserError, require
 from jaxcnn.studies import study
-from jaxcnn.training import evaluation, loop, network, parallel, setup
+from jaxcnn.training import evaluation, loop, micro_batch, network, parallel, setup
 from jaxcnn.training import step as step_lib
 from jaxcnn.training.signals import StopRequest
 from jaxcnn.training.state import TrainState
@@ -139,9 +139,10 @@ def cross_validate(
     smallest = min(cuts, key=lambda cut: len(cut.splits["train"]))
     run = setup.prepare(config, dataset=smallest)
     run.check_training()
+    run, _ = micro_batch.settle(run)
     study.claim(
         output,
-        config,
+        run.config,
         verb="cross_validate",
         folds=num_folds,
         fingerprint=dataset.fingerprint,

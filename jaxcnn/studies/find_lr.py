@@ -24,7 +24,7 @@ from jaxcnn import config as config_lib
 from jaxcnn import data
 from jaxcnn.config import AverageConfig, Config
 from jaxcnn.errors import UserError, require
-from jaxcnn.training import loop, setup
+from jaxcnn.training import loop, micro_batch, setup
 from jaxcnn.training.state import TrainState
 
 SMOOTHING = 0.98  # decay of the moving average
@@ -92,6 +92,7 @@ def find_lr(
     )
     run = setup.prepare(config, dataset=dataset)
     run.check_training()
+    run, _ = micro_batch.settle(run)
 
     losses: list[float] = []
 

@@ -7,7 +7,7 @@ import time
 import jax
 
 from jaxcnn.config import Config
-from jaxcnn.training import compilation, setup
+from jaxcnn.training import compilation, micro_batch, setup
 
 _NUM_STEPS = 2
 _MAX_BATCHES, _MAX_SECONDS = 50, 5.0  # of the measurement of the input
@@ -24,6 +24,7 @@ def dry_run(config: Config) -> dict[str, str]:
     """
     run = setup.prepare(config)
     run.check_training()
+    run, lines = micro_batch.settle(run)
     batches = run.train_batches(None, 0)
     first = list(itertools.islice(batches, _NUM_STEPS))
     images, seconds = _input_rate(batches, config.data.batch_size)
@@ -43,6 +44,7 @@ def dry_run(config: Config) -> dict[str, str]:
         "model": f"{config.model}, {num_params:,} parameters",
         "devices": f"{run.mesh.size} x {run.mesh.devices.flat[0].device_kind}",
         "steps": f"{run.num_steps:,}, {run.steps_per_epoch:.1f} an epoch",
+        **({"micro-batches": lines[0]} if lines else {}),
         "compilation": f"{compiled.seconds:.1f} s, persistent cache: {compiled.cache}",
         "a step": f"{step_seconds * 1000:.1f} ms, "
         f"{config.data.batch_size / step_seconds:,.0f} images/s",

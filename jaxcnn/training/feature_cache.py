@@ -165,7 +165,7 @@ def _features(
     child: str,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    compute_dtype: jnp.dtype,
+    **precision: Any,
 ) -> jax.Array:
     """What a child of a network takes: float [B, ...]."""
     taken = []
@@ -182,7 +182,7 @@ def _features(
             model=model,
             mean=mean,
             std=std,
-            compute_dtype=compute_dtype,
+            **precision,
         )
     return taken[0].astype(jnp.result_type(float))
 
@@ -191,15 +191,15 @@ def _compare(
     run: Setup, after: AfterBase, base: Callable, variables: Any, batch: step.Batch
 ) -> None:
     """Raises FloatingPointError where a network is not what follows its features."""
-    dtype = network.compute_dtype(run.config.compute_dtype)
-    forward = functools.partial(step.forward, compute_dtype=dtype)
+    precision = network.precision(run.config)
+    forward = functools.partial(step.forward, **precision)
     scale = {"mean": run.info.mean, "std": run.info.std}
     logits = jax.jit(functools.partial(forward, model=run.model, **scale))
     cheap = jax.jit(functools.partial(forward, model=after, mean=None, std=None))
     expected = np.asarray(logits(variables, batch["image"]))
     found = np.asarray(cheap(variables, base(variables, batch)))
     error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
-    limit = max(TOLERANCE, 4 * float(jnp.finfo(dtype).eps))
+    limit = max(TOLERANCE, 4 * float(jnp.finfo(precision["compute_dtype"]).eps))
     if not error <= limit:
         raise FloatingPointError(
             f"The logits from cached features differ by {error:.1e} from those of the "

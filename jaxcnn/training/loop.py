@@ -21,6 +21,8 @@ from jaxcnn.training import (
     early_stopping,
     feature_cache,
     hosts,
+    loss_scale,
+    micro_batch,
     profile,
     setup,
     workdir,
@@ -73,6 +75,9 @@ class Writer(Protocol):
 
     def begin(self, run: setup.Setup) -> None:
         """Takes what a new run is going to do, before its first step."""
+
+    def say(self, line: str) -> None:
+        """Takes a line about how the run goes on, for people to read."""
 
     def write(self, split: str, step: int, values: Mapping[str, float]) -> None:
         """Takes the values of a split after a step: "train", "validation", "test",
@@ -142,6 +147,7 @@ def fit(
         FloatingPointError: The loss is no longer finite.
     """
     folder = Path(folder)
+    config = workdir.settled(folder, config)
     workdir.check(folder, config)
     run = setup.prepare(config, workdir.begun(folder))
     run.check_training()
@@ -184,6 +190,8 @@ def _fit(
     batches = run.train_batches(folder, start)
     # The first batch is drawn before anything is compiled: it may show a mistake.
     first = [] if over else list(itertools.islice(batches, 1))
+    run, lines = micro_batch.settle(run)
+    config = run.config
     if not start:
         state = run.init_state()
     if hosts.is_first():
@@ -201,6 +209,7 @@ def _fit(
     def log(number: int, metrics: Any) -> None:
         values = {name: float(x) for name, x in metrics.items()}
         check_loss(number, values["loss"])
+        check_scale(number, values)
         values["epoch"] = number / run.steps_per_epoch
         values["learning_rate"] = float(run.schedule(number - 1))
         writer.write("train", number, values | meter.read(number))
@@ -246,6 +255,8 @@ def _fit(
     ):
         if not start:
             writer.begin(run)
+        for line in lines:
+            writer.say(line)
         timed = meter.wait_for(itertools.chain(first, batches))
         for before, after in () if over else run.phases(start):
             with meter.paused():
@@ -310,6 +321,16 @@ def check_loss(number: int, loss: float) -> None:
         raise FloatingPointError(
             f"The loss of step {number} is {loss}; a lower optim.peak_lr, a warm-up or "
             "optim.clip_norm may help."
+        )
+
+
+def check_scale(number: int, values: Mapping[str, float]) -> None:
+    """Raises FloatingPointError where no scale of the loss helps float16."""
+    skipped = not math.isfinite(values["grad_norm"])
+    if skipped and values.get("loss_scale") == loss_scale.SMALLEST:
+        raise FloatingPointError(
+            f"The gradients of step {number} do not fit into float16 with any scale of "
+            "the loss; compute_dtype='bfloat16' has a wider range."
         )
 
 

@@ -22,10 +22,22 @@ def compute_dtype(name: str) -> jnp.dtype:
 
     float32 is float64 under jax_enable_x64, as everything else is then.
     """
-    dtypes = {"float32": jnp.result_type(float), "bfloat16": jnp.bfloat16}
+    dtypes = {
+        "float32": jnp.result_type(float),
+        "bfloat16": jnp.bfloat16,
+        "float16": jnp.float16,
+    }
     if name not in dtypes:
         raise errors.unknown("compute_dtype", name, dtypes)
     return jnp.dtype(dtypes[name])
+
+
+def precision(config: Config) -> dict[str, Any]:
+    """How precisely a step computes: arguments of the functions of step.py."""
+    return {
+        "compute_dtype": compute_dtype(config.compute_dtype),
+        "matmul_precision": "default" if config.tf32 else "highest",
+    }
 
 
 def make_model(config: Config, info: DatasetInfo) -> nn.Module:
@@ -48,12 +60,8 @@ def image_shape(config: Config, info: DatasetInfo) -> tuple[int, int, int]:
 
 
 def numerics(config: Config, info: DatasetInfo) -> dict[str, Any]:
-    """What evaluation and prediction do to images before the network."""
-    return {
-        "mean": info.mean,
-        "std": info.std,
-        "compute_dtype": compute_dtype(config.compute_dtype),
-    }
+    """What evaluation and prediction do to images, and how precisely."""
+    return {"mean": info.mean, "std": info.std, **precision(config)}
 
 
 def load_variables(

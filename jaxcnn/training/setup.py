@@ -16,7 +16,7 @@ import optax
 
 from jaxcnn import augment, data, errors, models, optim, tasks
 from jaxcnn import config as config_lib
-from jaxcnn.config import Config, DataConfig
+from jaxcnn.config import AUTO, Config, DataConfig
 from jaxcnn.data import pipeline, splits
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import Dataset, Examples, Subset
@@ -96,6 +96,12 @@ class Setup:
         return jax.jit(lambda: self._keys[1], out_shardings=everywhere)()
 
     @property
+    def num_micro_batches(self) -> int:
+        """Parts of a batch that pass through the network one after the other."""
+        size = self.config.data.micro_batch_size
+        return 1 if size is None else self.config.data.batch_size // size
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """The layer groups, from input to head."""
         return models.sort_groups(self.variable_shapes["params"])
@@ -130,6 +136,7 @@ class Setup:
             tx=self.tx(step),
             trained=self.trained(step),
             average=self.average is not None,
+            scaled=self.config.compute_dtype == "float16",
         )
 
     def state_shapes(self, step: int) -> TrainState:
@@ -212,7 +219,9 @@ class Setup:
             aux_weight=self.config.task.aux_weight,
             trained=self.trained(step),
             average=self.average,
-            compute_dtype=network.compute_dtype(self.config.compute_dtype),
+            num_micro_batches=self.num_micro_batches,
+            unroll=self.mesh.devices.flat[0].platform == "cpu",
+            **network.precision(self.config),
         )
 
     def compile_train_step(
@@ -240,9 +249,21 @@ class Setup:
         """
         data_config = self.config.data
         parallel.check_batch_size("data.batch_size", data_config.batch_size, self.mesh)
+        self._check_micro_batches()
         pipeline.check_training(self.dataset.splits["train"], data_config)
         for split in self.dataset.splits.keys() - {"train"}:
             pipeline.check_evaluation(self.dataset.splits[split], data_config, split)
+
+    def _check_micro_batches(self) -> None:
+        """Raises UserError where a batch has no such parts."""
+        field, batch_size = "data.micro_batch_size", self.config.data.batch_size
+        size = self.config.data.micro_batch_size
+        if size is None or size == AUTO:
+            return
+        rule = f"'{AUTO}', None or a divisor of data.batch_size, {batch_size}"
+        holds = type(size) is int and size > 0 and batch_size % size == 0
+        errors.require(holds, field, size, rule)
+        parallel.check_batch_size(field, size, self.mesh)
 
     def train_batches(
         self, folder: Path | None, start_step: int
@@ -289,7 +310,7 @@ class Setup:
             model=self.model,
             augmentation=self.augmentation,
             trained=self.trained(self.num_steps - 1),
-            compute_dtype=network.compute_dtype(self.config.compute_dtype),
+            **network.precision(self.config),
         )
         step = parallel.jit_eval(lambda given, batch: calls(*given, batch), self.mesh)
 
@@ -477,6 +498,9 @@ def _check_norm(config: Config, model: nn.Module, mesh: Mesh) -> None:
         return
     rule = f"None for {config.model}, which has no BatchNorm"
     errors.require(hasattr(model, "norm"), "norm_examples", number, rule)
+    parts = config.data.micro_batch_size
+    rule = "None with data.micro_batch_size, whose parts have their own statistics"
+    errors.require(parts is None, "norm_examples", number, rule)
     if config.parallel == "pmap":
         batch_size //= mesh.size  # no group may lie on two devices
     holds = number >= 1 and batch_size % number == 0

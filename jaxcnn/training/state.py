@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxcnn.training import loss_scale
+
 
 class TrainState(struct.PyTreeNode):
     """The numbers that a checkpoint holds.
@@ -20,6 +22,7 @@ class TrainState(struct.PyTreeNode):
         opt_state: State of the optax chain, for the parameters that are trained.
         average: "params" and "batch_stats" averaged over steps; {} in a run that
             keeps no average.
+        loss_scale: A loss_scale.LossScale in a run in float16; {} in all others.
     """
 
     step: jax.Array
@@ -27,6 +30,7 @@ class TrainState(struct.PyTreeNode):
     batch_stats: Any
     opt_state: Any
     average: Any
+    loss_scale: Any = struct.field(default_factory=dict)
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -72,6 +76,7 @@ def create_state(
     trained: Collection[str] | None = None,
     *,
     average: bool = False,
+    scaled: bool = False,
 ) -> TrainState:
     """The state before the first step; pure, so that it can be compiled or traced.
 
@@ -80,6 +85,7 @@ def create_state(
         tx: The optimizer.
         trained: Paths of the parameters that it updates; None: all.
         average: Whether the state has an average, which starts as the variables.
+        scaled: Whether it has a scale of the loss, as float16 needs it.
     """
     params = variables["params"]
     return TrainState(
@@ -89,4 +95,5 @@ def create_state(
         opt_state=tx.init(params if trained is None else select(params, trained)),
         # A copy: the step donates both.
         average=jax.tree.map(jnp.copy, dict(variables)) if average else {},
+        loss_scale=loss_scale.create() if scaled else {},
     )

@@ -12,6 +12,7 @@ import optax
 
 from jaxcnn import augment
 from jaxcnn.tasks import Task
+from jaxcnn.training import loss_scale
 from jaxcnn.training import state as state_lib
 from jaxcnn.training.averaging import Average
 from jaxcnn.training.state import TrainState
@@ -32,7 +33,10 @@ def train_step(
     aux_weight: float = 0.0,
     trained: Collection[str] | None = None,
     average: Average | None = None,
+    num_micro_batches: int = 1,
+    unroll: bool = False,
     compute_dtype: jnp.dtype = jnp.float32,
+    matmul_precision: str | None = None,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Applies one update and returns the new state and this batch's metrics.
@@ -50,20 +54,36 @@ def train_step(
         trained: Paths of the parameters that are updated; None: all. Layer groups
             without one of them behave as in evaluation.
         average: Moves state.average; None: the run keeps none.
+        num_micro_batches: Equal parts of the batch that pass forward and backward one
+            after the other; their gradients are averaged. BatchNorm normalises each
+            by itself, and its running statistics move with each.
+        unroll: Whether they are written out one by one instead of in a loop: faster on
+            a CPU, which computes convolutions within a loop slowly, but longer to
+            compile.
         compute_dtype: Precision of the forward and backward pass. Parameters,
-            statistics, loss and update keep the wider of it and float32.
+            statistics, loss and update keep the wider of it and float32. Where the
+            state has a scale of the loss, a step whose gradients are not finite
+            changes nothing but that and the number of steps.
+        matmul_precision: Of the products of float32 numbers, "default" or "highest",
+            as jax.default_matmul_precision takes it; None: as JAX is set.
         axis_name: pmap axis to average over. None under jit, where the batch is
             already global.
     """
     batch, dropout_key = _prepare(batch, key, state.step, augmentation, axis_name)
     part = state.params if trained is None else state_lib.select(state.params, trained)
+    scale = state.loss_scale.scale if state.loss_scale else 1
 
-    def loss_fn(part: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+    def loss_fn(
+        part: Any, batch_stats: Any, batch: Batch, dropout_key: jax.Array
+    ) -> tuple[jax.Array, tuple[Any, jax.Array, jax.Array]]:
         params = part if trained is None else state_lib.merge(state.params, part)
         params = jax.tree.map(lambda p: p.astype(compute_dtype), params)
-        with frozen_as_in_evaluation(state.params, trained):
+        with (
+            frozen_as_in_evaluation(state.params, trained),
+            jax.default_matmul_precision(matmul_precision),
+        ):
             logits, mutated = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
+                {"params": params, "batch_stats": batch_stats},
                 batch["image"].astype(compute_dtype),
                 train=True,
                 mutable=["batch_stats", "intermediates"],
@@ -74,10 +94,13 @@ def train_step(
         sown = mutated.get("intermediates", {}) if aux_weight else {}
         for aux_logits in jax.tree.leaves(sown):
             loss += aux_weight * jnp.mean(task.loss(aux_logits, batch))
-        return loss, (logits, mutated.get("batch_stats", {}))
+        return loss * scale, (mutated.get("batch_stats", {}), loss, logits)
 
-    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-    (loss, (logits, batch_stats)), grads = grad_fn(part)
+    grad_fn = functools.partial(jax.grad(loss_fn, has_aux=True), part)
+    if num_micro_batches > 1:
+        grad_fn = _accumulated(grad_fn, num_micro_batches, unroll)
+    grads, (batch_stats, loss, logits) = grad_fn(state.batch_stats, batch, dropout_key)
+    grads = jax.tree.map(lambda g: g / scale, grads)
     metrics = {"loss": loss} | task.train_metrics(logits, batch)
     if axis_name is not None:
         metrics, grads, batch_stats = jax.lax.pmean(
@@ -92,10 +115,71 @@ def train_step(
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
+    metrics["grad_norm"] = optax.tree.norm(grads)
+    if state.loss_scale:
+        metrics["loss_scale"] = scale
+        finite = loss_scale.all_finite(grads)
+        new_state = _unless_skipped(finite, new_state, state)
     if average is not None:
         moved = average(state.average, new_state.variables, new_state.step)
         new_state = new_state.replace(average=moved)
-    return new_state, metrics | {"grad_norm": optax.tree.norm(grads)}
+    return new_state, metrics
+
+
+def _accumulated(grad_fn: Callable, count: int, unroll: bool) -> Callable:
+    """grad_fn(batch_stats, batch, key), as the mean over parts of the batch.
+
+    Part i holds the examples i, i + count, i + 2 * count, ...: of any number of devices
+    each has its share of every part, and no example moves.
+    """
+
+    def accumulated(batch_stats: Any, batch: Batch, key: jax.Array) -> Any:
+        def split(x: jax.Array) -> jax.Array:
+            return x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1)  # [count, b, ...]
+
+        def add(carry: Any, part: Any) -> Any:
+            total, batch_stats = carry
+            # Or the compiler may work on several parts at once, in their memory.
+            index, batch = part
+            images = _after(total, batch["image"])
+            grads, (batch_stats, *outputs) = grad_fn(
+                batch_stats,
+                {**batch, "image": images},
+                jax.random.fold_in(key, index),
+            )
+            total = jax.tree.map(lambda t, g: t + g / count, total, grads)
+            return (total, batch_stats), outputs
+
+        parts = jnp.arange(count), jax.tree.map(split, batch)
+        first = jax.tree.map(lambda x: x[0], parts[1])
+        shapes, _ = jax.eval_shape(grad_fn, batch_stats, first, key)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        (grads, batch_stats), (losses, logits) = jax.lax.scan(
+            add, (zeros, batch_stats), parts, unroll=unroll
+        )
+        logits = logits.swapaxes(0, 1).reshape(-1, *logits.shape[2:])  # [B, K]
+        return grads, (batch_stats, jnp.mean(losses), logits)
+
+    return accumulated
+
+
+def _after(done: Any, x: jax.Array) -> jax.Array:
+    """x, which is not there before every array of `done` is.
+
+    Where parts are written out one by one nothing else keeps XLA from working on all at
+    once, in the memory of all: on the CPU it drops optimization_barrier before it
+    decides on an order. That tanh never passes 2 it does not know.
+    """
+    number = sum(jnp.ravel(leaf)[0] for leaf in jax.tree.leaves(done))
+    return x + (jnp.tanh(number) > 2).astype(x.dtype)
+
+
+def _unless_skipped(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:
+    """The new state; where the gradients are not finite, the old one a step later."""
+    kept = jax.tree.map(
+        functools.partial(jnp.where, finite), new, old.replace(step=new.step)
+    )
+    return kept.replace(loss_scale=old.loss_scale.after(finite))
 
 
 def _prepare(
@@ -129,6 +213,7 @@ def batch_statistics(
     augmentation: augment.Settings,
     trained: Collection[str] | None = None,
     compute_dtype: jnp.dtype = jnp.float32,
+    matmul_precision: str | None = None,
 ) -> Any:
     """What BatchNorm sees of a batch in training, as the running statistics would be
     if they forgot all others; those of frozen layer groups stay.
@@ -142,11 +227,15 @@ def batch_statistics(
         augmentation: As in train_step.
         trained: As in train_step.
         compute_dtype: As in train_step.
+        matmul_precision: As in train_step.
     """
     batch, dropout_key = _prepare(batch, key, step, augmentation)
     model = model.clone(norm=functools.partial(model.norm, momentum=0.0))
     params = jax.tree.map(lambda p: p.astype(compute_dtype), variables["params"])
-    with frozen_as_in_evaluation(params, trained):
+    with (
+        frozen_as_in_evaluation(params, trained),
+        jax.default_matmul_precision(matmul_precision),
+    ):
         _, mutated = model.apply(
             {**variables, "params": params},
             batch["image"].astype(compute_dtype),
@@ -195,6 +284,7 @@ def forward(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     compute_dtype: jnp.dtype = jnp.float32,
+    matmul_precision: str | None = None,
 ) -> jax.Array:
     """The task's output for uint8 images [B, H, W, C], with running statistics.
 
@@ -204,7 +294,8 @@ def forward(
         images = augment.normalise(images, mean, std)
     images = images.astype(compute_dtype)
     params = jax.tree.map(lambda p: p.astype(compute_dtype), variables["params"])
-    output = model.apply({**variables, "params": params}, images, train=False)
+    with jax.default_matmul_precision(matmul_precision):
+        output = model.apply({**variables, "params": params}, images, train=False)
     return output.astype(jnp.promote_types(output.dtype, jnp.float32))
 
 
@@ -217,6 +308,7 @@ def eval_step(
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     compute_dtype: jnp.dtype = jnp.float32,
+    matmul_precision: str | None = None,
 ) -> dict[str, jax.Array]:
     """Sums over the examples with batch["weight"] 1; padding has weight 0.
 
@@ -230,5 +322,6 @@ def eval_step(
         mean=mean,
         std=std,
         compute_dtype=compute_dtype,
+        matmul_precision=matmul_precision,
     )
     return task.eval_sums(logits, batch)

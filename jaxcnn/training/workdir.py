@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jaxcnn import config as config_lib
 from jaxcnn import errors
-from jaxcnn.config import Config
+from jaxcnn.config import AUTO, Config
 from jaxcnn.data.examples import Dataset
 
 CHECKPOINTS = "checkpoints"
@@ -77,6 +77,14 @@ def has_checkpoints(workdir: Path) -> bool:
 def begun(workdir: Path) -> DatasetInfo | None:
     """The data set of the run that has begun in a folder; None: none has."""
     return read(workdir)[1] if has_checkpoints(workdir) else None
+
+
+def settled(workdir: Path, config: Config) -> Config:
+    """The config with what "auto" stands for in the run that has begun in a folder."""
+    if config.data.micro_batch_size != AUTO or not has_checkpoints(workdir):
+        return config
+    size = read(workdir)[0].data.micro_batch_size
+    return config_lib.replace(config, {"data.micro_batch_size": size})
 
 
 def check(workdir: Path, config: Config, info: DatasetInfo | None = None) -> None:

@@ -1,0 +1,77 @@
+"""How many examples pass through a network at once: what data.micro_batch_size="auto"
+stands for.
+
+XLA says of a compiled step how much memory it takes, before it runs.
+"""
+
+import dataclasses
+import os
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from jaxcnn import config as config_lib
+from jaxcnn import errors
+from jaxcnn.config import AUTO
+from jaxcnn.training.setup import Setup
+
+USED = 0.9  # of a device's memory; the rest is for batches that wait, and for gaps
+
+
+def settle(run: Setup) -> tuple[Setup, list[str]]:
+    """The run with a number for "auto", and lines that say what was found.
+
+    The number is the largest share of a batch, by halves, thirds and so on, with which
+    every step of the run fits into memory. A run that says a number is left as it is.
+
+    Raises:
+        UserError: Not even the smallest share fits.
+    """
+    if run.config.data.micro_batch_size != AUTO:
+        return run, []
+    batch_size, limit = run.config.data.batch_size, USED * memory(run.mesh)
+    sizes = range(batch_size, 0, -run.mesh.size)
+    for size in (size for size in sizes if batch_size % size == 0):
+        config = config_lib.replace(run.config, {"data.micro_batch_size": size})
+        chosen = dataclasses.replace(run, config=config)
+        need = max(_bytes(chosen, before) for before, _ in run.phases(0))
+        if need <= limit:
+            line = (
+                f"data.micro_batch_size is {size}, {batch_size // size} to a batch: "
+                f"{_gib(need)} on each device, of {_gib(limit)} that may be used."
+            )
+            return chosen, [line]
+    raise errors.UserError(
+        f"data.micro_batch_size='{AUTO}' finds no size that fits: with {size} examples "
+        f"a step takes {_gib(need)} on each device, of {_gib(limit)} that may be used."
+    )
+
+
+def memory(mesh: Mesh) -> int:
+    """Bytes that each device of a mesh has for this program.
+
+    Devices that do not say it are the CPU, and share the memory of their machine.
+    """
+    stats = mesh.local_devices[0].memory_stats()
+    if stats is not None and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return machine // len(mesh.local_devices)
+
+
+def _bytes(run: Setup, step: int) -> int:
+    """What the update after `step` updates takes on each device, its state included."""
+    compiled = run.compile_train_step(run.state_shapes(step + 1), step)
+    return step_bytes(compiled)
+
+
+def step_bytes(compiled: jax.stages.Compiled) -> int:
+    """Most bytes that a compiled step takes on each device."""
+    sizes: Any = compiled.memory_analysis()
+    given = sizes.argument_size_in_bytes + sizes.output_size_in_bytes
+    return given - sizes.alias_size_in_bytes + sizes.temp_size_in_bytes
+
+
+def _gib(count: float) -> str:
+    return f"{count / 2**30:.2f} GiB"
