@@ -164,6 +164,11 @@ class OptimConfig:
 
     name: str = choice("nesterov", "a name in optim.OPTIMIZERS")
     peak_lr: float = choice(0.1, "highest learning rate, for the stated batch size")
+    lr_for_batch_size: int | None = choice(
+        None,
+        "peak_lr is meant for batches of this many examples, and is scaled by "
+        "data.batch_size over it; None: used as it is",
+    )
     schedule: str = choice("cosine", "after the warm-up: a name in optim.SCHEDULES")
     warmup_epochs: float = choice(0.0, "linear warm-up from 0, epochs")
     end_lr_factor: float = choice(

@@ -75,6 +75,8 @@ def find_lr(
     """
     require(0 < low < high < math.inf, "low and high", (low, high), "0 < low < high")
     require(num_steps >= 20, "steps", num_steps, "at least 20")
+    base, rule = config.optim.lr_for_batch_size, "None: rates are searched as they are"
+    require(base is None, "optim.lr_for_batch_size", base, rule)
     config_lib.check_types(config)
     dataset = data.load(config.data)
     num_examples = len(dataset.splits["train"])

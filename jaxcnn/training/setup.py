@@ -104,7 +104,7 @@ class Setup:
     def group_rows(self) -> list[GroupRow]:
         """What the run does with each layer group."""
         return group_rows(
-            self.config.optim,
+            optim.scaled(self.config.optim, self.config.data.batch_size),
             self.plan,
             self.variable_shapes,
             self.groups,
@@ -415,7 +415,8 @@ def prepare(
         task.check_metric(metric)
     steps_per_epoch = here.num_examples["train"] / config.data.batch_size
     num_steps = max(1, round(config.num_epochs * steps_per_epoch))
-    schedule = optim.make_schedule(config.optim, num_steps, steps_per_epoch)
+    choices = optim.scaled(config.optim, config.data.batch_size)
+    schedule = optim.make_schedule(choices, num_steps, steps_per_epoch)
     shape = network.image_shape(config, here)
     init = functools.partial(init_variables, model, image_shape=shape)
     variables = jax.eval_shape(init, jax.random.key(0))
