@@ -267,6 +267,18 @@ class Config:
         "float32",
         "of the network's forward and backward pass: float32, bfloat16 or float16",
     )
+    remat: bool = choice(
+        False,
+        "compute the inside of each block again in the backward pass instead of "
+        "keeping it: less memory, about a third more time",
+        changes_numbers=False,
+    )
+    deterministic: bool = choice(
+        False,
+        "the same bits each time on a GPU, too, at the cost of speed; a CPU or TPU "
+        "gives them anyway",
+        changes_numbers=False,
+    )
     tf32: bool = choice(
         True,
         "float32 products may lose digits where that is fast (TensorFloat-32 on a "

@@ -133,7 +133,7 @@ def cached(run: Setup, state: TrainState, folder: Path | None) -> Setup:
         child=child,
         **network.numerics(run.config, run.info),
     )
-    base = parallel.jit_eval(base, run.mesh)
+    base = parallel.jit_eval(base, run.mesh, run.compiler_options)
     splits = {}
     for name in run.dataset.splits:
         features, labels, unreadable = [], [], []

@@ -118,7 +118,16 @@ def layout(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-def jit_eval(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def jit_eval(
+    step: Callable[..., Any],
+    mesh: Mesh,
+    compiler_options: dict[str, Any] | None = None,
+) -> Callable[..., Any]:
     """Compiles step(variables, batch), whose result is on every device."""
     everywhere, split = replicated(mesh), NamedSharding(mesh, PartitionSpec(AXIS))
-    return jax.jit(step, in_shardings=(everywhere, split), out_shardings=everywhere)
+    return jax.jit(
+        step,
+        in_shardings=(everywhere, split),
+        out_shardings=everywhere,
+        compiler_options=compiler_options,
+    )

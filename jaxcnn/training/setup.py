@@ -21,7 +21,7 @@ from jaxcnn.config import AUTO, Config, DataConfig
 from jaxcnn.data import pipeline
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import Dataset, Examples, Subset
-from jaxcnn.training import early_stopping, evaluation, network, parallel
+from jaxcnn.training import compiler, early_stopping, evaluation, network, parallel
 from jaxcnn.training import step as step_lib
 from jaxcnn.training.averaging import Average, make_average, pooled_statistics
 from jaxcnn.training.groups import GroupRow, group_rows
@@ -94,6 +94,20 @@ class Setup:
         """Parts of a batch that pass through the network one after the other."""
         size = self.config.data.micro_batch_size
         return 1 if size is None else self.config.data.batch_size // size
+
+    @property
+    def platform(self) -> str:
+        """Kind of the devices: "cpu", "gpu" or "tpu"."""
+        return self.mesh.devices.flat[0].platform
+
+    @property
+    def compiler_options(self) -> compiler.Options:
+        """What XLA is told when it compiles the run's steps."""
+        return compiler.options(
+            self.platform,
+            remat=self.config.remat,
+            deterministic=self.config.deterministic,
+        )
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -202,7 +216,8 @@ class Setup:
             trained=self.trained(step),
             average=self.average,
             num_micro_batches=self.num_micro_batches,
-            unroll=self.mesh.devices.flat[0].platform == "cpu",
+            remat=self.config.remat,
+            unroll=self.platform == "cpu",
             **network.precision(self.config),
         )
 
@@ -222,7 +237,8 @@ class Setup:
         }
         compiled = layout.compile(self.train_step(step), self.mesh)
         batch = layout.put(batch, self.mesh)
-        return compiled.lower(state, batch, self.run_key).compile()
+        lowered = compiled.lower(state, batch, self.run_key)
+        return lowered.compile(compiler_options=self.compiler_options)
 
     def check_training(self) -> None:
         """Raises UserError where batches cannot be made as the config says.
@@ -295,7 +311,9 @@ class Setup:
             trained=self.trained(self.num_steps - 1),
             **network.precision(self.config),
         )
-        step = parallel.jit_eval(lambda given, batch: calls(*given, batch), self.mesh)
+        step = parallel.jit_eval(
+            lambda given, batch: calls(*given, batch), self.mesh, self.compiler_options
+        )
 
         def finish(state: TrainState) -> TrainState:
             if not state.batch_stats:
@@ -326,7 +344,7 @@ class Setup:
         step = functools.partial(
             step_lib.eval_step, model=self.model, task=self.task, **numerics
         )
-        step = parallel.jit_eval(step, self.mesh)
+        step = parallel.jit_eval(step, self.mesh, self.compiler_options)
 
         decoded = functools.cache(functools.partial(self._decoded, folder=folder))
 
