@@ -51,6 +51,11 @@ class DataConfig:
         changes_numbers=False,
     )
     image_size: int = choice(32, "height and width of what the network sees, pixels")
+    image_size_stages: tuple[tuple[int, float], ...] = choice(
+        (),
+        "in training: (height and width, epoch from which) pairs, in order of epochs; "
+        "image_size before the first, and in evaluation",
+    )
     channels: int | None = choice(
         None, "1 grey, 3 RGB; None: the dataset's own, and RGB for folders"
     )
@@ -259,6 +264,11 @@ class Config:
     optim: OptimConfig = section(OptimConfig)
     average: AverageConfig = section(AverageConfig)
     num_epochs: float = choice(10.0, "passes over the training images")
+    steps_per_epoch: int | None = choice(
+        None,
+        "updates that every field in epochs counts as one, such as 1; None: those of "
+        "a pass over the training images",
+    )
     seed: int = choice(0, "of parameters, order of examples, augmentation and dropout")
     cache_features: bool = choice(
         False, "compute what comes out of frozen first layers once for all epochs"

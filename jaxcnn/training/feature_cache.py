@@ -68,6 +68,8 @@ def check(run: Setup) -> None:
         why = "data.train_transform and data.eval_transform differ"
     elif config.parallel != "jit":
         why = f"parallel is {config.parallel!r}"
+    elif config.data.image_size_stages:
+        why = "data.image_size_stages changes the size of the images"
     elif config.average.name == "swa":
         why = "average.name='swa' needs the images"
     elif len(run.plan.boundaries) > 1:
