@@ -1,6 +1,7 @@
 r"""ResNet-20 on printed letters, to start from where few images are at hand.
 
-Recipe: that of character_net_glyphs, on images of 16x16 pixels in batches of 128.
+Recipe: images of 16x16 pixels, on which letters are as large as scanned digits are,
+with affine jitter.
 Result: {RESNET} of the letters of the test fonts; what it is
 good for is in transfer_digits.
 
@@ -16,12 +17,12 @@ def get_config() -> Config:
         model="resnet20_cifar",
         data=DataConfig(name="glyphs", image_size=16, batch_size=128),
         augment=AugmentConfig(
-            shift_pixels=2.0, rotation_degrees=10.0, scale=0.25, shear_degrees=25.0
+            shift_pixels=1.5, rotation_degrees=10.0, scale=0.2, shear_degrees=15.0
         ),
         task=TaskConfig(label_smoothing=0.1),
         optim=OptimConfig(
             name="adamw", peak_lr=4e-3, warmup_epochs=1.0, weight_decay=0.05
         ),
-        num_epochs=12.0,
+        num_epochs=20.0,
         eval_every_epochs=4.0,
     )

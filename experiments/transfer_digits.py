@@ -1,6 +1,6 @@
 r"""Ten digits from 5, 10 or 20 images each, after letters: which way to fine-tune?
 
-Recipe: networks that resnet20_glyphs and vgg11_small_glyphs trained start on a few of
+Recipe: networks that resnet20_glyphs and small_vgg_glyphs trained start on a few of
 scikit-learn's digits, in one of the ways of METHODS, or with their first N layer
 groups reused and frozen and the others at random, as in Yosinski et al., "How
 transferable are features in deep neural networks?", NeurIPS 2014,
@@ -25,14 +25,13 @@ from jaxcnn.config import (
     TaskConfig,
 )
 from jaxcnn.errors import unknown
-from jaxcnn.recipes import VGG11_SMALL
+from jaxcnn.recipes import SMALL_VGG
 
 # What the networks are, the run that trained them, and their layer groups.
 NETWORKS = {
     "resnet20": {
         "model": "resnet20_cifar",
         "model_fields": (),
-        "image_size": 16,
         "run": "runs/resnet20_glyphs",
         "groups": (
             "stem",
@@ -40,18 +39,18 @@ NETWORKS = {
         ),
         "last_stages": ("stage3_.*", "stage2_.*"),
     },
-    "vgg11_small": {
+    "small_vgg": {
         "model": "vgg11_bn",
-        "model_fields": VGG11_SMALL,
-        "image_size": 32,
-        "run": "runs/vgg11_small_glyphs",
+        "model_fields": SMALL_VGG,
+        "run": "runs/small_vgg_glyphs",
         "groups": (
             "stage1_block1",
             "stage2_block1",
-            *(f"stage{i}_block{j}" for i in (3, 4, 5) for j in (1, 2)),
-            "stage6_block1",
+            "stage3_block1",
+            "stage3_block2",
+            "stage4_block1",
         ),
-        "last_stages": ("stage6_.*", "stage[45]_.*"),
+        "last_stages": ("stage4_.*", "stage3_.*"),
     },
 }
 
@@ -97,14 +96,14 @@ def get_config(choice: str = "resnet20-scratch") -> Config:
         model_fields=row["model_fields"],
         data=DataConfig(
             name="digits",
-            image_size=row["image_size"],
+            image_size=16,
+            train_transform="pad",
+            eval_transform="pad",
             batch_size=25,
             validation_fraction=1 / 3,
             num_per_class=10,
         ),
-        augment=AugmentConfig(
-            shift_pixels=row["image_size"] / 16, rotation_degrees=10.0, scale=0.1
-        ),
+        augment=AugmentConfig(shift_pixels=1.0, rotation_degrees=10.0, scale=0.1),
         task=TaskConfig(label_smoothing=0.1),
         init_from=init_from,
         optim=optim,

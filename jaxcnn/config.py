@@ -51,6 +51,11 @@ class DataConfig:
         changes_numbers=False,
     )
     image_size: int = choice(32, "height and width of what the network sees, pixels")
+    image_size_stages: tuple[tuple[int, float], ...] = choice(
+        (),
+        "in training: (height and width, epoch from which) pairs, in order of epochs; "
+        "image_size before the first, and in evaluation",
+    )
     channels: int | None = choice(
         None, "1 grey, 3 RGB; None: the dataset's own, and RGB for folders"
     )
@@ -167,6 +172,11 @@ class OptimConfig:
 
     name: str = choice("nesterov", "a name in optim.OPTIMIZERS")
     peak_lr: float = choice(0.1, "highest learning rate, for the stated batch size")
+    lr_for_batch_size: int | None = choice(
+        None,
+        "peak_lr is meant for batches of this many examples, and is scaled by "
+        "data.batch_size over it; None: used as it is",
+    )
     schedule: str = choice("cosine", "after the warm-up: a name in optim.SCHEDULES")
     warmup_epochs: float = choice(0.0, "linear warm-up from 0, epochs")
     end_lr_factor: float = choice(
@@ -257,6 +267,11 @@ class Config:
     optim: OptimConfig = section(OptimConfig)
     average: AverageConfig = section(AverageConfig)
     num_epochs: float = choice(10.0, "passes over the training images")
+    steps_per_epoch: int | None = choice(
+        None,
+        "updates that every field in epochs counts as one, such as 1; None: those of "
+        "a pass over the training images",
+    )
     seed: int = choice(0, "of parameters, order of examples, augmentation and dropout")
     cache_features: bool = choice(
         False, "compute what comes out of frozen first layers once for all epochs"
@@ -264,6 +279,18 @@ class Config:
     compute_dtype: str = choice(
         "float32",
         "of the network's forward and backward pass: float32, bfloat16 or float16",
+    )
+    remat: bool = choice(
+        False,
+        "compute the inside of each block again in the backward pass instead of "
+        "keeping it: less memory, about a third more time",
+        changes_numbers=False,
+    )
+    deterministic: bool = choice(
+        False,
+        "the same bits each time on a GPU, too, at the cost of speed; a CPU or TPU "
+        "gives them anyway",
+        changes_numbers=False,
     )
     tf32: bool = choice(
         True,

@@ -9,8 +9,8 @@ from typing import Any
 
 from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig, TaskConfig
 
-# Fields of a VGG-11 with a quarter of its filters and a small hidden layer.
-VGG11_SMALL = (("filters", (16, 32, 64, 128, 128)), ("hidden", (128,)))
+# Fields of vgg11_bn: its first three stages, half as wide, and a small hidden layer.
+SMALL_VGG = (("depths", (1, 1, 2)), ("filters", (32, 64, 128)), ("hidden", (128,)))
 
 
 def imagenet(

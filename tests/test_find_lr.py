@@ -138,6 +138,8 @@ def test_rates_that_make_no_test_are_refused():
     ):
         with pytest.raises(UserError, match=text):
             find_lr.find_lr(make_config(), **arguments)
+    with pytest.raises(UserError, match="lr_for_batch_size must be None.*, not 256"):
+        find_lr.find_lr(make_config(lr_for_batch_size=256))
 
 
 CONFIG = """

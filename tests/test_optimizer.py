@@ -1,5 +1,6 @@
 """Optimizers against PyTorch's and the papers' formulas, in float64."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -8,9 +9,11 @@ import numpy as np
 import optax
 import pytest
 
+from jaxcnn import models
 from jaxcnn.config import OptimConfig
 from jaxcnn.errors import UserError
 from jaxcnn.optim import OPTIMIZERS, make_optimizer, make_plan
+from jaxcnn.optim.optimizer import kernels
 
 # Made by tests/reference/make_optimizer_reference.py with torch 2.13.0, timm 1.0.31.
 REFERENCE = dict(np.load(Path(__file__).parent / "reference" / "optimizers.npz"))
@@ -144,6 +147,17 @@ def test_weight_decay_leaves_biases_alone(name):
     for parameter in NAMES:
         same = np.array_equal(decayed[parameter], plain[parameter])
         assert same == parameter.endswith("bias")
+
+
+def test_weight_decay_is_for_what_has_two_axes_or_more():
+    # Goyal et al. 2017, sec. 5.1: none on the parameters of batch normalisation.
+    model = models.create_model("resnet18", 10)
+    init = functools.partial(model.init, train=False)
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    params = jax.eval_shape(init, jax.random.key(0), images)["params"]
+    expected = jax.tree.map(lambda leaf: len(leaf.shape) >= 2, params)
+    assert kernels(params) == expected
+    assert sum(jax.tree.leaves(expected)) == 21  # 20 convolutions, 1 linear layer
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -1,18 +1,25 @@
 """One device and eight make the same update. The devices are simulated on the CPU."""
 
+import dataclasses
 import functools
+import json
+import os
+import signal
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from orbax.checkpoint import v1 as ocp
 import pytest
 
 from jaxcnn import augment, models, tasks
+from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
 from jaxcnn.models.layers import BatchNorm, Dropout
-from jaxcnn.training import parallel, state, step
-from tests.tiny import Tiny
+from jaxcnn.report import writers
+from jaxcnn.training import loop, parallel, state, step
+from tests.tiny import VARIANT, Tiny
 
 NUM_STEPS, BATCH_SIZE, SHAPE = 5, 32, (16, 16, 1)
 AUGMENTATION = augment.Settings(
@@ -124,8 +131,8 @@ def test_eight_devices_make_the_update_of_one(
 
 
 @functools.cache
-def one_device(name, dropout):
-    with jax.enable_x64(True):
+def one_device(name, dropout, x64):
+    with jax.enable_x64(x64):
         return train("jit", 1, dropout, name, num_steps=10)
 
 
@@ -135,14 +142,19 @@ def one_device(name, dropout):
 )
 @pytest.mark.parametrize("name", ["resnet", "vgg", "mobilenet_v2", "densenet"])
 def test_eight_devices_make_ten_updates_of_one(
-    name, layout, dropout, small_arrays_sharded
+    name, layout, dropout, small_arrays_sharded, capsys
 ):
-    before, one = one_device(name, dropout)
-    with jax.enable_x64(True):
-        _, eight = train(layout, 8, dropout, name, num_steps=10)
-    moved = jax.tree.map(np.subtract, one.params, before)
-    assert norm_of(moved) > 0.01 * norm_of(before)
-    assert distance(one, eight) < 1e-9
+    differences = {}
+    for x64 in (True, False):
+        before, one = one_device(name, dropout, x64)
+        with jax.enable_x64(x64):
+            _, eight = train(layout, 8, dropout, name, num_steps=10)
+        differences["float64" if x64 else "float32"] = distance(one, eight)
+        moved = jax.tree.map(np.subtract, one.params, before)
+        assert norm_of(moved) > 0.01 * norm_of(before)
+    with capsys.disabled():
+        print(f"\n{name}, {layout}, 8 devices against 1: {differences}")
+    assert differences["float64"] < 1e-9
 
 
 @pytest.mark.parametrize(
@@ -249,6 +261,55 @@ def test_dropout_differs_between_the_replicas_of_pmap():
     _, metrics = compiled(now, row.put(batch, mesh), jax.random.key(0))
     first, second = metrics["outputs"]
     assert (first != second).any()
+
+
+MOVING = Config(
+    model="tiny",
+    data=DataConfig(name="digits", batch_size=96, image_size=16),
+    augment=AugmentConfig(flip=0.5, shift_pixels=2.0, noise=5.0, mixup=0.2),
+    optim=OptimConfig(name="adamw", peak_lr=0.01, warmup_epochs=1.0),
+    num_epochs=3.0,
+    log_every_steps=1,
+)
+
+
+def fitted(folder, num_devices, stop_at, monkeypatch):
+    """The state of a run after a stop, or at its end, and its losses so far."""
+    train = loop.train
+
+    def stopped(*args, after_step, **kwargs):
+        def after(number, now, metrics):
+            if number == stop_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return after_step(number, now, metrics)
+
+        return train(*args, after_step=after, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(models.MODELS, "tiny", VARIANT)
+        patch.setattr(loop, "train", stopped)
+        config = dataclasses.replace(MOVING, num_devices=num_devices)
+        result = loop.fit(config, folder, make_writer=writers.for_trial)
+        assert result.stopped_by == (None if stop_at is None else signal.SIGTERM)
+    with ocp.training.Checkpointer(folder / "checkpoints") as checkpointer:
+        assert checkpointer.latest.step == (stop_at or 25)
+        leaves = jax.tree.leaves(checkpointer.load(stop_at or 25))
+    lines = map(json.loads, (folder / "metrics.jsonl").open())
+    losses = [line["loss"] for line in lines if line["split"] != "compile"]
+    return [np.asarray(leaf) for leaf in leaves], losses
+
+
+@pytest.mark.slow
+def test_a_run_moves_between_one_two_eight_and_four_devices(tmp_path, monkeypatch):
+    with jax.enable_x64(True):
+        expected, losses = fitted(tmp_path / "one", 1, None, monkeypatch)
+        for num_devices, stop_at in ((1, 4), (2, 10), (8, 15), (4, 21), (1, None)):
+            folder = tmp_path / "moving"
+            leaves, moved = fitted(folder, num_devices, stop_at, monkeypatch)
+    assert len(losses) == len(moved) == 25 + 3 + 1
+    np.testing.assert_allclose(moved, losses, rtol=1e-9)
+    for leaf, one in zip(leaves, expected, strict=True):
+        np.testing.assert_allclose(leaf, one, atol=1e-9)
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_sizes():

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn.config import OptimConfig
+from jaxcnn.config import Config, OptimConfig
 from jaxcnn.errors import UserError
-from jaxcnn.optim import SCHEDULES, make_schedule
+from jaxcnn.optim import SCHEDULES, make_schedule, scaled
+from jaxcnn.training import setup
 
 STEPS = np.arange(100)
 PART = STEPS / 100  # of the run that is over
@@ -148,3 +149,29 @@ def test_a_schedule_is_the_same_in_a_compiled_step():
 def test_a_choice_that_is_not_allowed_is_refused(choices, text):
     with pytest.raises(UserError, match=text):
         rates(**choices)
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(256, 0.1), (8192, 3.2)])
+def test_the_rate_scales_with_the_batch_where_a_config_says_so(batch_size, expected):
+    # Goyal et al. 2017, sec. 2.1 and 5.1: 0.1 for 256 images, 3.2 for 8,192.
+    config = OptimConfig(peak_lr=0.1, lr_for_batch_size=256)
+    assert scaled(config, batch_size).peak_lr == pytest.approx(expected, rel=1e-12)
+    assert scaled(OptimConfig(peak_lr=0.1), batch_size).peak_lr == 0.1
+    assert scaled(scaled(config, batch_size), batch_size) == scaled(config, batch_size)
+
+
+def test_a_batch_size_for_the_rate_that_cannot_be_is_refused():
+    with pytest.raises(
+        UserError, match="lr_for_batch_size must be at least 1, or None,"
+    ):
+        scaled(OptimConfig(lr_for_batch_size=0), 64)
+
+
+def test_a_run_trains_at_the_scaled_rate_and_says_so():
+    choices = OptimConfig(
+        peak_lr=0.1, lr_for_batch_size=32, schedule="constant", warmup_epochs=1.0
+    )
+    run = setup.prepare(Config(model="softmax_regression", optim=choices))
+    assert run.config.data.batch_size == 64
+    assert float(run.schedule(run.num_steps)) == pytest.approx(0.2)
+    assert [row.peak_lr for row in run.group_rows] == [0.2]

@@ -2,7 +2,7 @@
 
 from jaxcnn.optim.optimizer import OPTIMIZERS, carry_over, make_optimizer
 from jaxcnn.optim.plan import Plan, make_plan
-from jaxcnn.optim.schedules import SCHEDULES, make_schedule
+from jaxcnn.optim.schedules import SCHEDULES, make_schedule, scaled
 
 __all__ = [
     "OPTIMIZERS",
@@ -12,4 +12,5 @@ __all__ = [
     "make_optimizer",
     "make_plan",
     "make_schedule",
+    "scaled",
 ]

@@ -3,6 +3,7 @@
 Sources:
   * warm-up: Goyal et al., "Accurate, Large Minibatch SGD", 2017, sec. 2.2,
     https://arxiv.org/abs/1706.02677. Ours starts at 0, so the first update is 0.
+  * scaling with the batch size: sec. 2.1 there, the "linear scaling rule"
   * cosine: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm
     Restarts", ICLR 2017, eq. 5 without restarts, https://arxiv.org/abs/1608.03983
   * one_cycle: Smith and Topin, "Super-Convergence", 2017, the three linear phases,
@@ -11,6 +12,7 @@ Sources:
     down to peak/250,000 at the end.
 """
 
+import dataclasses
 import math
 
 import jax.numpy as jnp
@@ -82,6 +84,20 @@ SCHEDULES = {
 }
 
 
+def scaled(config: OptimConfig, batch_size: int) -> OptimConfig:
+    """The choices with the highest rate for a batch size, as lr_for_batch_size says.
+
+    Raises:
+        UserError: It is no batch size.
+    """
+    base = config.lr_for_batch_size
+    if base is None:
+        return config
+    require(base >= 1, "optim.lr_for_batch_size", base, "at least 1, or None")
+    peak_lr = config.peak_lr * batch_size / base
+    return dataclasses.replace(config, peak_lr=peak_lr, lr_for_batch_size=None)
+
+
 def make_schedule(
     config: OptimConfig, num_steps: int, steps_per_epoch: float
 ) -> optax.Schedule:
@@ -92,7 +108,8 @@ def make_schedule(
     from the start of the run, the warm-up included.
 
     Args:
-        config: The choices. Those that the chosen schedule does not use are ignored.
+        config: The choices, from scaled. Those that the chosen schedule does not use
+            are ignored.
         num_steps: Updates of the whole run.
         steps_per_epoch: Updates in one pass over the training images.
 

@@ -15,6 +15,11 @@ def beginning(run: Any) -> str:
             "Warning: optim.unfreeze never trains "
             f"{', '.join(run.plan.never)}; name them in optim.freeze if this is meant."
         )
+    if run.platform == "gpu" and not run.config.deterministic:
+        parts.append(
+            "On a GPU this run is not reproducible bit for bit; deterministic=True "
+            "makes it so."
+        )
     return "\n\n".join(parts)
 
 

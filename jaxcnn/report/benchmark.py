@@ -140,6 +140,7 @@ def _object(row: Any) -> dict[str, Any]:
 
 _COLOURS = {
     "synthetic": "#1f4e79",
+    "deterministic": "#3f7fb5",
     "real": "#7ba7d0",
     "torch_eager": "#f3c9a5",
     "torch_channels_last": "#e8935a",

@@ -4,6 +4,7 @@ What is timed is what `train` does: the run is made by setup.prepare, its step i
 compiled by the run itself, and loop.train calls it. Modes:
 
   * synthetic: one batch that lies on the devices, again and again.
+  * deterministic: the same with the field of that name, on a GPU, where it costs.
   * real: batches that come through the run's own input pipeline, see generated.py.
     Networks of large images read JPEG files of ImageNet's usual size from memory, which
     are decoded and randomly cropped by as many threads as there are processors; those
@@ -44,7 +45,10 @@ from jaxcnn.training import compilation, loop, network, setup
 from jaxcnn.training.meter import Meter
 
 # Our modes on one batch: name -> fields of the config that differ.
-SYNTHETIC: dict[str, dict[str, Any]] = {"synthetic": {}}
+SYNTHETIC: dict[str, dict[str, Any]] = {
+    "synthetic": {},
+    "deterministic": {"deterministic": True},
+}
 REAL = "real"
 
 _NUM_STEPS = 1_000_000  # of the run, more than are ever taken
@@ -379,6 +383,7 @@ def _measure(
             prepare(config_lib.replace(run.config, fields)) if fields else run
         )
         for mode, fields in SYNTHETIC.items()
+        if not fields or jax.default_backend() == "gpu"  # elsewhere nothing differs
     }
     steps = {mode: _warm_up(trainer) for mode, trainer in ours.items()}
     theirs, failed = {}, {}

@@ -198,7 +198,8 @@ def _trainer(
     """train(number, dataset, indices held out) -> Fold; None where it was stopped."""
     initial = run.init_state()
     steps: dict[int, jax.stages.Compiled] = {}
-    measure = parallel.jit_eval(functools.partial(_measure, run=run), run.mesh)
+    measure = functools.partial(_measure, run=run)
+    measure = parallel.jit_eval(measure, run.mesh, run.compiler_options)
 
     def train(number: int, dataset: Dataset, unseen: np.ndarray) -> Fold | None:
         def after_step(done: int, state: TrainState, metrics: Any) -> bool:

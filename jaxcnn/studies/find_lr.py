@@ -75,9 +75,10 @@ def find_lr(
     """
     require(0 < low < high < math.inf, "low and high", (low, high), "0 < low < high")
     require(num_steps >= 20, "steps", num_steps, "at least 20")
+    base, rule = config.optim.lr_for_batch_size, "None: rates are searched as they are"
+    require(base is None, "optim.lr_for_batch_size", base, rule)
     config_lib.check_types(config)
     dataset = data.load(config.data)
-    num_examples = len(dataset.splits["train"])
     rising = dataclasses.replace(
         config.optim,
         schedule="exponential",
@@ -86,9 +87,13 @@ def find_lr(
         warmup_epochs=0.0,
         unfreeze=tuple((pattern, 0.0) for pattern, _ in config.optim.unfreeze),
     )
-    num_epochs = num_steps * config.data.batch_size / max(num_examples, 1)
     config = dataclasses.replace(
-        config, optim=rising, average=AverageConfig(), num_epochs=num_epochs
+        config,
+        data=dataclasses.replace(config.data, image_size_stages=()),
+        optim=rising,
+        average=AverageConfig(),
+        num_epochs=float(num_steps),
+        steps_per_epoch=1,
     )
     run = setup.prepare(config, dataset=dataset)
     run.check_training()

@@ -70,6 +70,8 @@ def check(run: Setup) -> None:
         why = f"parallel is {config.parallel!r}"
     elif jax.process_count() > 1:
         why = "the run has several processes"
+    elif config.data.image_size_stages:
+        why = "data.image_size_stages changes the size of the images"
     elif config.average.name == "swa":
         why = "average.name='swa' needs the images"
     elif len(run.plan.boundaries) > 1:
@@ -135,7 +137,7 @@ def cached(run: Setup, state: TrainState, folder: Path | None) -> Setup:
         child=child,
         **network.numerics(run.config, run.info),
     )
-    base = parallel.jit_eval(base, run.mesh)
+    base = parallel.jit_eval(base, run.mesh, run.compiler_options)
     splits = {}
     for name in run.dataset.splits:
         features, labels, unreadable = [], [], []

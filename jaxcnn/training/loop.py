@@ -259,6 +259,11 @@ def _fit(
             writer.say(line)
         timed = meter.wait_for(itertools.chain(first, batches))
         for before, after in () if over else run.phases(start):
+            if config.data.image_size_stages:
+                writer.say(
+                    f"step {before}: images of {run.image_size(before)} pixels from "
+                    "here on, for which the step is compiled"
+                )
             with meter.paused():
                 state = run.enter(state, before)
                 step, compiled = compilation.timed(

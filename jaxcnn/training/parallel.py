@@ -162,10 +162,19 @@ def bytes_per_device(described: Any) -> int:
     )
 
 
-def jit_eval(step: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def jit_eval(
+    step: Callable[..., Any],
+    mesh: Mesh,
+    compiler_options: dict[str, Any] | None = None,
+) -> Callable[..., Any]:
     """Compiles step(variables, batch), whose result is on every device.
 
     The variables lie where they are.
     """
     everywhere, split = replicated(mesh), NamedSharding(mesh, PartitionSpec(AXIS))
-    return jax.jit(step, in_shardings=(None, split), out_shardings=everywhere)
+    return jax.jit(
+        step,
+        in_shardings=(None, split),
+        out_shardings=everywhere,
+        compiler_options=compiler_options,
+    )

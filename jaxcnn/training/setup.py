@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator, Iterator
 import contextlib
 import dataclasses
 import functools
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from jaxcnn.config import AUTO, Config, DataConfig
 from jaxcnn.data import pipeline, splits
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import Dataset, Examples, Subset
-from jaxcnn.training import early_stopping, evaluation, network, parallel
+from jaxcnn.training import compiler, early_stopping, evaluation, network, parallel
 from jaxcnn.training import step as step_lib
 from jaxcnn.training.averaging import Average, make_average, pooled_statistics
 from jaxcnn.training.groups import GroupRow, group_rows
@@ -53,7 +54,8 @@ class Setup:
         task: Loss and metrics.
         mesh: The devices.
         num_steps: Updates of the whole run.
-        steps_per_epoch: Batches in one pass over the training images, not rounded.
+        steps_per_epoch: Updates that count as an epoch: the batches in one pass over
+            the training images, not rounded, unless the config says a number.
         schedule: Step -> learning rate.
         plan: Which parameters are trained, from which step on, and how fast.
         average: Moves the average of the parameters; None: the run keeps none.
@@ -102,6 +104,20 @@ class Setup:
         return 1 if size is None else self.config.data.batch_size // size
 
     @property
+    def platform(self) -> str:
+        """Kind of the devices: "cpu", "gpu" or "tpu"."""
+        return self.mesh.devices.flat[0].platform
+
+    @property
+    def compiler_options(self) -> compiler.Options:
+        """What XLA is told when it compiles the run's steps."""
+        return compiler.options(
+            self.platform,
+            remat=self.config.remat,
+            deterministic=self.config.deterministic,
+        )
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """The layer groups, from input to head."""
         return models.sort_groups(self.variable_shapes["params"])
@@ -110,7 +126,7 @@ class Setup:
     def group_rows(self) -> list[GroupRow]:
         """What the run does with each layer group."""
         return group_rows(
-            self.config.optim,
+            optim.scaled(self.config.optim, self.config.data.batch_size),
             self.plan,
             self.variable_shapes,
             self.groups,
@@ -189,10 +205,29 @@ class Setup:
 
     def phases(self, start: int) -> list[tuple[int, int]]:
         """(updates before, updates after) of each part of the run in which the same
-        parameters are trained, from `start` updates on."""
-        cuts = [cut for cut in self.plan.boundaries if start < cut < self.num_steps]
+        parameters are trained with images of the same size, from `start` updates on."""
+        cuts = {*self.plan.boundaries, *(step for step, _ in self._stages)}
+        cuts = sorted(cut for cut in cuts if start < cut < self.num_steps)
         ends = [*cuts, self.num_steps]
         return [(a, b) for a, b in zip([start, *cuts], ends, strict=True) if a < b]
+
+    @property
+    def _stages(self) -> list[tuple[int, int]]:
+        """(updates before, size) of each stage of the size of training images."""
+        return [
+            (round(epoch * self.steps_per_epoch), size)
+            for size, epoch in self.config.data.image_size_stages
+        ]
+
+    def image_size(self, step: int) -> int:
+        """Height and width of the images of the update after `step` updates, pixels."""
+        sizes = [size for start, size in self._stages if start <= step]
+        return sizes[-1] if sizes else self.config.data.image_size
+
+    def data_config(self, step: int) -> DataConfig:
+        """How the host makes the batch of the update after `step` updates."""
+        size = self.image_size(step)
+        return dataclasses.replace(self.config.data, image_size=size)
 
     def enter(self, state: TrainState, step: int) -> TrainState:
         """The state as the update after `step` updates takes it: what is trained from
@@ -220,7 +255,8 @@ class Setup:
             trained=self.trained(step),
             average=self.average,
             num_micro_batches=self.num_micro_batches,
-            unroll=self.mesh.devices.flat[0].platform == "cpu",
+            remat=self.config.remat,
+            unroll=self.platform == "cpu",
             **network.precision(self.config),
         )
 
@@ -229,7 +265,8 @@ class Setup:
     ) -> jax.stages.Compiled:
         """Compiles train_step(step) for the shapes of this run."""
         local = self.config.data.batch_size // jax.process_count()
-        shape, dtype = network.image_shape(self.config, self.info), np.uint8
+        size, dtype = self.image_size(step), np.uint8
+        shape = (size, size, self.info.channels)
         if self.augmentation is None:
             images = self.dataset.splits["train"].images
             shape, dtype = images.shape[1:], images.dtype
@@ -240,7 +277,8 @@ class Setup:
         shardings = self.layout.shardings(state, self.mesh)
         compiled = self.layout.compile(self.train_step(step), self.mesh, shardings)
         batch = self.layout.put(batch, self.mesh)
-        return compiled.lower(state, batch, self.run_key).compile()
+        lowered = compiled.lower(state, batch, self.run_key)
+        return lowered.compile(compiler_options=self.compiler_options)
 
     def check_training(self) -> None:
         """Raises UserError where batches cannot be made as the config says.
@@ -250,6 +288,7 @@ class Setup:
         data_config = self.config.data
         parallel.check_batch_size("data.batch_size", data_config.batch_size, self.mesh)
         self._check_micro_batches()
+        self._check_stages()
         pipeline.check_training(self.dataset.splits["train"], data_config)
         for split in self.dataset.splits.keys() - {"train"}:
             pipeline.check_evaluation(self.dataset.splits[split], data_config, split)
@@ -265,6 +304,25 @@ class Setup:
         errors.require(holds, field, size, rule)
         parallel.check_batch_size(field, size, self.mesh)
 
+    def _check_stages(self) -> None:
+        """Raises UserError where stages are not in order, or one has parameters of its
+        own, as a linear layer after a flatten would."""
+        field, stages = "data.image_size_stages", self.config.data.image_size_stages
+        starts = [-1, *(step for step, _ in self._stages), self.num_steps]
+        holds = all(before < after for before, after in itertools.pairwise(starts))
+        rule = "of ascending epochs, at least one step apart and within the run"
+        errors.require(holds, field, stages, rule)
+        for size, _ in stages:
+            errors.require(size >= 1, f"A size in {field}", size, "at least 1")
+            shape = (size, size, self.info.channels)
+            init = functools.partial(init_variables, self.model, image_shape=shape)
+            if jax.eval_shape(init, jax.random.key(0)) != self.variable_shapes:
+                raise errors.UserError(
+                    f"{field} is not possible: {self.config.model} has other "
+                    f"parameters for images of {size} pixels than for those of "
+                    f"{self.config.data.image_size}."
+                )
+
     def train_batches(
         self, folder: Path | None, start_step: int
     ) -> Generator[dict[str, jax.Array], None, None]:
@@ -274,7 +332,25 @@ class Setup:
             folder: Of the run, where bad images are listed; None: nowhere.
             start_step: Updates before.
         """
-        data_config = self.config.data
+        batches = self._host_batches(folder, start_step)
+        return prefetch(batches, functools.partial(self.layout.put, mesh=self.mesh))
+
+    def _host_batches(
+        self, folder: Path | None, start_step: int
+    ) -> Generator[pipeline.Batch, None, None]:
+        """This host's share of the batches, of one size of images after another."""
+        later = (step for step, _ in self._stages if start_step < step < self.num_steps)
+        cuts = itertools.pairwise([start_step, *later, self.num_steps])
+        for before, after in cuts:
+            batches = self._batches_of_size(folder, before, after)
+            with contextlib.closing(batches):
+                yield from batches
+
+    def _batches_of_size(
+        self, folder: Path | None, before: int, after: int
+    ) -> Iterator[pipeline.Batch]:
+        """The batches of the updates from `before` to `after`, of one size."""
+        data_config = self.data_config(before)
         bad_images = _bad_images(data_config, "train", folder)
         examples = pipeline.in_memory(
             self.dataset.splits["train"],
@@ -282,18 +358,17 @@ class Setup:
             data_config,
             bad_images,
         )
-        batches = pipeline.train_batches(
+        return pipeline.train_batches(
             examples,
             data_config,
             seed=self.config.seed,
-            num_steps=self.num_steps,
-            start_step=start_step,
+            num_steps=after,
+            start_step=before,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             num_classes=len(self.info.class_names),
             bad_images=bad_images,
         )
-        return prefetch(batches, functools.partial(self.layout.put, mesh=self.mesh))
 
     def averager(self, folder: Path | None) -> Callable[[TrainState], TrainState]:
         """finish(state) -> the state with the running statistics that belong to its
@@ -312,12 +387,17 @@ class Setup:
             trained=self.trained(self.num_steps - 1),
             **network.precision(self.config),
         )
-        step = parallel.jit_eval(lambda given, batch: calls(*given, batch), self.mesh)
+        step = parallel.jit_eval(
+            lambda given, batch: calls(*given, batch), self.mesh, self.compiler_options
+        )
 
         def finish(state: TrainState) -> TrainState:
             if not state.batch_stats:
                 return state
-            run = dataclasses.replace(self, num_steps=math.ceil(self.steps_per_epoch))
+            # One pass, of images as evaluation has them.
+            config = config_lib.replace(self.config, {"data.image_size_stages": ()})
+            num_steps = math.ceil(_steps_per_pass(config, self.info))
+            run = dataclasses.replace(self, config=config, num_steps=num_steps)
             given = self.run_key, state.average
             with contextlib.closing(run.train_batches(folder, 0)) as batches:
                 stats = pooled_statistics(
@@ -343,7 +423,7 @@ class Setup:
         step = functools.partial(
             step_lib.eval_step, model=self.model, task=self.task, **numerics
         )
-        step = parallel.jit_eval(step, self.mesh)
+        step = parallel.jit_eval(step, self.mesh, self.compiler_options)
 
         decoded = functools.cache(functools.partial(self._decoded, folder=folder))
 
@@ -432,9 +512,10 @@ def prepare(
     task = make_task(config, dataset)
     for metric in (config.best_metric, early_stopping.metric_name(config)):
         task.check_metric(metric)
-    steps_per_epoch = here.num_examples["train"] / config.data.batch_size
+    steps_per_epoch = config.steps_per_epoch or _steps_per_pass(config, here)
     num_steps = max(1, round(config.num_epochs * steps_per_epoch))
-    schedule = optim.make_schedule(config.optim, num_steps, steps_per_epoch)
+    choices = optim.scaled(config.optim, config.data.batch_size)
+    schedule = optim.make_schedule(choices, num_steps, steps_per_epoch)
     shape = network.image_shape(config, here)
     init = functools.partial(init_variables, model, image_shape=shape)
     variables = jax.eval_shape(init, jax.random.key(0))
@@ -471,6 +552,11 @@ def prepare(
     setup.tx(0)  # refuses what the optimizer does not take
     _check_norm(config, model, mesh)
     return setup
+
+
+def _steps_per_pass(config: Config, info: DatasetInfo) -> float:
+    """Batches in one pass over the training images, not rounded."""
+    return info.num_examples["train"] / config.data.batch_size
 
 
 def check_statistics(dataset: Dataset) -> None:
@@ -519,7 +605,12 @@ def _check_run(config: Config) -> None:
             not value or config.parallel != "pmap", f"augment.{name}", value, rule
         )
     positive = ("num_epochs", "eval_every_epochs", "keep_checkpoints")
-    positive += ("log_every_steps", "save_every_steps", "early_stopping_patience")
+    positive += (
+        "steps_per_epoch",
+        "log_every_steps",
+        "save_every_steps",
+        "early_stopping_patience",
+    )
     for name in positive:
         value = getattr(config, name)
         holds = value is None or 0 < value < float("inf")
