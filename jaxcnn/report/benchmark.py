@@ -182,9 +182,7 @@ def _figure(result: Any) -> Figure:
     axes.set_xlim(right=axes.get_xlim()[1] * 3)  # room for the labels
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlabel(
-        "images/s: median and quartiles; 1.07x: torch's time over ours"
-    )
+    axes.set_xlabel("images/s: median and quartiles; 1.07x: torch's time over ours")
     axes.set_title(
         f"{result.num_devices} x {result.device}, batch {result.batch_size}, "
         f"{result.precision}",
