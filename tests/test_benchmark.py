@@ -226,6 +226,15 @@ def test_the_network_in_torch_is_ours(name):
 # What it writes.
 
 
+@pytest.mark.parametrize(("load", "warned"), [(3.9, False), (4.1, True)])
+def test_a_busy_machine_is_a_warning(load, warned, monkeypatch):
+    monkeypatch.setattr(benchmark.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(benchmark.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(benchmark, "_measure", lambda *_: [])
+    written = report.as_text(run())
+    assert ("Warning: 4.1 other programs ran on 8 processors" in written) == warned
+
+
 @pytest.mark.parametrize(
     ("value", "written"), [(1.0749, "1.07x"), (0.996, "1.00x"), (12, "12.00x")]
 )

@@ -1,6 +1,5 @@
 """A benchmark as text, Markdown, JSON and a chart; a studies.benchmark.Benchmark."""
 
-from collections.abc import Sequence
 import json
 import math
 from pathlib import Path
@@ -71,23 +70,35 @@ def _where(result: Any) -> str:
     )
 
 
-def _errors(rows: Sequence[Any]) -> list[str]:
-    return [f"{r.model}, {r.mode}: {r.error}" for r in rows if r.error is not None]
+def _notes(result: Any) -> list[str]:
+    """What failed, and why the numbers may not be worth much."""
+    notes = [
+        f"{row.model}, {row.mode}: {row.error}"
+        for row in result.rows
+        if row.error is not None
+    ]
+    if result.load > result.num_processors / 2:
+        notes.append(
+            f"Warning: {result.load:.1f} other programs ran on {result.num_processors} "
+            "processors in the minute before. PyTorch's threads wait for one another "
+            "and lose far more by that than XLA's: ratios on a busy CPU mean nothing."
+        )
+    return notes
 
 
 def as_text(result: Any) -> str:
     """A table, what its columns mean, and what failed."""
     rows = [_cells(row) for row in result.rows]
     parts = [_where(result), text.table(rows, _HEADER, left=2), _CAPTION]
-    return "\n".join([*parts, *_errors(result.rows)])
+    return "\n".join([*parts, *_notes(result)])
 
 
 def as_markdown(result: Any) -> str:
     """The same in Markdown."""
     rows = [_cells(row) for row in result.rows]
     made = text.table(rows, _HEADER, left=2, markdown=True)
-    errors = "\n".join(f"* {line}" for line in _errors(result.rows))
-    return "\n\n".join(filter(None, (_where(result), made, _CAPTION, errors)))
+    notes = "\n".join(f"* {line}" for line in _notes(result))
+    return "\n\n".join(filter(None, (_where(result), made, _CAPTION, notes)))
 
 
 def as_json(result: Any) -> str:
@@ -98,6 +109,7 @@ def as_json(result: Any) -> str:
         "device": result.device,
         "num_devices": result.num_devices,
         "num_processors": result.num_processors,
+        "load": result.load,
         "peak_flops": result.peak_flops,
         "versions": result.versions,
         "date": result.date,
@@ -170,9 +182,7 @@ def _figure(result: Any) -> Figure:
     axes.set_xlim(right=axes.get_xlim()[1] * 3)  # room for the labels
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlabel(
-        "images/s (bars: median, lines: quartiles; N x: torch's time / ours)"
-    )
+    axes.set_xlabel("images/s: median and quartiles; 1.07x: torch's time over ours")
     axes.set_title(
         f"{result.num_devices} x {result.device}, batch {result.batch_size}, "
         f"{result.precision}",

@@ -113,6 +113,7 @@ class Benchmark:
         device: Its kind, as "NVIDIA H100 80GB HBM3".
         num_devices: That share a batch.
         num_processors: Of the host.
+        load: Programs that ran on the host in the minute before, on average.
         batch_size: Over all devices.
         precision: Of forward and backward pass.
         peak_flops: Operations per second of one device in a large matrix product.
@@ -124,6 +125,7 @@ class Benchmark:
     device: str
     num_devices: int
     num_processors: int
+    load: float
     batch_size: int
     precision: str
     peak_flops: float
@@ -226,6 +228,7 @@ def benchmark(
     holds = image_size is None or image_size >= 1
     require(holds, "--image_size", image_size, "at least 1")
     require(rounds >= 1, "--rounds", rounds, "at least 1")
+    load = os.getloadavg()[0]
     reference = _torch() if vs_torch else None
     configs = [
         make_config(
@@ -257,6 +260,7 @@ def benchmark(
         device=mesh.devices.flat[0].device_kind,
         num_devices=mesh.size,
         num_processors=os.cpu_count() or 1,
+        load=load,
         batch_size=batch_size,
         precision=precision,
         peak_flops=peak_flops,
