@@ -175,9 +175,11 @@ def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image).convert("RGB")
-    elif image.mode != "L":
+    elif image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
-    image = image.convert({1: "L", 3: "RGB"}[channels])
+    mode = {1: "L", 3: "RGB"}[channels]
+    if image.mode != mode:  # else convert would copy
+        image = image.convert(mode)
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
