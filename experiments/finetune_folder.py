@@ -26,6 +26,7 @@ def get_config() -> Config:
             batch_size=16,
             eval_batch_size=32,
             train_transform="random_resized_crop",
+            scaled_decoding=True,
             eval_transform="center_crop",
         ),
         augment=AugmentConfig(flip=0.5),

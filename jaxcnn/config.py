@@ -81,6 +81,11 @@ class DataConfig:
     train_transform: str = choice(
         "resize", "on the host, in training: a name in data.TRANSFORMS"
     )
+    scaled_decoding: bool = choice(
+        False,
+        "in training, decode a JPEG at the smallest of 1/8, 1/4, 1/2 and 1 of its size "
+        "from which the random window need not be enlarged",
+    )
     eval_transform: str = choice(
         "resize", "on the host, in evaluation and prediction: a name in data.TRANSFORMS"
     )

@@ -1,6 +1,7 @@
 """The decoder against Pillow's documented behaviour and cases computed by hand."""
 
 import io
+import math
 import struct
 import warnings
 import zlib
@@ -12,6 +13,7 @@ import pytest
 
 from jaxcnn.data import images
 from jaxcnn.data.examples import BadImageError
+from jaxcnn.data.transforms import TRANSFORMS, random_window
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options) -> bytes:
@@ -184,6 +186,117 @@ def test_a_warning_that_is_an_error_is_a_bad_image(photo, monkeypatch):
         warnings.simplefilter("error")
         with pytest.raises(BadImageError, match="photo: Image size .864 pixels"):
             images.decode(encoded(photo), 3, "photo")
+
+
+# Decoding at a smaller scale.
+
+
+def smooth(height: int, width: int) -> Image.Image:
+    """Three slow waves, which look the same at any scale."""
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / 25), np.sin(y / 25), np.cos((x + y) / 35)]
+    return Image.fromarray(np.uint8(128 + 100 * np.stack(waves, axis=-1)))
+
+
+# Of an image of 100 x 150 the window of 64 x 80 at (10, 30). At 1/8 it is 8 x 10 pixels
+# and begins at (10 / 8, 30 / 8) = (1.25, 3.75), in pixel (1, 3) therefore.
+@pytest.mark.parametrize(
+    ("size", "scale", "rows", "columns", "box"),
+    [
+        ((1, 1), 8, (1, 10), (3, 14), (0.75, 0.25, 10.75, 8.25)),  # there is no 1/16
+        ((8, 10), 8, (1, 10), (3, 14), (0.75, 0.25, 10.75, 8.25)),
+        ((8, 11), 4, (2, 19), (7, 28), (0.5, 0.5, 20.5, 16.5)),  # 80 / 8 is below 11
+        ((9, 10), 4, (2, 19), (7, 28), (0.5, 0.5, 20.5, 16.5)),
+        ((32, 32), 2, (5, 37), (15, 55), (0, 0, 40, 32)),
+        ((33, 32), 1, (10, 74), (30, 110), (0, 0, 80, 64)),
+        ((224, 224), 1, (10, 74), (30, 110), (0, 0, 80, 64)),
+    ],
+)
+def test_a_window_is_pillows_draft_at_the_smallest_scale_that_is_large_enough(
+    size, scale, rows, columns, box
+):
+    data = encoded(smooth(100, 150), "JPEG", quality=90)
+    draft = Image.open(io.BytesIO(data))
+    draft.draft(None, (150 // scale, 100 // scale))
+    assert draft.size == (-(-150 // scale), -(-100 // scale))
+    expected = np.asarray(draft)[slice(*rows), slice(*columns)]
+    pixels, place = images.Encoded(data, 3).window(10, 30, 64, 80, size)
+    np.testing.assert_array_equal(pixels, expected)
+    assert place == box
+
+
+@pytest.mark.parametrize(
+    "transform", [n for n, row in TRANSFORMS.items() if row.random]
+)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_scaled_file_shows_the_window_of_the_whole_in_every_orientation(
+    orientation, transform
+):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    # 8 divides neither side: 145 are 18.1, 211 are 26.4.
+    data = encoded(smooth(145, 211), "JPEG", quality=95, exif=exif)
+    whole = images.decode(data, 3)
+    apply = TRANSFORMS[transform].apply
+    differences = []
+    for seed in range(8):
+        file = images.Encoded(data, 3)
+        assert file.shape == whole.shape
+        expected = apply(whole, 12, np.random.default_rng(seed)).astype(int)
+        found = apply(file, 12, np.random.default_rng(seed))
+        differences.append(np.abs(found - expected).mean())
+    # Half a pixel too far at 1/8 would be four of the whole, some 7 grey levels.
+    assert max(differences) < 1.5
+    assert max(differences) > 0  # it was decoded at a smaller scale
+
+
+def test_a_scaled_file_is_pillows_draft_crop_and_resize():
+    data = encoded(smooth(300, 400), "JPEG")
+    rng = np.random.default_rng(1)
+    found = TRANSFORMS["random_resized_crop"].apply(images.Encoded(data, 3), 20, rng)
+    top, left, height, width = random_window(300, 400, np.random.default_rng(1))
+    scale = max(s for s in (1, 2, 4, 8) if min(height, width) >= 20 * s)
+    assert scale > 1
+    draft = Image.open(io.BytesIO(data))
+    draft.draft("RGB", (400 // scale, 300 // scale))
+    sides = (left, top, left + width, top + height)
+    left, top, right, bottom = (side / scale for side in sides)
+    x, y = math.floor(left), math.floor(top)
+    crop = draft.crop((x, y, math.ceil(right), math.ceil(bottom)))
+    box = (left - x, top - y, right - x, bottom - y)
+    expected = crop.resize((20, 20), Image.Resampling.BILINEAR, box)
+    np.testing.assert_array_equal(found, np.asarray(expected))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_every_kind_of_jpeg_is_decoded_at_a_smaller_scale(mode, channels, progressive):
+    image = smooth(64, 96).convert(mode)
+    data = encoded(image, "JPEG", progressive=progressive)
+    draft = Image.open(io.BytesIO(data))
+    draft.draft(None, (24, 16))
+    expected = draft if mode == "L" else draft.convert("RGB")
+    expected = np.asarray(expected.convert({1: "L", 3: "RGB"}[channels]))
+    pixels, _ = images.Encoded(data, channels).window(0, 0, 64, 96, (16, 16))
+    np.testing.assert_array_equal(pixels, expected.reshape(16, 24, channels))
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "BMP"])
+def test_other_files_are_decoded_in_full(format):
+    image = smooth(64, 96).convert("RGB" if format == "WEBP" else "P")
+    data = encoded(image, format)
+    pixels, box = images.Encoded(data, 3).window(8, 16, 32, 48, (2, 2))
+    expected = images.decode(data, 3)[8:40, 16:64]
+    np.testing.assert_array_equal(pixels, expected)
+    assert box == (0, 0, 48, 32)
+
+
+def test_a_truncated_file_is_found_when_its_window_is_decoded():
+    data = encoded(smooth(300, 400), "JPEG")
+    file = images.Encoded(data[: len(data) * 2 // 3], 3, "record 3")
+    with pytest.raises(BadImageError, match="^record 3: .*truncated"):
+        file.window(0, 0, 300, 400, (8, 8))
 
 
 def test_the_decoder_is_named_with_its_versions():

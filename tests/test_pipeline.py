@@ -11,9 +11,16 @@ from PIL import Image
 import pytest
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import folder, pipeline
+from jaxcnn.data import folder, images, pipeline
 from jaxcnn.data.bad_images import BadImages
-from jaxcnn.data.examples import ArrayExamples, BadImageError, Subset
+from jaxcnn.data.examples import (
+    ArrayExamples,
+    BadImageError,
+    Joined,
+    Subset,
+    encoded,
+    path_of,
+)
 from jaxcnn.data.pipeline import eval_batches, in_memory, train_batches
 from jaxcnn.data.transforms import TRANSFORMS
 from jaxcnn.errors import UserError
@@ -224,7 +231,7 @@ import sys
 from absl import app
 import numpy as np
 from jaxcnn.config import DataConfig
-from jaxcnn.data import folder, pipeline
+from jaxcnn.data import folder, images, pipeline
 
 def main(argv):
     result = []
@@ -439,6 +446,59 @@ def test_a_split_without_one_readable_image_stops(arrays):
         in_memory(everything, "resize", config, skipping(limit=1.0))
 
 
+# Decoding at a smaller scale.
+
+
+@pytest.mark.parametrize(
+    "transform", [name for name, row in TRANSFORMS.items() if row.random]
+)
+def test_scaled_decoding_leaves_order_windows_and_replacements_alone(files, transform):
+    # Files of at most 16 x 20 pixels have no window that could be shrunk to 12, so the
+    # batches are the same bits, also where truncated files are replaced.
+    paths = [pathlib.Path(path_of(files, i)) for i in range(len(files))]
+    for path in [path for path in paths if path.suffix == ".jpg"][::3]:
+        path.write_bytes(path.read_bytes()[:-60])
+    whole, scaled = (
+        train_batches(
+            files,
+            config_of(
+                image_size=12, train_transform=transform, scaled_decoding=decoding
+            ),
+            seed=0,
+            num_steps=8,
+            bad_images=skipping(limit=0.5),
+        )
+        for decoding in (False, True)
+    )
+    assert_equal(scaled, whole)
+
+
+@pytest.mark.parametrize("decoding", [False, True])
+def test_scaled_decoding_reaches_files_below_subsets_and_joins(
+    files, decoding, monkeypatch
+):
+    asked, window = [], images.Encoded.window
+
+    def watched(self, *args):
+        asked.append(self.shape)
+        return window(self, *args)
+
+    monkeypatch.setattr(images.Encoded, "window", watched)
+    joined = Joined([Subset(files, np.arange(10)), files])
+    assert path_of(joined, 12) == path_of(files, 2)
+    config = config_of(train_transform="random_crop", scaled_decoding=decoding)
+    next(train_batches(joined, config, seed=0, num_steps=1))
+    assert len(asked) == (config.batch_size if decoding else 0)
+
+
+def test_arrays_stay_arrays_where_files_are_asked_for(arrays, files):
+    assert isinstance(encoded(files, 3)["image"], images.Encoded)
+    assert encoded(files, 3)["label"] == files[3]["label"]
+    np.testing.assert_array_equal(
+        encoded(through_grain(arrays), 3)["image"], arrays.images[3]
+    )
+
+
 # Refusals.
 
 
@@ -449,6 +509,10 @@ def test_a_split_without_one_readable_image_stops(arrays):
         ({"batch_size": 9}, "batch_size is 9; it must be a multiple of .* hosts, 2"),
         ({"batch_size": 0}, "batch_size is 0; it must be"),
         ({"train_transform": "resise"}, "Unknown transform 'resise'; nearest: resize"),
+        (
+            {"train_transform": "resize", "scaled_decoding": True},
+            "data.train_transform is 'resize'; with .* must be one of random_crop, ",
+        ),
         ({"repeats": 0}, "data.repeats must be at least 1, not 0."),
         ({"sampling": "ballanced"}, "Unknown sampling 'ballanced'; nearest: balanced"),
         ({"bad_images": "ignore"}, "Unknown bad_images 'ignore'; known: error, skip"),

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import datasets, tfds_source
-from jaxcnn.data.examples import BadImageError
+from jaxcnn.data.examples import BadImageError, encoded
 
 NAMES = ["cat", "dog", "owl"]
 
@@ -148,6 +148,25 @@ def test_image_files_are_decoded_as_everywhere_and_not_by_tfds(tmp_path):
     Builder("turned", features, {"train": items}, tmp_path).download_and_prepare()
     image = load(tmp_path, "tfds:turned").splits["train"][0]["image"]
     np.testing.assert_array_equal(image, np.rot90(picture(0), -1))
+
+
+def test_a_jpeg_record_is_decoded_at_a_smaller_scale(tmp_path):
+    y, x = np.mgrid[:80, :120]
+    pixels = np.stack([x, y, x + y], axis=-1).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG")
+    features = {
+        "image": tfds.features.Image(shape=(None, None, 3)),
+        "label": tfds.features.ClassLabel(num_classes=2),
+    }
+    items = [{"image": file.getvalue(), "label": 1}] * 4
+    Builder("jpeg", features, {"train": items}, tmp_path).download_and_prepare()
+    example = encoded(load(tmp_path, "tfds:jpeg").splits["train"], 0)
+    draft = Image.open(file)
+    draft.draft("RGB", (30, 20))
+    found, _ = example["image"].window(0, 0, 80, 120, (20, 20))
+    np.testing.assert_array_equal(found, np.asarray(draft))
+    assert example["label"] == 1
 
 
 def test_a_broken_image_file_is_named_by_its_split_and_number(tmp_path):

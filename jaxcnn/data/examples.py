@@ -92,19 +92,47 @@ class Joined:
         return sum(map(len, self.parts))
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        part, index = self.part(index)
+        return part[index]
+
+    def part(self, index: int) -> tuple[Examples, int]:
+        """The part that an example is in, and its index there."""
         for part in self.parts:
             if index < len(part):
-                return part[index]
+                return part, index
             index -= len(part)
         raise IndexError(f"There are {len(self)} examples.")
 
 
+def _source(examples: Examples, index: int) -> tuple[Examples, int]:
+    """What a Subset or Joined has an example from, and its index there."""
+    while True:
+        if isinstance(examples, Subset):
+            examples, index = examples.examples, int(examples.indices[index])
+        elif isinstance(examples, Joined):
+            examples, index = examples.part(index)
+        else:
+            return examples, index
+
+
 def path_of(examples: Examples, index: int) -> str | None:
     """The file of an example; None where the examples are not files of their own."""
-    while isinstance(examples, Subset):
-        examples, index = examples.examples, int(examples.indices[index])
-    paths = getattr(examples, "paths", None)
+    source, index = _source(examples, index)
+    paths = getattr(source, "paths", None)
     return None if paths is None else paths[index]
+
+
+def encoded(examples: Examples, index: int) -> dict[str, Any]:
+    """examples[index], but the image is an images.Encoded where it is a file.
+
+    A source of image files has a method encoded(index) that gives this.
+
+    Raises:
+        BadImageError: The header of the file cannot be decoded.
+    """
+    source, index = _source(examples, index)
+    read = getattr(source, "encoded", source.__getitem__)
+    return read(index)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,7 +55,11 @@ class FolderExamples:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        image = images.decode(self.paths[index], self.channels)
+        return images.decoded(self.encoded(index))
+
+    def encoded(self, index: int) -> dict[str, Any]:
+        """As of examples.encoded."""
+        image = images.Encoded(self.paths[index], self.channels)
         return {"image": image, "label": int(self.labels[index])}
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 import concurrent.futures
 import contextlib
 import dataclasses
-import functools
+import operator
 from typing import Any
 
 from absl import flags
@@ -24,7 +24,7 @@ import numpy as np
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data.bad_images import BadImages
-from jaxcnn.data.examples import ArrayExamples, BadImageError, Examples
+from jaxcnn.data.examples import ArrayExamples, BadImageError, Examples, encoded
 from jaxcnn.data.transforms import TRANSFORMS, Transform
 from jaxcnn.errors import UserError, require, unknown
 
@@ -233,7 +233,13 @@ def check_training(
 ) -> None:
     """Raises UserError where train_batches cannot work with the settings."""
     BadImages(config.bad_images, "train")  # knows which policies there are
-    _transform(config.train_transform)
+    row = _transform(config.train_transform)
+    if config.scaled_decoding and not row.random:
+        scaling = [name for name, row in TRANSFORMS.items() if row.random]
+        raise UserError(
+            f"Config field data.train_transform is {config.train_transform!r}; with "
+            f"data.scaled_decoding it must be one of {', '.join(scaling)}."
+        )
     if config.sampling not in SAMPLING:
         raise unknown("sampling", config.sampling, SAMPLING)
     require(config.repeats >= 1, "data.repeats", config.repeats, "at least 1")
@@ -303,23 +309,25 @@ def train_batches(
         raise UserError(f"The seed is {seed}; it must be 0 or more.")
     row = TRANSFORMS[config.train_transform]
     bad_images = bad_images or BadImages(config.bad_images, "train")
-    source = _TrainSource(
-        Stream(examples, config.sampling, seed, config.repeats),
-        num_steps * config.batch_size,
-        num_classes,
-        bad_images,
-    )
+    stream = Stream(examples, config.sampling, seed, config.repeats)
     steps = range(start_step, num_steps)
     share = config.batch_size // process_count
     if _gatherable(examples, row, config):
         if num_classes is not None:
             check_labels(examples.labels, num_classes, "train")
         starts = ((step * process_count + process_index) * share for step in steps)
-        return _gathered_train(source.stream, starts, share)
-    transform = functools.partial(_apply, row, config.image_size)
+        return _gathered_train(stream, starts, share)
+    draw = _Draw(
+        stream,
+        row,
+        config.image_size,
+        encoded if config.scaled_decoding else operator.getitem,
+        num_classes,
+        bad_images,
+    )
     batches = (
-        grain.MapDataset.source(source)
-        .random_map(transform, seed=seed)
+        grain.MapDataset.range(num_steps * config.batch_size)
+        .random_map(draw, seed=seed)
         .batch(share)[process_index::process_count]  # after the random transforms
     )
     return _read(batches[start_step:], config)
@@ -398,27 +406,31 @@ def _check_sizes(
 
 
 @dataclasses.dataclass
-class _TrainSource:
-    """Position of the stream -> example, a bad one replaced by the next readable."""
+class _Draw:
+    """Position of the stream -> transformed example.
+
+    A bad one is replaced by the next readable, which gets the same random numbers.
+    """
 
     stream: Stream
-    length: int
+    transform: Transform
+    size: int
+    read: Callable[[Examples, int], dict[str, Any]]
     num_classes: int | None
     bad_images: BadImages
 
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
+    def __call__(self, position: int, rng: np.random.Generator) -> dict[str, Any]:
         examples, index = self.stream.examples, self.stream[position]
+        start = rng.bit_generator.state
         while True:  # ends: too many bad images are an error
             try:
-                example = examples[index]
+                example = self.read(examples, index)
+                example = _checked(example, index, self.num_classes, "train")
+                return _apply(self.transform, self.size, example, rng)
             except BadImageError as error:
                 self.bad_images.handle(error, len(examples))
                 index = (index + 1) % len(examples)
-            else:
-                return _checked(example, index, self.num_classes, "train")
+                rng.bit_generator.state = start
 
 
 @dataclasses.dataclass

@@ -2,7 +2,7 @@
 
 TFDS must have prepared them for random access, in the array_record format (its default
 is tfrecord). They are read from data.dir alone; nothing is ever downloaded. Image files
-are decoded by images.decode, as everywhere, not by TFDS.
+are decoded by data/images.py, as everywhere, not by TFDS.
 """
 
 from collections.abc import Mapping, Sequence
@@ -181,9 +181,13 @@ class TfdsExamples:
         return len(self.source)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        return images.decoded(self.encoded(index))
+
+    def encoded(self, index: int) -> dict[str, Any]:
+        """As of examples.encoded."""
         image, label = self.parse(self.source[index])
         if isinstance(image, bytes):
-            image = images.decode(image, self.channels, f"{self.where}[{index}]")
+            image = images.Encoded(image, self.channels, f"{self.where}[{index}]")
         else:
             image = arrays.with_channels(image[None], self.channels)[0]
         return {"image": image, "label": int(label)}

@@ -3,7 +3,8 @@
 A transform is a function (image uint8 [H, W, C], size, rng) -> uint8 [size, size, C].
 Resizing is Pillow's bilinear, which averages over the source pixels when it shrinks.
 The deterministic transforms give an image that has the right size back unchanged, so
-images can be transformed once and kept.
+images can be transformed once and kept. The random ones take a file that is not decoded
+yet as well, draw the same window as from its pixels, and decode no more than they need.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import math
 
 import numpy as np
 from PIL import Image
+
+from jaxcnn.data.images import Encoded
 
 CROP_FRACTION = 0.875  # 224 of 256, the usual evaluation on ImageNet
 AREA = (0.08, 1.0)  # of a random crop, relative to the image
@@ -26,14 +29,23 @@ INTERPOLATIONS = {
 
 
 def _resize(
-    image: np.ndarray, height: int, width: int, interpolation: str = "bilinear"
+    image: np.ndarray | Encoded,
+    height: int,
+    width: int,
+    interpolation: str = "bilinear",
+    window: tuple[int, int, int, int] | None = None,
 ) -> np.ndarray:
-    """[H, W, C] -> [height, width, C]."""
-    if image.shape[:2] == (height, width):
+    """[H, W, C], or its window (top, left, height, width), -> [height, width, C]."""
+    top, left, h, w = window or (0, 0, *image.shape[:2])
+    if isinstance(image, Encoded):
+        image, box = image.window(top, left, h, w, (height, width))
+    else:
+        image, box = image[top : top + h, left : left + w], (0, 0, w, h)
+    if image.shape[:2] == (height, width) and box == (0, 0, width, height):
         return image
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
     resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(
-        (width, height), INTERPOLATIONS[interpolation]
+        (width, height), INTERPOLATIONS[interpolation], box
     )
     return np.asarray(resized).reshape(height, width, image.shape[2])
 
@@ -71,7 +83,7 @@ def resize_and_crop(
 
 
 def _resize_shorter(
-    image: np.ndarray, length: int, interpolation: str = "bilinear"
+    image: np.ndarray | Encoded, length: int, interpolation: str = "bilinear"
 ) -> np.ndarray:
     """The whole image, its shorter side of a length; the longer is rounded down."""
     height, width, _ = image.shape
@@ -80,7 +92,9 @@ def _resize_shorter(
     return _resize(image, height, width, interpolation)
 
 
-def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+def random_crop(
+    image: np.ndarray | Encoded, size: int, rng: np.random.Generator
+) -> np.ndarray:
     """A random window, after the shorter side is resized to size / 0.875.
 
     224 of 256, as of Krizhevsky, Sutskever and Hinton, NeurIPS 2012, sec. 4.1, who cut
@@ -92,7 +106,7 @@ def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.nd
 
 
 def random_scale_crop(
-    image: np.ndarray, size: int, rng: np.random.Generator
+    image: np.ndarray | Encoded, size: int, rng: np.random.Generator
 ) -> np.ndarray:
     """As random_crop, but the image is up to twice as large.
 
@@ -148,11 +162,11 @@ def random_window(
 
 
 def random_resized_crop(
-    image: np.ndarray, size: int, rng: np.random.Generator
+    image: np.ndarray | Encoded, size: int, rng: np.random.Generator
 ) -> np.ndarray:
     """A random window, its aspect ratio not kept."""
-    top, left, height, width = random_window(*image.shape[:2], rng)
-    return _resize(image[top : top + height, left : left + width], size, size)
+    window = random_window(*image.shape[:2], rng)
+    return _resize(image, size, size, window=window)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,10 +175,11 @@ class Transform:
 
     Attributes:
         apply: Called as apply(image, size, rng).
-        random: Whether it draws from rng; if not, rng may be None.
+        random: Whether it draws from rng and takes files that are not decoded; if not,
+            rng may be None.
     """
 
-    apply: Callable[[np.ndarray, int, np.random.Generator | None], np.ndarray]
+    apply: Callable[..., np.ndarray]
     random: bool = False
 
 

@@ -66,8 +66,12 @@ class JpegExamples:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        pixels = images.decode(self.files[index % len(self.files)], self.channels)
-        return {"image": pixels, "label": int(self.labels[index])}
+        return images.decoded(self.encoded(index))
+
+    def encoded(self, index: int) -> dict[str, Any]:
+        """As of examples.encoded."""
+        image = images.Encoded(self.files[index % len(self.files)], self.channels)
+        return {"image": image, "label": int(self.labels[index])}
 
 
 @functools.cache
