@@ -240,7 +240,7 @@ def test_no_verb_and_unknown_verbs(refuse, capsys):
         ("--config.data.batch_size=0", "data.batch_size must be at least 1, not 0"),
         ("--config.num_devices=2", "101, which does not divide over 2 devices"),
         ("--config.num_devices=99", "num_devices is 99"),
-        ("--config.parallel=fsdp", "Unknown parallel 'fsdp'"),
+        ("--config.parallel=tpu", "Unknown parallel 'tpu'"),
         ("--config.compute_dtype=float8", "Unknown compute_dtype 'float8'"),
         ("--config.best_metric=f1", "'f1'"),
         ("--config.task.label_smoothing=1.0", "task.label_smoothing must be"),
