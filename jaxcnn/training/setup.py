@@ -95,7 +95,8 @@ class Setup:
     def run_key(self) -> jax.Array:
         """The key that every step folds its number into, on every device."""
         everywhere = parallel.replicated(self.mesh)
-        return jax.jit(lambda: self._keys[1], out_shardings=everywhere)()
+        on_devices = jax.jit(jax.random.wrap_key_data, out_shardings=everywhere)
+        return on_devices(np.asarray(jax.random.key_data(self._keys[1])))
 
     @property
     def num_micro_batches(self) -> int:
