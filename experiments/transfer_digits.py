@@ -65,7 +65,7 @@ METHODS = {
 }
 
 # The best by two seeds on validation images, with ten training images a class: of
-# 0.001, 0.003, 0.01 and 0.03, and of 0.0003 or 0.1 where the best was the first or last.
+# 0.001, 0.003, 0.01 and 0.03, and of 0.0003 or 0.1 where the best was at an end.
 PEAK_LR = {
     ("resnet20", "scratch"): 0.01,
     ("resnet20", "head"): 0.1,
