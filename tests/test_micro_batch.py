@@ -124,15 +124,17 @@ def test_each_part_draws_a_dropout_mask_of_its_own():
     assert (first != second).any()
 
 
-@pytest.mark.parametrize("layout", ["jit", "pmap"])
+@pytest.mark.parametrize("layout", ["jit", "fsdp", "pmap"])
 def test_two_devices_have_the_parts_of_one(layout):
     def run_on(layout, num_devices):
         mesh, row = parallel.data_mesh(num_devices), parallel.LAYOUTS[layout]
         norm = functools.partial(BatchNorm, axis_name=row.norm_axis)
         model = Tiny(10, dropout=0.0, norm=norm)
         now, run = make(model, count=2, unroll=True, tx=optax.sgd(0.1))
-        now = jax.device_put(now, parallel.replicated(mesh))
-        now, _ = row.compile(run, mesh)(now, row.put(batch_of(16), mesh), KEY)
+        shardings = row.shardings(now, mesh)
+        compiled = row.compile(run, mesh, shardings)
+        now = jax.device_put(now, shardings)
+        now, _ = compiled(now, row.put(batch_of(16), mesh), KEY)
         return jax.device_get((now.params, now.batch_stats))
 
     with jax.enable_x64(True):

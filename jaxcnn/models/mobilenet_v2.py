@@ -83,12 +83,14 @@ class MobileNetV2(nn.Module):
         num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
         width: Multiplies the filters of every layer.
         dropout: Of the pooled features.
+        stages: Rows of Table 2.
         norm: Normalisation class, see ConvNorm.
     """
 
     num_classes: int
     width: float = 1.0
     dropout: float = 0.2
+    stages: tuple[Stage, ...] = STAGES
     norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
@@ -97,14 +99,14 @@ class MobileNetV2(nn.Module):
         conv_norm = functools.partial(ConvNorm, act=relu6, norm=self.norm)
         filters = round_filters(32 * self.width)
         x = conv_norm(filters, 3, 2, name="stem")(images, train=train)
-        for i, stage in enumerate(STAGES):
+        for i, stage in enumerate(self.stages):
             filters = round_filters(stage.filters * self.width)
             for j in range(stage.depth):
                 stride = stage.stride if j == 0 else 1
                 name = f"stage{i + 1}_block{j + 1}"
                 fields = filters, stride, stage.expansion, self.norm
                 x = InvertedResidual(*fields, name=name)(x, train=train)
-        last = f"stage{len(STAGES) + 1}_block"
+        last = f"stage{len(self.stages) + 1}_block"
         filters = round_filters(1280 * max(1.0, self.width))
         x = conv_norm(filters, 1, name=f"{last}1")(x, train=train)
         x = global_avg_pool(x)  # [B, filters]
