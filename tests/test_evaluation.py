@@ -16,7 +16,7 @@ from tests.test_cli import make_folder
 
 
 class NoWriter:
-    def begin(self, run):
+    def begin(self, run, first_step):
         pass
 
     def write(self, split, step, values):

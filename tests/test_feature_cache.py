@@ -9,6 +9,7 @@ import pytest
 from jaxcnn import models
 from jaxcnn.config import AugmentConfig, AverageConfig, Config, DataConfig, OptimConfig
 from jaxcnn.errors import UserError
+from jaxcnn.studies import cross_validate, find_lr
 from jaxcnn.training import feature_cache, network, parallel, setup, workdir
 from tests import tiny
 from tests.test_evaluation import fit
@@ -51,6 +52,36 @@ def test_parameters_and_metrics_are_those_without_the_cache(freeze, tmp_path):
     )
     for found, expected in pairs:
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_folds_are_those_without_the_cache(tmp_path):
+    plain = cross_validate.cross_validate(config(), 3, tmp_path / "plain")
+    made = config(cache_features=True)
+    cached = cross_validate.cross_validate(made, 3, tmp_path / "cached")
+    for number, expected in plain.folds.items():
+        found = cached.folds[number]
+        np.testing.assert_array_equal(found.indices, expected.indices)
+        np.testing.assert_allclose(
+            found.probabilities, expected.probabilities, rtol=1e-4, atol=1e-5
+        )
+        for name in ("accuracy", "loss"):
+            assert found.metrics[name] == pytest.approx(expected.metrics[name], 1e-5)
+
+
+def test_a_range_test_is_that_without_the_cache():
+    plain, cached = (
+        find_lr.find_lr(made, low=1e-3, high=1.0, num_steps=20)
+        for made in (config(), config(cache_features=True))
+    )
+    np.testing.assert_allclose(cached.losses, plain.losses, rtol=1e-5)
+
+
+def test_folds_whose_features_would_differ_have_no_cache(tmp_path):
+    imprinted = dataclasses.replace(tiny.VARIANT, imprint=lambda *args: args[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.MODELS, "tiny", imprinted)
+        with pytest.raises(UserError, match="not possible in cross-validation: tiny"):
+            cross_validate.cross_validate(config(cache_features=True), 3, tmp_path)
 
 
 def test_what_is_frozen_is_no_part_of_the_step():

@@ -213,7 +213,7 @@ class Lines:
     def __init__(self, *_):
         self.lines = []
 
-    def begin(self, run):
+    def begin(self, run, first_step):
         pass
 
     def say(self, line):

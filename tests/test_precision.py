@@ -160,7 +160,7 @@ def test_only_float16_has_a_scale_in_its_state():
 
 
 class Silent:
-    def begin(self, run):
+    def begin(self, run, first_step):
         pass
 
     def write(self, split, step, values):

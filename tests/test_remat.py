@@ -164,7 +164,9 @@ def test_a_run_on_a_gpu_says_that_it_is_not_reproducible(monkeypatch):
             make_config("softmax_regression", deterministic=deterministic)
         )
         monkeypatch.setattr(setup.Setup, "platform", platform)
-        return "not reproducible bit for bit" in beginning.beginning(run)
+        new, resumed = beginning.beginning(run), beginning.devices(run)
+        assert resumed in new
+        return "not reproducible bit for bit" in resumed
 
     assert said("gpu", False)
     assert not said("gpu", True)

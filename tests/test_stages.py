@@ -70,7 +70,7 @@ class Said:
     def __init__(self):
         self.lines, self.losses = [], {}
 
-    def begin(self, run):
+    def begin(self, run, first_step):
         pass
 
     def say(self, line):

@@ -183,7 +183,7 @@ def make_config():
 
 
 class SilentWriter:
-    def begin(self, run):
+    def begin(self, run, first_step):
         pass
 
     def write(self, split, step, values):

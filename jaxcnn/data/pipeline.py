@@ -151,6 +151,15 @@ class DecodedExamples(ArrayExamples):
             raise BadImageError(self.errors[index])
         return super().__getitem__(index)
 
+    def take(self, indices: np.ndarray) -> "DecodedExamples":
+        """Some of them, in this order."""
+        errors = {
+            new: self.errors[old]
+            for new, old in enumerate(indices.tolist())
+            if old in self.errors
+        }
+        return DecodedExamples(self.images[indices], self.labels[indices], errors)
+
 
 def in_memory(
     examples: Examples,

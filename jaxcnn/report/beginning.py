@@ -1,4 +1,4 @@
-"""What is said before the first step of a run."""
+"""What is said before a run begins or goes on."""
 
 from typing import Any
 
@@ -6,8 +6,9 @@ from jaxcnn.report import text
 
 
 def beginning(run: Any) -> str:
-    """A training.setup.Setup: its layer groups, and where their parameters start."""
-    parts = [_groups(run), _state(run)]
+    """Of a new run, a training.setup.Setup: its layer groups, where their parameters
+    start, and what devices() says."""
+    parts = [_groups(run), devices(run)]
     if run.start is not None:
         parts.append(_start(run.start))
     if run.plan.never:
@@ -15,12 +16,21 @@ def beginning(run: Any) -> str:
             "Warning: optim.unfreeze never trains "
             f"{', '.join(run.plan.never)}; name them in optim.freeze if this is meant."
         )
+    return "\n\n".join(parts)
+
+
+def devices(run: Any) -> str:
+    """What each device holds; and that bits may differ, where they may."""
+    number = run.mesh.size
+    where = "the device" if number == 1 else f"each of {number} devices"
+    what = "Parameters, statistics and optimizer state"
+    parts = [f"{what}: {run.state_bytes / 1e6:,.1f} MB on {where}."]
     if run.platform == "gpu" and not run.config.deterministic:
         parts.append(
             "On a GPU this run is not reproducible bit for bit; deterministic=True "
             "makes it so."
         )
-    return "\n\n".join(parts)
+    return "\n".join(parts)
 
 
 def _groups(run: Any) -> str:
@@ -45,13 +55,6 @@ def _groups(run: Any) -> str:
         "",
     )
     return text.table([*rows, total], header, left=3)
-
-
-def _state(run: Any) -> str:
-    number = run.mesh.size
-    where = "the device" if number == 1 else f"each of {number} devices"
-    what = "Parameters, statistics and optimizer state"
-    return f"{what}: {run.state_bytes / 1e6:,.1f} MB on {where}."
 
 
 def _start(start: Any) -> str:

@@ -96,8 +96,8 @@ class Console:
         elif split != "test":
             self.say(validation_line(step, split, values))
 
-    def begin(self, run: Any) -> None:
-        self.say(beginning.beginning(run))
+    def begin(self, run: Any, first_step: int) -> None:
+        self.say(beginning.devices(run) if first_step else beginning.beginning(run))
 
     def say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False)
@@ -146,9 +146,9 @@ class All:
         self._console = console
         self._writers = others if console is None else (*others, console)
 
-    def begin(self, run: Any) -> None:
+    def begin(self, run: Any, first_step: int) -> None:
         if self._console is not None:
-            self._console.begin(run)
+            self._console.begin(run, first_step)
 
     def say(self, line: str) -> None:
         if self._console is not None:

@@ -32,7 +32,14 @@ from jaxcnn.data import pipeline
 from jaxcnn.data.examples import Dataset, Joined, Subset, path_of
 from jaxcnn.errors import UserError, require
 from jaxcnn.studies import study
-from jaxcnn.training import evaluation, loop, micro_batch, network, parallel, setup
+from jaxcnn.training import (
+    evaluation,
+    feature_cache,
+    loop,
+    micro_batch,
+    parallel,
+    setup,
+)
 from jaxcnn.training import step as step_lib
 from jaxcnn.training.signals import StopRequest
 from jaxcnn.training.state import TrainState
@@ -139,6 +146,8 @@ def cross_validate(
     smallest = min(cuts, key=lambda cut: len(cut.splits["train"]))
     run = setup.prepare(config, dataset=smallest)
     run.check_training()
+    if config.cache_features:
+        _check_cache(run)
     run, _ = micro_batch.settle(run)
     study.claim(
         output,
@@ -156,7 +165,7 @@ def cross_validate(
             fold = _read(path)
             if fold is None:
                 if train_fold is None:  # compiles, which finished folds do not need
-                    train_fold = _trainer(run, stop, num_folds, progress)
+                    train_fold = _trainer(run, pool, stop, num_folds, progress)
                 fold = train_fold(number, cuts[number], unseen)
                 if fold is None:
                     break
@@ -189,14 +198,31 @@ def _check_classes(labels: np.ndarray, dataset: Dataset, num_folds: int) -> None
         )
 
 
+def _check_cache(run: setup.Setup) -> None:
+    """Raises UserError where the folds cannot share features."""
+    feature_cache.check(run)
+    if models.MODELS[run.config.model].imprint is not None:
+        raise UserError(
+            f"cache_features is not possible in cross-validation: {run.config.model} "
+            "has other features for other training images."
+        )
+
+
 def _trainer(
     run: setup.Setup,
+    pool: Joined,
     stop: StopRequest,
     num_folds: int,
     progress: Callable[[int, int], None],
 ) -> Callable[[int, Dataset, np.ndarray], Fold | None]:
     """train(number, dataset, indices held out) -> Fold; None where it was stopped."""
     initial = run.init_state()
+    features = None
+    if run.config.cache_features:
+        whole = dataclasses.replace(run.dataset, splits={"train": pool})
+        run = dataclasses.replace(run, dataset=whole)
+        run = feature_cache.cached(run, initial, None)
+        features = run.dataset.splits["train"]
     steps: dict[int, jax.stages.Compiled] = {}
     measure = functools.partial(_measure, run=run)
     measure = parallel.jit_eval(measure, run.mesh, run.compiler_options)
@@ -208,6 +234,12 @@ def _trainer(
             progress(number * run.num_steps + done, num_folds * run.num_steps)
             return stop.received is not None
 
+        if features is not None:
+            splits = {
+                name: features.take(part.indices)
+                for name, part in dataset.splits.items()
+            }
+            dataset = dataclasses.replace(dataset, splits=splits)
         fold_run = dataclasses.replace(run, dataset=dataset)
         if models.MODELS[run.config.model].imprint is None:
             state = jax.tree.map(jnp.copy, initial)  # the step consumes its state
@@ -238,8 +270,9 @@ def _measure(
     variables: dict[str, Any], batch: dict[str, jax.Array], *, run: setup.Setup
 ) -> dict[str, Any]:
     """The task's sums over a batch, and what is said of each of its images."""
-    numerics = network.numerics(run.config, run.info)
-    logits = step_lib.forward(variables, batch["image"], model=run.model, **numerics)
+    logits = step_lib.forward(
+        variables, batch["image"], model=run.model, **run.numerics
+    )
     return {
         "sums": run.task.eval_sums(logits, batch),
         "predicted": jnp.argmax(logits, axis=-1),

@@ -24,7 +24,7 @@ from jaxcnn import config as config_lib
 from jaxcnn import data
 from jaxcnn.config import AverageConfig, Config
 from jaxcnn.errors import UserError, require
-from jaxcnn.training import loop, micro_batch, setup
+from jaxcnn.training import feature_cache, loop, micro_batch, setup
 from jaxcnn.training.state import TrainState
 
 SMOOTHING = 0.98  # decay of the moving average
@@ -97,7 +97,15 @@ def find_lr(
     )
     run = setup.prepare(config, dataset=dataset)
     run.check_training()
+    if config.cache_features:
+        feature_cache.check(run)
     run, _ = micro_batch.settle(run)
+    state = run.init_state()
+    if config.cache_features:
+        splits = {"train": run.dataset.splits["train"]}  # of the others none is needed
+        dataset = dataclasses.replace(run.dataset, splits=splits)
+        run = dataclasses.replace(run, dataset=dataset)
+        run = feature_cache.cached(run, state, None)
 
     losses: list[float] = []
 
@@ -106,7 +114,6 @@ def find_lr(
         return _diverges(losses)
 
     with contextlib.closing(run.train_batches(None, 0)) as batches:
-        state = run.init_state()
         loop.train(
             state,
             batches,

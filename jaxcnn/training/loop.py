@@ -73,8 +73,8 @@ def train(
 class Writer(Protocol):
     """Where the numbers of a run go."""
 
-    def begin(self, run: setup.Setup) -> None:
-        """Takes what a new run is going to do, before its first step."""
+    def begin(self, run: setup.Setup, first_step: int) -> None:
+        """Takes what a run is going to do, before the step after first_step."""
 
     def say(self, line: str) -> None:
         """Takes a line about how the run goes on, for people to read."""
@@ -253,8 +253,7 @@ def _fit(
         contextlib.closing(batches),
         contextlib.closing(make_writer(folder, start, run.num_steps)) as writer,
     ):
-        if not start:
-            writer.begin(run)
+        writer.begin(run, start)
         for line in lines:
             writer.say(line)
         timed = meter.wait_for(itertools.chain(first, batches))

@@ -119,6 +119,14 @@ class Setup:
         )
 
     @property
+    def numerics(self) -> dict[str, Any]:
+        """What evaluation does to what batches hold, and how precisely."""
+        numerics = network.numerics(self.config, self.info)
+        if self.augmentation is None:
+            numerics |= {"mean": None, "std": None}
+        return numerics
+
+    @property
     def groups(self) -> tuple[str, ...]:
         """The layer groups, from input to head."""
         return models.sort_groups(self.variable_shapes["params"])
@@ -418,11 +426,8 @@ class Setup:
         Args:
             folder: Of the run, where bad images are listed; None: nowhere.
         """
-        numerics = network.numerics(self.config, self.info)
-        if self.augmentation is None:
-            numerics |= {"mean": None, "std": None}
         step = functools.partial(
-            step_lib.eval_step, model=self.model, task=self.task, **numerics
+            step_lib.eval_step, model=self.model, task=self.task, **self.numerics
         )
         step = parallel.jit_eval(step, self.mesh, self.compiler_options)
 
