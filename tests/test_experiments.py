@@ -120,7 +120,7 @@ def smaller(model):
         fields["width"] = 0.25
     if model.startswith("regnet"):
         fields["depth"] = 4
-    if model.startswith("efficientnet"):
+    if stages and hasattr(stages[0], "depth"):
         fields["stages"] = tuple(stage._replace(depth=1) for stage in stages)
     elif stages and not model.startswith(("alexnet", "zfnet")):
         fields["stages"] = tuple(stage[:1] for stage in stages)
