@@ -142,6 +142,7 @@ def test_two_devices_have_the_parts_of_one(layout):
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-12), one, two)
 
 
+@pytest.mark.slow
 def test_parts_that_are_written_out_take_less_memory_too():
     def temporary(count):
         now, run = make(Tiny(10), count=count, unroll=True)

@@ -122,7 +122,11 @@ def small_arrays_sharded(monkeypatch):
 @pytest.mark.parametrize(
     ("layout", "dropout"),
     # Under pmap each replica has a dropout key of its own, so it is left out there.
-    [("jit", 0.2), ("fsdp", 0.2), ("pmap", 0.0)],
+    [
+        ("jit", 0.2),
+        pytest.param("fsdp", 0.2, marks=pytest.mark.slow),
+        pytest.param("pmap", 0.0, marks=pytest.mark.slow),
+    ],
 )
 def test_eight_devices_make_the_update_of_one(
     layout, dropout, small_arrays_sharded, capsys

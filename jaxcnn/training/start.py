@@ -62,7 +62,8 @@ class Start:
     def fill(self, variables: dict[str, Any]) -> dict[str, Any]:
         """The variables with those that are taken in their places."""
         flat = traverse_util.flatten_dict(variables, sep="/", keep_empty_nodes=True)
-        flat |= {path: array.astype(flat[path]) for path, array in self.arrays.items()}
+        for path, array in self.arrays.items():
+            flat[path] = array.astype(flat[path].dtype)
         return traverse_util.unflatten_dict(flat, sep="/")
 
 
