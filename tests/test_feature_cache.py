@@ -8,6 +8,7 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.config import AugmentConfig, AverageConfig, Config, DataConfig, OptimConfig
+from jaxcnn.data.pipeline import DecodedExamples
 from jaxcnn.errors import UserError
 from jaxcnn.studies import cross_validate, find_lr
 from jaxcnn.training import feature_cache, network, parallel, setup, workdir
@@ -66,6 +67,15 @@ def test_folds_are_those_without_the_cache(tmp_path):
         )
         for name in ("accuracy", "loss"):
             assert found.metrics[name] == pytest.approx(expected.metrics[name], 1e-5)
+
+
+def test_images_that_are_taken_keep_their_errors():
+    images = np.arange(4, dtype=np.float32)[:, None]
+    whole = DecodedExamples(images, np.arange(4, dtype=np.int32), {1: "a", 3: "b"})
+    some = whole.take(np.array([3, 0]))
+    assert some.errors == {0: "b"}
+    assert some.labels.tolist() == [3, 0]
+    assert some[1]["image"].item() == 0
 
 
 def test_a_range_test_is_that_without_the_cache():

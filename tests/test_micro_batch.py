@@ -125,7 +125,9 @@ def test_each_part_draws_a_dropout_mask_of_its_own():
 
 
 @pytest.mark.parametrize("layout", ["jit", "fsdp", "pmap"])
-def test_two_devices_have_the_parts_of_one(layout):
+def test_two_devices_have_the_parts_of_one(layout, monkeypatch):
+    monkeypatch.setattr(parallel, "_MIN_SHARDED", 8)
+
     def run_on(layout, num_devices):
         mesh, row = parallel.data_mesh(num_devices), parallel.LAYOUTS[layout]
         norm = functools.partial(BatchNorm, axis_name=row.norm_axis)

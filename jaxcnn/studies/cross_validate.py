@@ -219,9 +219,7 @@ def _trainer(
     initial = run.init_state()
     features = None
     if run.config.cache_features:
-        whole = dataclasses.replace(run.dataset, splits={"train": pool})
-        run = dataclasses.replace(run, dataset=whole)
-        run = feature_cache.cached(run, initial, None)
+        run = feature_cache.cached(run, initial, None, {"train": pool})
         features = run.dataset.splits["train"]
     steps: dict[int, jax.stages.Compiled] = {}
     measure = functools.partial(_measure, run=run)

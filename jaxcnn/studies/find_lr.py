@@ -103,9 +103,7 @@ def find_lr(
     state = run.init_state()
     if config.cache_features:
         splits = {"train": run.dataset.splits["train"]}  # of the others none is needed
-        dataset = dataclasses.replace(run.dataset, splits=splits)
-        run = dataclasses.replace(run, dataset=dataset)
-        run = feature_cache.cached(run, state, None)
+        run = feature_cache.cached(run, state, None, splits)
 
     losses: list[float] = []
 

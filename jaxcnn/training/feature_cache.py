@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxcnn.config import AugmentConfig
 from jaxcnn.data import pipeline
+from jaxcnn.data.examples import Examples
 from jaxcnn.data.transforms import TRANSFORMS
 from jaxcnn.errors import UserError
 from jaxcnn.training import network, parallel, step
@@ -109,18 +110,27 @@ def _first_trained(run: Setup) -> tuple[str | None, tuple[int, ...] | None]:
     return next(pair for pair in calls if pair[0] not in frozen)
 
 
-def cached(run: Setup, state: TrainState, folder: Path | None) -> Setup:
+def cached(
+    run: Setup,
+    state: TrainState,
+    folder: Path | None,
+    splits: dict[str, Examples] | None = None,
+) -> Setup:
     """The run with features for images, and a network that takes them.
 
     Args:
         run: A run that check lets pass.
         state: Its state, of which the frozen part is used.
         folder: Of the run, where bad images are listed; None: nowhere.
+        splits: Those that the run is to have; None: all of its own.
 
     Raises:
         UserError: They do not fit into data.in_memory_mib.
         FloatingPointError: The logits from features are not those from images.
     """
+    if splits is not None:
+        dataset = dataclasses.replace(run.dataset, splits=splits)
+        run = dataclasses.replace(run, dataset=dataset)
     child, shape = _first_trained(run)
     count = sum(len(split) for split in run.dataset.splits.values())
     mib, limit = 4 * count * math.prod(shape) / 2**20, run.config.data.in_memory_mib
@@ -138,24 +148,24 @@ def cached(run: Setup, state: TrainState, folder: Path | None) -> Setup:
         **network.numerics(run.config, run.info),
     )
     base = parallel.jit_eval(base, run.mesh, run.compiler_options)
-    splits = {}
+    found = {}
     for name in run.dataset.splits:
         features, labels, unreadable = [], [], []
         for batch in run.eval_batches(name, folder):
             on_devices = parallel.put_batch(batch, run.mesh)
-            if not splits and not features:
+            if not found and not features:
                 _compare(run, after, base, state.variables, on_devices)
             features.append(np.asarray(base(state.variables, on_devices)))
             labels.append(batch["label"])
             unreadable.append(batch["weight"] == 0)
         size = len(run.dataset.splits[name])
         bad = np.flatnonzero(np.concatenate(unreadable)[:size])
-        splits[name] = pipeline.DecodedExamples(
+        found[name] = pipeline.DecodedExamples(
             np.concatenate(features)[:size],
             np.concatenate(labels)[:size],
             dict.fromkeys(bad.tolist(), "unreadable"),
         )
-    dataset = dataclasses.replace(run.dataset, splits=splits)
+    dataset = dataclasses.replace(run.dataset, splits=found)
     return dataclasses.replace(run, dataset=dataset, model=after, augmentation=None)
 
 
