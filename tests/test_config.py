@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from jaxcnn import config as config_lib
+from jaxcnn import config_fields
 from jaxcnn.config import Config, DataConfig, OptimConfig
 
 
 def test_every_field_says_what_it_means():
-    for name, (field, _) in config_lib.fields(Config()).items():
+    for name, (field, _) in config_fields.fields(Config()).items():
         assert len(field.metadata["meaning"]) > 10, name
 
 
@@ -20,8 +20,8 @@ def test_json_gives_the_same_config_back():
         data=DataConfig(channels=3),
         optim=OptimConfig(lr_factors=(("stem", 0.1), (".*", 1.0)), clip_norm=1),
     )
-    config_lib.check_types(config)
-    back = config_lib.from_json(config_lib.to_json(config))
+    config_fields.check_types(config)
+    back = config_fields.from_json(config_fields.to_json(config))
     assert back == config
     assert back.model_fields == (("widths", (8, 4)), ("activation", "tanh"))
     assert type(back.optim.clip_norm) is float
@@ -39,13 +39,13 @@ def test_json_gives_the_same_config_back():
 def test_a_value_of_another_type_is_refused(name, value, expected):
     config = dataclasses.replace(Config(), **{name: value})
     with pytest.raises(ValueError, match=expected):
-        config_lib.check_types(config)
+        config_fields.check_types(config)
 
 
 def test_a_pair_of_another_type_is_refused():
     config = Config(optim=OptimConfig(lr_factors=(("stem", "fast"),)))
     with pytest.raises(ValueError, match="optim.lr_factors is .*'fast'"):
-        config_lib.check_types(config)
+        config_fields.check_types(config)
 
 
 @pytest.mark.parametrize(
@@ -58,15 +58,15 @@ def test_a_pair_of_another_type_is_refused():
     ],
 )
 def test_an_unknown_field_is_refused_with_the_nearest_ones(name, nearest):
-    error = config_lib.unknown_field(name)
+    error = config_fields.unknown_field(name)
     assert f"Unknown config field {name!r}; nearest: " in str(error)
     assert nearest in str(error)
 
 
 def test_a_field_of_another_version_is_refused_by_name():
-    text = config_lib.to_json(Config()).replace('"peak_lr"', '"peak_rate"')
+    text = config_fields.to_json(Config()).replace('"peak_lr"', '"peak_rate"')
     with pytest.raises(ValueError, match="Unknown config field 'optim.peak_rate'"):
-        config_lib.from_json(text)
+        config_fields.from_json(text)
 
 
 def test_only_what_changes_numbers_counts_as_a_difference():
@@ -77,9 +77,9 @@ def test_only_what_changes_numbers_counts_as_a_difference():
         num_devices=4,
         parallel="pmap",
     )
-    assert config_lib.differences(old, new) == []
+    assert config_fields.differences(old, new) == []
     new = Config(optim=OptimConfig(peak_lr=0.5), seed=1)
-    assert config_lib.differences(old, new) == [
+    assert config_fields.differences(old, new) == [
         "optim.peak_lr: 0.1 -> 0.5",
         "seed: 0 -> 1",
     ]
@@ -90,23 +90,23 @@ def test_a_folder_that_has_moved_is_no_difference():
     def config(name):
         return Config(data=DataConfig(name=name))
 
-    same = config_lib.differences(config("folder:/a"), config("folder:/b"))
+    same = config_fields.differences(config("folder:/a"), config("folder:/b"))
     assert same == []
-    other = config_lib.differences(config("folder:/a"), config("tfds:a"))
+    other = config_fields.differences(config("folder:/a"), config("tfds:a"))
     assert other == ["data.name: 'folder:/a' -> 'tfds:a'"]
 
 
 def test_fields_are_replaced_by_name_in_a_copy():
     config = Config(optim=OptimConfig(decay_epochs=(1.0,)))
     values = {"optim.decay_epochs": [3, 6.0], "seed": 4, "optim.clip_norm": 1}
-    changed = config_lib.replace(config, values)
+    changed = config_fields.replace(config, values)
     assert changed.optim.decay_epochs == (3.0, 6.0)
     assert (changed.seed, changed.optim.clip_norm) == (4, 1.0)
     assert config == Config(optim=OptimConfig(decay_epochs=(1.0,)))
-    assert config_lib.declared_type("optim.clip_norm") == float | None
+    assert config_fields.declared_type("optim.clip_norm") == float | None
     with pytest.raises(ValueError, match="Unknown config field 'optim.peak'"):
-        config_lib.replace(config, {"optim.peak": 1.0})
+        config_fields.replace(config, {"optim.peak": 1.0})
     with pytest.raises(ValueError, match="Unknown config field 'optim'"):
-        config_lib.replace(config, {"optim": 1.0})
+        config_fields.replace(config, {"optim": 1.0})
     with pytest.raises(ValueError, match="seed is 0.5; it must be of type int"):
-        config_lib.replace(config, {"seed": 0.5})
+        config_fields.replace(config, {"seed": 0.5})

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "jaxcnn"
 ALLOWED = {
     "errors": ("", ""),
     "config": ("", ""),
+    "config_fields": ("config", ""),
     "augment": ("", "jax"),
     "models": ("", "flax jax"),
     "data": (

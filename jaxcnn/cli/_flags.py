@@ -7,7 +7,8 @@ import re
 from absl import flags
 from ml_collections import config_flags
 
-from jaxcnn import config as config_lib
+from jaxcnn import config_fields
+from jaxcnn.config import Config
 from jaxcnn.errors import UserError
 
 
@@ -17,11 +18,11 @@ def define_config(values: flags.FlagValues, argv: Sequence[str]) -> None:
     Raises:
         UserError: A FIELD that is none, with the nearest that are.
     """
-    known = config_lib.fields(config_lib.Config())
+    known = config_fields.fields(Config())
     for argument in argv:
         match = re.match(r"--?(?:no)?config\.([^=]+)", argument)
         if match and match[1] not in known:
-            raise config_lib.unknown_field(match[1])
+            raise config_fields.unknown_field(match[1])
     config_flags.DEFINE_config_file(
         "config",
         None,
@@ -32,15 +33,15 @@ def define_config(values: flags.FlagValues, argv: Sequence[str]) -> None:
     )
 
 
-def config_fields() -> str:
+def describe_fields() -> str:
     """Every FIELD of --config.FIELD=VALUE, for --help."""
     lines = ["Fields, each as --config.FIELD=VALUE, and their defaults:"]
-    for name, (field, value) in config_lib.fields(config_lib.Config()).items():
+    for name, (field, value) in config_fields.fields(Config()).items():
         lines.append(f"  {name} = {value!r}: {field.metadata['meaning']}")
     return "\n".join(lines)
 
 
-def config(values: flags.FlagValues) -> config_lib.Config:
+def config(values: flags.FlagValues) -> Config:
     """The config that --config gives.
 
     Raises:
@@ -49,7 +50,7 @@ def config(values: flags.FlagValues) -> config_lib.Config:
     found = values.config
     if found is None:
         raise UserError("--config=FILE is missing: the experiment to run.")
-    if isinstance(found, config_lib.Config):
+    if isinstance(found, Config):
         return found
     try:
         kind = type(found.model)

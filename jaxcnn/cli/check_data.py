@@ -18,7 +18,7 @@ from jaxcnn.cli import _flags
 
 _SHEET = 48  # images on a contact sheet
 
-more_help = _flags.config_fields
+more_help = _flags.describe_fields
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
@@ -37,12 +37,12 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     _flags.no_arguments(arguments)
     config = _flags.config(values)
-    from jaxcnn import config as config_lib
+    from jaxcnn import config_fields
     from jaxcnn import data
     from jaxcnn.data import check
     from jaxcnn.report import contact_sheet, data_check, progress
 
-    config_lib.check_types(config)
+    config_fields.check_types(config)
     output = _flags.output(values) if values.output else None
     dataset = data.load(config.data)
     with progress.bar("reading images") as update:

@@ -15,7 +15,7 @@ from absl import flags
 
 from jaxcnn.cli import _flags
 
-more_help = _flags.config_fields
+more_help = _flags.describe_fields
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from absl import flags
 from jaxcnn.cli import _flags
 from jaxcnn.errors import UserError
 
-more_help = _flags.config_fields
+more_help = _flags.describe_fields
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ import jaxcnn
 from jaxcnn.cli import _flags
 from jaxcnn.errors import UserError, require
 
-more_help = _flags.config_fields
+more_help = _flags.describe_fields
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:

@@ -36,7 +36,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn import config as config_lib
+from jaxcnn import config_fields
 from jaxcnn import errors, models
 from jaxcnn.config import Config, DataConfig, OptimConfig
 from jaxcnn.errors import UserError, require
@@ -380,7 +380,7 @@ def _measure(
     """The rows of one network."""
     ours = {
         mode: _Trainer(
-            prepare(config_lib.replace(run.config, fields)) if fields else run
+            prepare(config_fields.replace(run.config, fields)) if fields else run
         )
         for mode, fields in SYNTHETIC.items()
         if not fields or jax.default_backend() == "gpu"  # elsewhere nothing differs

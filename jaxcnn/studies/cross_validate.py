@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn import model_selection
 
-from jaxcnn import config as config_lib
+from jaxcnn import config_fields
 from jaxcnn import data, models
 from jaxcnn.config import Config
 from jaxcnn.data import pipeline
@@ -121,7 +121,7 @@ def cross_validate(
         FloatingPointError: A loss is no longer finite.
     """
     require(num_folds >= 2, "folds", num_folds, "at least 2")
-    config_lib.check_types(config)
+    config_fields.check_types(config)
     if config.early_stopping_patience is not None:
         raise UserError(
             "early_stopping_patience must be None in cross-validation, not "

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn import config as config_lib
+from jaxcnn import config_fields
 from jaxcnn import data
 from jaxcnn.config import AverageConfig, Config
 from jaxcnn.errors import UserError, require
@@ -77,7 +77,7 @@ def find_lr(
     require(num_steps >= 20, "steps", num_steps, "at least 20")
     base, rule = config.optim.lr_for_batch_size, "None: rates are searched as they are"
     require(base is None, "optim.lr_for_batch_size", base, rule)
-    config_lib.check_types(config)
+    config_fields.check_types(config)
     dataset = data.load(config.data)
     rising = dataclasses.replace(
         config.optim,

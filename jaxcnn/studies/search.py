@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jaxcnn import config as config_lib
+from jaxcnn import config_fields
 from jaxcnn.config import Config
 from jaxcnn.errors import UserError, require
 
@@ -85,7 +85,7 @@ def parse(varied: Sequence[str]) -> Space:
         field, equals, values = text.partition("=")
         if not equals or not values:
             raise UserError(f"--vary={text} must be FIELD=VALUES, as in seed=0,1.")
-        declared = config_lib.declared_type(field)
+        declared = config_fields.declared_type(field)
         if field in space:
             raise UserError(f"--vary={text}: {field} is varied twice.")
         space[field] = _range(field, values) or _choices(field, values, declared)
@@ -108,7 +108,7 @@ def _range(field: str, text: str) -> Range | None:
         f"{scale}(low,high), {'0 < ' if scale == 'log' else ''}low < high, both finite"
     )
     require(holds, f"--vary={field}", text, rule)
-    config_lib.replace(Config(), {field: low})  # or it is of another type
+    config_fields.replace(Config(), {field: low})  # or it is of another type
     return Range(scale, low, high)
 
 
@@ -125,8 +125,8 @@ def _choices(field: str, text: str, declared: Any) -> Choices:
                 f"--vary={field}={text}: no values of Python between commas, nor a "
                 f"range {', '.join(f'{scale}(low,high)' for scale in SCALES)}."
             ) from error
-    configs = (config_lib.replace(Config(), {field: value}) for value in values)
-    return Choices(tuple(config_lib.fields(config)[field][1] for config in configs))
+    configs = (config_fields.replace(Config(), {field: value}) for value in values)
+    return Choices(tuple(config_fields.fields(config)[field][1] for config in configs))
 
 
 class Plan(Protocol):

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxcnn import config as config_lib
+from jaxcnn import config_fields
 from jaxcnn import errors
 from jaxcnn.config import Config
 
@@ -23,13 +23,13 @@ def check(folder: Path, config: Config, **choices: Any) -> None:
     if not (folder / _FILE).exists():
         return
     old = json.loads((folder / _FILE).read_text())
-    before = config_lib.from_json(json.dumps(old.pop("config")))
+    before = config_fields.from_json(json.dumps(old.pop("config")))
     changed = [
         f"{name}: {old.get(name)!r} -> {choices.get(name)!r}"
         for name in {**old, **choices}
         if old.get(name) != choices.get(name)
     ]
-    changed += config_lib.differences(before, config)
+    changed += config_fields.differences(before, config)
     if changed:
         raise errors.UserError(
             f"{folder} holds another study ({'; '.join(changed)}); give another "

@@ -11,7 +11,7 @@ import json
 import math
 from pathlib import Path
 
-from jaxcnn import config as config_lib
+from jaxcnn import config_fields
 from jaxcnn.config import Config
 from jaxcnn.errors import UserError
 from jaxcnn.studies import study
@@ -87,7 +87,7 @@ def sweep(
         UserError: A mistake in a config, before the first run where it is known by
             then; the folder holds another study.
     """
-    config_lib.check_types(config)
+    config_fields.check_types(config)
     study.check(output, config, verb="sweep")
     _check_known(config, plan.known, output)
     study.claim(output, config, verb="sweep")
@@ -102,7 +102,7 @@ def sweep(
             if trial is not None and trial.validation and measure_test:
                 trial = trial if trial.test else None  # it goes on, to be tested
             if trial is None and stop.received is None:
-                changed = config_lib.replace(config, values)
+                changed = config_fields.replace(config, values)
                 trial = _run(changed, folder, values, make_writer, measure_test, stop)
             if trial is None:
                 break
@@ -114,7 +114,7 @@ def sweep(
 def _check_known(config: Config, known: Sequence[Values], output: Path) -> None:
     """Raises UserError for a mistake in a trial that is to be run."""
     for values in known:
-        changed = config_lib.replace(config, values)
+        changed = config_fields.replace(config, values)
         if changed.best_metric != config.best_metric:
             raise UserError(
                 "best_metric cannot be varied: trials are compared by it; give "

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from jaxcnn import config as config_lib
+from jaxcnn import config_fields
 from jaxcnn import errors
 from jaxcnn.config import AUTO
 from jaxcnn.training.setup import Setup
@@ -33,7 +33,7 @@ def settle(run: Setup) -> tuple[Setup, list[str]]:
     batch_size, limit = run.config.data.batch_size, USED * memory(run.mesh)
     sizes = range(batch_size, 0, -run.mesh.size)
     for size in (size for size in sizes if batch_size % size == 0):
-        config = config_lib.replace(run.config, {"data.micro_batch_size": size})
+        config = config_fields.replace(run.config, {"data.micro_batch_size": size})
         chosen = dataclasses.replace(run, config=config)
         need = max(_bytes(chosen, before) for before, _ in run.phases(0))
         if need <= limit:

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from jaxcnn import augment, data, errors, models, optim, tasks
-from jaxcnn import config as config_lib
+from jaxcnn import config_fields
 from jaxcnn.config import AUTO, Config, DataConfig
 from jaxcnn.data import pipeline, splits
 from jaxcnn.data.bad_images import BadImages
@@ -404,7 +404,7 @@ class Setup:
             if not state.batch_stats:
                 return state
             # One pass, of images as evaluation has them.
-            config = config_lib.replace(self.config, {"data.image_size_stages": ()})
+            config = config_fields.replace(self.config, {"data.image_size_stages": ()})
             num_steps = math.ceil(_steps_per_pass(config, self.info))
             run = dataclasses.replace(self, config=config, num_steps=num_steps)
             given = self.run_key, state.average
@@ -506,7 +506,7 @@ def prepare(
         UserError: A choice that is not allowed, or data that is not there or not
             right.
     """
-    config_lib.check_types(config)
+    config_fields.check_types(config)
     _check_run(config)
     mesh = parallel.data_mesh(config.num_devices)
     dataset = data.load(config.data) if dataset is None else dataset

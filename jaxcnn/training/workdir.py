@@ -8,7 +8,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from jaxcnn import config as config_lib
+from jaxcnn import config_fields
 from jaxcnn import errors
 from jaxcnn.config import AUTO, Config
 from jaxcnn.data.examples import Dataset
@@ -62,7 +62,7 @@ def read(workdir: Path) -> tuple[Config, DatasetInfo]:
     for name in (_CONFIG, _DATASET):
         if not (workdir / name).is_file():
             raise errors.UserError(f"No run in {workdir}: it has no {name}.")
-    config = config_lib.from_json((workdir / _CONFIG).read_text())
+    config = config_fields.from_json((workdir / _CONFIG).read_text())
     info = json.loads((workdir / _DATASET).read_text())
     for name in ("class_names", "mean", "std"):
         info[name] = tuple(info[name])
@@ -84,7 +84,7 @@ def settled(workdir: Path, config: Config) -> Config:
     if config.data.micro_batch_size != AUTO or not has_checkpoints(workdir):
         return config
     size = read(workdir)[0].data.micro_batch_size
-    return config_lib.replace(config, {"data.micro_batch_size": size})
+    return config_fields.replace(config, {"data.micro_batch_size": size})
 
 
 def check(workdir: Path, config: Config, info: DatasetInfo | None = None) -> None:
@@ -98,7 +98,7 @@ def check(workdir: Path, config: Config, info: DatasetInfo | None = None) -> Non
     if not has_checkpoints(workdir):
         return
     old_config, old_info = read(workdir)
-    changed = config_lib.differences(old_config, config)
+    changed = config_fields.differences(old_config, config)
     if info is not None:
         old, new = dataclasses.asdict(old_info), dataclasses.asdict(info)
         changed += [
@@ -118,7 +118,7 @@ def write(workdir: Path, config: Config, info: DatasetInfo) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     info_json = json.dumps(dataclasses.asdict(info), indent=2) + "\n"
     # Last the config: with it the folder is a run.
-    for name, text in ((_DATASET, info_json), (_CONFIG, config_lib.to_json(config))):
+    for name, text in ((_DATASET, info_json), (_CONFIG, config_fields.to_json(config))):
         unfinished = workdir / f"{name}.tmp"
         unfinished.write_text(text)
         unfinished.replace(workdir / name)
