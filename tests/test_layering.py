@@ -16,29 +16,35 @@ ALLOWED = {
     "errors": ("", ""),
     "config": ("", ""),
     "config_fields": ("config", ""),
-    "augment": ("", "jax"),
-    "models": ("", "flax jax"),
+    "names": ("", ""),
+    "targets": ("", ""),
+    "augment": ("config targets", "jax"),
+    "models": ("names", "flax jax"),
     "data": (
-        "config",
+        "config names targets",
         "absl grain tensorflow_datasets etils sklearn scipy matplotlib PIL",
     ),
-    "optim": ("config", "optax jax"),
-    "tasks": ("config", "jax optax"),
+    "optim": ("config names", "optax jax"),
+    "tasks": ("config names targets", "jax optax"),
     "pretrained": ("models", "flax safetensors h5py"),
     "training": (
-        "config data augment models optim tasks pretrained",
+        "config config_fields data augment models names optim pretrained targets tasks",
         "jax flax optax orbax grain",
     ),
     "analysis": ("models tasks adversarial", "jax flax optax sklearn"),
     "report": ("", "matplotlib jinja2 tensorboardX rich PIL"),
-    "serving": ("config data tasks models pretrained training", "jax PIL"),
+    "serving": (
+        "config data names targets tasks models pretrained training",
+        "jax PIL",
+    ),
     "studies": (
-        "adversarial analysis augment config data models optim pretrained report "
-        "serving tasks training",
+        "adversarial analysis augment config config_fields data models names optim "
+        "pretrained report serving targets tasks training",
         "jax sklearn optuna PIL",
     ),
     "cli": (
-        "analysis config data models pretrained report serving studies training",
+        "analysis config config_fields data models names pretrained report serving "
+        "studies tasks training",
         "absl ml_collections",
     ),
     "recipes": ("config", ""),

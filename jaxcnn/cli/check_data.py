@@ -37,8 +37,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     _flags.no_arguments(arguments)
     config = _flags.config(values)
-    from jaxcnn import config_fields
-    from jaxcnn import data
+    from jaxcnn import config_fields, data
     from jaxcnn.data import check
     from jaxcnn.report import contact_sheet, data_check, progress
 

@@ -36,8 +36,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn import config_fields
-from jaxcnn import errors, models
+from jaxcnn import config_fields, errors, models
 from jaxcnn.config import Config, DataConfig, OptimConfig
 from jaxcnn.errors import UserError, require
 from jaxcnn.studies import generated

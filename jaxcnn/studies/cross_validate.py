@@ -25,8 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn import model_selection
 
-from jaxcnn import config_fields
-from jaxcnn import data, models
+from jaxcnn import config_fields, data, models
 from jaxcnn.config import Config
 from jaxcnn.data import pipeline
 from jaxcnn.data.examples import Dataset, Joined, Subset, path_of

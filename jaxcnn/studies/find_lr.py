@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn import config_fields
-from jaxcnn import data
+from jaxcnn import config_fields, data
 from jaxcnn.config import AverageConfig, Config
 from jaxcnn.errors import UserError, require
 from jaxcnn.training import feature_cache, loop, micro_batch, setup

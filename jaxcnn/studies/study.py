@@ -5,8 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jaxcnn import config_fields
-from jaxcnn import errors
+from jaxcnn import config_fields, errors
 from jaxcnn.config import Config
 
 _FILE = "study.json"

@@ -11,8 +11,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from jaxcnn import config_fields
-from jaxcnn import errors
+from jaxcnn import config_fields, errors
 from jaxcnn.config import AUTO
 from jaxcnn.training.setup import Setup
 

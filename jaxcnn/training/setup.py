@@ -15,8 +15,7 @@ from jax.sharding import Mesh
 import numpy as np
 import optax
 
-from jaxcnn import augment, data, errors, models, optim, tasks
-from jaxcnn import config_fields
+from jaxcnn import augment, config_fields, data, errors, models, optim, tasks
 from jaxcnn.config import AUTO, Config, DataConfig
 from jaxcnn.data import pipeline, splits
 from jaxcnn.data.bad_images import BadImages

@@ -8,8 +8,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from jaxcnn import config_fields
-from jaxcnn import errors
+from jaxcnn import config_fields, errors
 from jaxcnn.config import AUTO, Config
 from jaxcnn.data.examples import Dataset
 
