@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from flax import linen as nn
 
     from jaxcnn.serving.predictor import Predictor
-    from jaxcnn.training.loop import Result
+    from jaxcnn.training.fit import Result
 
 __version__ = metadata.version("jaxcnn")
 
@@ -53,16 +53,16 @@ def fit(
             traced into workdir/profile; None: none.
 
     Returns:
-        A training.loop.Result, with the test metrics of the best checkpoint.
+        A training.fit.Result, with the test metrics of the best checkpoint.
 
     Raises:
         errors.UserError: A ValueError for a mistake in config, data or workdir,
             before anything is compiled.
     """
     from jaxcnn.report import writers
-    from jaxcnn.training import hosts, loop
+    from jaxcnn.training import fit, hosts
 
-    return loop.fit(
+    return fit.fit(
         config,
         workdir,
         make_writer=writers.for_run if hosts.is_first() else writers.for_nobody,

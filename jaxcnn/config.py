@@ -152,7 +152,10 @@ class AugmentConfig:
 class TaskConfig:
     """What the network is trained to do."""
 
-    name: str = choice("classification", "a name in tasks.TASKS")
+    name: str = choice("classification", "a name in tasks.TASKS, or module:attribute")
+    target: str | None = choice(
+        None, "the target that is learned; None: the only one of the task's kind"
+    )
     label_smoothing: float = choice(
         0.0, "probability spread over all classes, in [0, 1)"
     )
@@ -320,8 +323,10 @@ class Config:
     keep_checkpoints: int = choice(
         2, "newest checkpoints kept, besides the best", changes_numbers=False
     )
-    best_metric: str = choice(
-        "accuracy", "validation metric of the best checkpoint: a name in tasks.METRICS"
+    best_metric: str | None = choice(
+        None,
+        "validation metric of the best checkpoint, one of the task's METRICS; None: "
+        "the task's own default",
     )
     early_stopping_patience: int | None = choice(
         None,
@@ -330,7 +335,7 @@ class Config:
     )
     early_stopping_metric: str | None = choice(
         None,
-        "validation metric that must get better: a name in tasks.METRICS; None: "
+        "validation metric that must get better, one of the task's METRICS; None: "
         "best_metric",
         changes_numbers=False,
     )

@@ -5,7 +5,7 @@ between them, from decoding to the compiled step, knows only what stands here: h
 change of the image's geometry moves a target, and what shape it has in a batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 from typing import Any
 
@@ -51,20 +51,21 @@ class Target:
     def __post_init__(self):
         require(self.kind in KINDS, "A target's kind", self.kind, f"one of {[*KINDS]}")
 
-    def check(self, values: np.ndarray, where: str) -> None:
+    def check(self, values: np.ndarray, split: str, first: int = 0) -> None:
         """Raises UserError for the first example that is not allowed.
 
         JAX would train on it: one_hot gives zeros and a gather clamps.
 
         Args:
-            values: [N, ...], of N examples.
-            where: Whose examples they are, for errors, such as "the train split".
+            values: [N, ...], the target of N examples.
+            split: Name of their split, for errors.
+            first: Index of the first of them in the split.
         """
-        for index, problem in self._problems(np.asarray(values)):
-            raise UserError(f"Example {index} of {where}: {problem}.")
+        for index, problem in self.problems(np.asarray(values)):
+            raise UserError(f"Example {first + index} of the {split} split: {problem}.")
 
-    def _problems(self, values: np.ndarray) -> Any:
-        """(index, what is wrong) of each number that is not allowed."""
+    def problems(self, values: np.ndarray) -> Iterator[tuple[int, str]]:
+        """(index of the example, what is wrong) for each number that is not allowed."""
         if self.kind == "label" and self.names:
             wrong = (values < 0) | (values >= len(self.names))
             rule = f"with {len(self.names)} classes it must be 0 to "
@@ -78,6 +79,11 @@ class Target:
 
 
 Targets = Mapping[str, Target]
+
+
+def classes(names: Sequence[str]) -> dict[str, Target]:
+    """The one target of images of one class each: "label", a number below len(names)."""
+    return {"label": Target("label", "int32", names=tuple(names))}
 
 
 def batch_shapes(

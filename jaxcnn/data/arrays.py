@@ -7,18 +7,40 @@ import numpy as np
 from PIL import Image
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import pipeline, splits
-from jaxcnn.data.examples import ArrayExamples, Dataset
+from jaxcnn.data import splits
+from jaxcnn.data.examples import ArrayExamples, Dataset, make_dataset
 from jaxcnn.errors import UserError
+from jaxcnn.targets import Targets, classes
 
-Arrays = tuple[np.ndarray, np.ndarray]  # uint8 [N, H, W, C] images, int [N] labels
+Arrays = tuple[np.ndarray, Mapping[str, np.ndarray]]  # uint8 [N, H, W, C], targets
+
+
+def of_classes(
+    name: str,
+    class_names: Sequence[str],
+    parts: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    config: DataConfig,
+) -> Dataset:
+    """The Dataset of images in memory that have one class each, see dataset().
+
+    Args:
+        name: Name of the data set, for errors.
+        class_names: Name of each class; the label is the position.
+        parts: Split -> uint8 [N, H, W, C] images and int [N] labels.
+        config: Gives the number of channels and the cut.
+    """
+    labelled = {
+        part: (images, {"label": labels}) for part, (images, labels) in parts.items()
+    }
+    return dataset(name, classes(class_names), labelled, config, "label")
 
 
 def dataset(
     name: str,
-    class_names: Sequence[str],
+    targets: Targets,
     parts: Mapping[str, Arrays],
     config: DataConfig,
+    stratify_by: str | None = None,
 ) -> Dataset:
     """The Dataset of images in memory.
 
@@ -26,44 +48,52 @@ def dataset(
     those of the training images that are left after it.
 
     Args:
-        name: Of the data set, for errors.
-        class_names: Name of each class; the label is the position.
+        name: Name of the data set, for errors.
+        targets: What each example holds besides its image.
         parts: "train", and "validation" and "test" where there are such.
         config: Gives the number of channels and the cut.
+        stratify_by: Target whose proportions the cut keeps; None: it keeps none.
 
     Raises:
-        UserError: A part is empty, a label is not in 0 .. K-1, or config.channels is
+        UserError: A part is empty, a target is not allowed, or config.channels is
             neither 1 nor 3.
     """
     digest = hashlib.sha256()
     examples = {}
-    for part, (images, labels) in parts.items():
-        if len(labels) == 0:
+    for part, (images, columns) in parts.items():
+        if len(images) == 0:
             raise UserError(f"Dataset {name!r}: the {part} split has no images.")
-        pipeline.check_labels(labels, len(class_names), part)
-        labels = labels.astype(np.int32)
         digest.update(f"{part} {images.shape}".encode())
         digest.update(np.ascontiguousarray(images))
-        digest.update(labels)
+        cast = {}
+        for target, row in targets.items():
+            row.check(columns[target], part)
+            cast[target] = columns[target].astype(row.dtype)
+            digest.update(np.ascontiguousarray(cast[target]))
         channels = config.channels or images.shape[-1]
-        examples[part] = ArrayExamples(with_channels(images, channels), labels)
+        examples[part] = ArrayExamples(with_channels(images, channels), cast)
     if "validation" not in examples:
         whole = examples["train"]
+        by = None if stratify_by is None else targets[stratify_by]
         halves = splits.cut(
             whole,
             config.validation_fraction,
             config.split_seed,
             "validation",
-            class_names=class_names,
+            strata=None if stratify_by is None else whole.column(stratify_by),
+            names=None if by is None else by.names,
         )
         examples["train"], examples["validation"] = (
-            ArrayExamples(whole.images[half.indices], whole.labels[half.indices])
+            ArrayExamples(
+                whole.images[half.indices],
+                {name: column[half.indices] for name, column in whole.targets.items()},
+            )
             for half in halves
         )
     mean, std = channel_statistics(examples["train"].images)
-    return Dataset(
-        class_names=tuple(class_names),
-        splits=examples,
+    return make_dataset(
+        examples,
+        targets=targets,
         channels=channels,
         mean=mean,
         std=std,

@@ -171,7 +171,7 @@ def _read(
             parts[part] = planes.transpose(0, 2, 3, 1), labels  # [N, 32, 32, 3], [N]
     except ValueError as error:
         raise UserError(f"{source / file}: {error}.") from None
-    return arrays.dataset(name, class_names, parts, config)
+    return arrays.of_classes(name, class_names, parts, config)
 
 
 def _files(source: pathlib.Path, wanted: set[str]) -> dict[str, bytes]:

@@ -30,7 +30,7 @@ def digits(config: DataConfig) -> Dataset:
             images, raw.target, test_size=0.5, shuffle=False
         )
     )
-    return arrays.dataset(
+    return arrays.of_classes(
         "digits",
         [str(digit) for digit in raw.target_names],
         {"train": (train_images, train_labels), "test": (test_images, test_labels)},

@@ -1,4 +1,4 @@
-"""Random access to labelled images: what every source of data gives.
+"""Random access to images and their targets: what every source of data gives.
 
 The pipeline asks an Examples for numbers and indices only, so a source is a class with
 three members, and nothing else needs to know of it.
@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jaxcnn.targets import Targets
+
 
 class BadImageError(Exception):
     """An image that cannot be decoded. Its text is 'where: why', in one line."""
@@ -18,14 +20,16 @@ class BadImageError(Exception):
 class Examples(Protocol):
     """The examples of one split, in an order of their own that never changes."""
 
-    @property
-    def labels(self) -> np.ndarray:
-        """int32 [N], class of each example. May read the whole split; it is cached."""
+    def column(self, target: str) -> np.ndarray:
+        """One target of all examples, [N, ...]; an object array where shapes differ.
+
+        It may read the whole split, and is cached.
+        """
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """{"image": uint8 [H, W, C], of any size, "label": int} of one example.
+        """One example: "image", uint8 [H, W, C] of any size, and each target.
 
         Raises:
             BadImageError: The image cannot be decoded.
@@ -38,17 +42,21 @@ class ArrayExamples:
 
     Attributes:
         images: uint8 [N, H, W, C].
-        labels: int32 [N].
+        targets: Name of each target -> [N, ...].
     """
 
     images: np.ndarray
-    labels: np.ndarray
+    targets: Mapping[str, np.ndarray]
+
+    def column(self, target: str) -> np.ndarray:
+        return self.targets[target]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"image": self.images[index], "label": int(self.labels[index])}
+        row = {name: column[index] for name, column in self.targets.items()}
+        return {"image": self.images[index], **row}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +71,8 @@ class Subset:
     examples: Examples
     indices: np.ndarray
 
-    @property
-    def labels(self) -> np.ndarray:
-        return self.examples.labels[self.indices]
+    def column(self, target: str) -> np.ndarray:
+        return self.examples.column(target)[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -84,9 +91,8 @@ class Joined:
 
     parts: Sequence[Examples]
 
-    @property
-    def labels(self) -> np.ndarray:
-        return np.concatenate([part.labels for part in self.parts])
+    def column(self, target: str) -> np.ndarray:
+        return np.concatenate([part.column(target) for part in self.parts])
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -136,23 +142,53 @@ def encoded(examples: Examples, index: int) -> dict[str, Any]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Dataset:
-    """A data set, split, with what a run's folder keeps of it.
+class DatasetInfo:
+    """A data set without its examples: what a run's folder keeps of it.
 
     Attributes:
-        class_names: Name of each class; the label is the position.
-        splits: "train" and "validation", and "test" where there is one.
-        channels: Of every image that the splits give: 1 grey, 3 RGB.
-        mean: Of each channel over training images, in [0, 1].
-        std: Of each channel over training images, in [0, 1].
-        fingerprint: Changes when the images do, for runs that are resumed.
+        targets: What each example holds besides its image.
+        num_examples: Split -> number of its examples.
+        channels: Number of channels of every image: 1 grey, 3 RGB.
+        mean: Mean of each channel over training images, in [0, 1].
+        std: Standard deviation of each channel over training images, in [0, 1].
+        fingerprint: Changes when the examples do, for runs that are resumed.
         decoder: Name and version of what turns files into pixels; None for arrays.
+        statistics: What the task learned of the training targets, as JSON has it;
+            {} before a task has looked at them.
     """
 
-    class_names: Sequence[str]
-    splits: Mapping[str, Examples]
+    targets: Targets
+    num_examples: Mapping[str, int]
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fingerprint: str
     decoder: str | None = None
+    statistics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set, split.
+
+    Attributes:
+        info: What is known of it.
+        splits: "train" and "validation", and "test" where there is one.
+    """
+
+    info: DatasetInfo
+    splits: Mapping[str, Examples]
+
+    def with_splits(self, splits: Mapping[str, Examples]) -> "Dataset":
+        """The same with other examples, whose numbers info then has."""
+        info = dataclasses.replace(self.info, num_examples=_lengths(splits))
+        return Dataset(info, splits)
+
+
+def make_dataset(splits: Mapping[str, Examples], **info: Any) -> Dataset:
+    """A Dataset of splits, and of the fields of DatasetInfo but num_examples."""
+    return Dataset(DatasetInfo(num_examples=_lengths(splits), **info), splits)
+
+
+def _lengths(splits: Mapping[str, Examples]) -> dict[str, int]:
+    return {name: len(examples) for name, examples in splits.items()}

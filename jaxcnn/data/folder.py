@@ -10,17 +10,17 @@ name, so that the order does not depend on the file system.
 """
 
 from collections.abc import Mapping, Sequence
-import dataclasses
 import hashlib
 import os
-from typing import Any
 
 import numpy as np
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import images, splits
-from jaxcnn.data.examples import Dataset, Examples, Subset
+from jaxcnn.data.examples import Dataset, Examples, Subset, make_dataset
+from jaxcnn.data.files import FileExamples
 from jaxcnn.errors import UserError
+from jaxcnn.targets import classes
 
 SPLIT_FOLDERS = {
     "train": ("train",),
@@ -35,32 +35,6 @@ STATISTICS = {
     1: ((0.459,), (0.226,)),
     3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class FolderExamples:
-    """Image files with their labels.
-
-    Attributes:
-        paths: Path of each file.
-        labels: int32 [N].
-        channels: 1 for grey, 3 for RGB.
-    """
-
-    paths: Sequence[str]
-    labels: np.ndarray
-    channels: int
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return images.decoded(self.encoded(index))
-
-    def encoded(self, index: int) -> dict[str, Any]:
-        """As of examples.encoded."""
-        image = images.Encoded(self.paths[index], self.channels)
-        return {"image": image, "label": int(self.labels[index])}
 
 
 def load(path: str, config: DataConfig) -> Dataset:
@@ -88,9 +62,9 @@ def load(path: str, config: DataConfig) -> Dataset:
 
     whole = {split: _examples(found, channels) for split, found in files.items()}
     mean, std = STATISTICS[channels]
-    return Dataset(
-        class_names=class_names,
-        splits=_cut(whole, class_names, config),
+    return make_dataset(
+        _cut(whole, class_names, config),
+        targets=classes(class_names),
         channels=channels,
         mean=mean,
         std=std,
@@ -201,29 +175,34 @@ def _check_classes(split: str, found: list[str], expected: list[str]) -> None:
         )
 
 
-def _examples(files: Mapping[str, list[str]], channels: int) -> FolderExamples:
+def _examples(files: Mapping[str, list[str]], channels: int) -> FileExamples:
     counts = [len(paths) for paths in files.values()]
     labels = np.repeat(np.arange(len(files), dtype=np.int32), counts)
-    return FolderExamples(sum(files.values(), []), labels, channels)
+    return FileExamples(sum(files.values(), []), {"label": labels}, channels)
 
 
 def _cut(
-    whole: Mapping[str, FolderExamples], class_names: list[str], config: DataConfig
+    whole: Mapping[str, FileExamples], class_names: list[str], config: DataConfig
 ) -> dict[str, Examples]:
     """Train, validation and, unless there is only train/ and val/, test."""
-    result: dict[str, FolderExamples | Subset] = dict(whole)
+    result: dict[str, FileExamples | Subset] = dict(whole)
     seed = config.split_seed
     if "all" in result:
-        smallest = int(np.argmin(np.bincount(result["all"].labels)))
-        count = int(np.bincount(result["all"].labels)[smallest])
+        counts = np.bincount(result["all"].column("label"))
+        smallest, count = int(counts.argmin()), int(counts.min())
         if count < 3:
             raise UserError(
                 f"Class {class_names[smallest]!r} is too small to be cut into train, "
                 f"validation and test: it has {count}, three are needed. Add images, "
                 "or make folders train/, val/ and test/."
             )
+        everything = result.pop("all")
         result["train"], result["test"] = splits.cut(
-            result.pop("all"), config.test_fraction, seed, "test"
+            everything,
+            config.test_fraction,
+            seed,
+            "test",
+            strata=everything.column("label"),
         )
     if "validation" not in result:
         result["train"], result["validation"] = splits.cut(
@@ -231,16 +210,17 @@ def _cut(
             config.validation_fraction,
             seed,
             "validation",
-            class_names=class_names,
+            strata=result["train"].column("label"),
+            names=class_names,
         )
     return {split: result[split] for split in SPLIT_FOLDERS if split in result}
 
 
-def _fingerprint(path: str, whole: Mapping[str, FolderExamples]) -> str:
+def _fingerprint(path: str, whole: Mapping[str, FileExamples]) -> str:
     """SHA-256 of split, label, size in bytes and relative path of every file."""
     digest = hashlib.sha256()
     for split, examples in whole.items():
-        for file, label in zip(examples.paths, examples.labels, strict=True):
+        for file, label in zip(examples.paths, examples.column("label"), strict=True):
             name = os.path.relpath(file, path).replace(os.sep, "/")
             line = f"{split}\t{label}\t{os.path.getsize(file)}\t{name}\n"
             digest.update(os.fsencode(line))

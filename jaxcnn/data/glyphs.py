@@ -138,7 +138,7 @@ def _dataset(
         part: (np.concatenate([render(f) for f in fonts]), np.tile(labels, len(fonts)))
         for part, fonts in paths.items()
     }
-    return arrays.dataset(name, LETTERS, parts, config)
+    return arrays.of_classes(name, LETTERS, parts, config)
 
 
 def render(path: pathlib.Path) -> np.ndarray:

@@ -60,7 +60,7 @@ def load(name: str, class_names: Sequence[str], config: DataConfig) -> Dataset |
                 f"has {len(images)} images."
             )
         parts[part] = images[..., None], labels  # [N, 28, 28, 1], [N]
-    return arrays.dataset(name, class_names, parts, config)
+    return arrays.of_classes(name, class_names, parts, config)
 
 
 def read_idx(path: pathlib.Path, item_shape: tuple[int, ...]) -> np.ndarray:

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import arrays, folder, images, pipeline, splits
-from jaxcnn.data.examples import Dataset, Examples
+from jaxcnn.data import arrays, folder, images, splits
+from jaxcnn.data.examples import Dataset, Examples, make_dataset
 from jaxcnn.errors import UserError
+from jaxcnn.targets import classes
 
 # What a TFDS split may be called, where no row of a table says it.
 NAMES = {
@@ -67,6 +68,7 @@ class TfdsSet:
         info = builder.info
         image_key, label_key = image_and_label(info)
         class_names = tuple(info.features[label_key].names)
+        targets = classes(class_names)
         channels = config.channels
         if channels is None:
             channels = 1 if info.features[image_key].shape[-1] == 1 else 3
@@ -94,20 +96,21 @@ class TfdsSet:
             )
         if "validation" not in examples:
             whole = examples["train"]
-            if self.stratify:
-                pipeline.check_labels(whole.labels, len(class_names), "train")
+            labels = whole.column("label") if self.stratify else None
+            if labels is not None:
+                targets["label"].check(labels, "train")
             examples["train"], examples["validation"] = splits.cut(
                 whole,
                 config.validation_fraction,
                 config.split_seed,
                 "validation",
-                class_names=class_names,
-                stratify=self.stratify,
+                strata=labels,
+                names=class_names,
             )
         mean, std = folder.STATISTICS[channels]
-        return Dataset(
-            class_names=class_names,
-            splits=examples,
+        return make_dataset(
+            examples,
+            targets=targets,
             channels=channels,
             mean=mean,
             std=std,
@@ -171,8 +174,11 @@ class TfdsExamples:
     channels: int
     where: str
 
+    def column(self, target: str) -> np.ndarray:
+        return {"label": self._labels}[target]
+
     @functools.cached_property
-    def labels(self) -> np.ndarray:
+    def _labels(self) -> np.ndarray:
         """int32 [N]. Reads every record, but decodes no image."""
         labels = [self.parse_label(self.source[i])[0] for i in range(len(self))]
         return np.array(labels, np.int32)

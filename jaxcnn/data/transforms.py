@@ -7,14 +7,17 @@ images can be transformed once and kept. The random ones take a file that is not
 yet as well, draw the same window as from its pixels, and decode no more than they need.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from jaxcnn import names
 from jaxcnn.data.images import Encoded
+from jaxcnn.targets import Targets, to_batch
 
 CROP_FRACTION = 0.875  # 224 of 256, the usual evaluation on ImageNet
 AREA = (0.08, 1.0)  # of a random crop, relative to the image
@@ -191,3 +194,20 @@ TRANSFORMS = {
     "random_scale_crop": Transform(random_scale_crop, random=True),
     "random_resized_crop": Transform(random_resized_crop, random=True),
 }
+
+
+def apply(
+    transform: Transform,
+    example: Mapping[str, Any],
+    targets: Targets,
+    size: int,
+    rng: np.random.Generator | None,
+) -> dict[str, np.ndarray]:
+    """An example as a batch holds it: the image transformed, and its targets."""
+    image = transform.apply(example["image"], size, rng)
+    return {"image": image, **to_batch(targets, example)}
+
+
+def find(name: str) -> Transform:
+    """The transform of that name; UserError for an unknown one."""
+    return names.resolve(name, TRANSFORMS, "transform")

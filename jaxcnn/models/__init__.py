@@ -3,7 +3,7 @@
 A family of architectures is one file with a VARIANTS table, and one line in MODELS.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import fnmatch
 import functools
@@ -18,7 +18,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn import errors
+from jaxcnn import errors, names
 from jaxcnn.models import (
     alexnet,
     character,
@@ -107,13 +107,51 @@ def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
     Raises:
         UserError: An unknown name or field, or a value that the field cannot have.
     """
-    if name not in MODELS:
-        raise errors.unknown("model", name, list_models())
-    build = MODELS[name].build
-    cls = build.func if isinstance(build, functools.partial) else build
+    return build(name, {"num_classes": num_classes, **fields})
+
+
+def build(name: str, fields: Mapping[str, Any]) -> nn.Module:
+    """The network of a name that a config can hold.
+
+    Args:
+        name: A name in MODELS, or "module:attribute" of a user's own: a module class,
+            or a function that gives a module.
+        fields: Values for fields of the module class.
+
+    Raises:
+        UserError: An unknown name or field, or a value that the field cannot have.
+    """
+    row = names.resolve(name, MODELS, "model")
+    make = row.build if isinstance(row, Variant) else row
+    cls = make.func if isinstance(make, functools.partial) else make
+    if isinstance(cls, type) and issubclass(cls, nn.Module):
+        _check_fields(name, cls, fields)
+    num_classes = fields.get("num_classes", 0)
+    if num_classes < 0:
+        raise errors.UserError(
+            "A network has at least 1 class, or 0 for pooled features; "
+            f"num_classes={num_classes}."
+        )
+    try:
+        model = make(**fields)
+    except TypeError as error:
+        raise errors.UserError(
+            f"Model {name!r} cannot be built with {', '.join(fields)}: {error}."
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise errors.UserError(
+            f"Model {name!r} is a {type(model).__name__}; it must be a Flax Linen "
+            "module, or give one."
+        )
+    return model
+
+
+def _check_fields(name: str, cls: type[nn.Module], fields: Mapping[str, Any]) -> None:
+    """Raises UserError for a field that a module class does not have, or whose value
+    is of another type."""
     hints = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(cls)} - {"parent", "name"}
-    for field, value in {"num_classes": num_classes, **fields}.items():
+    for field, value in fields.items():
         if field not in known:
             raise errors.unknown(f"field of {name}", field, known - {"num_classes"})
         if not _is_a(value, hints[field]):
@@ -122,12 +160,11 @@ def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
             raise errors.UserError(
                 f"Field {field} of {name} is {value!r}; it must be of type {kind}."
             )
-    if num_classes < 0:
-        raise errors.UserError(
-            "A network has at least 1 class, or 0 for pooled features; "
-            f"num_classes={num_classes}."
-        )
-    return build(num_classes=num_classes, **fields)
+
+
+def imprint(name: str) -> Callable[..., dict[str, Any]] | None:
+    """What a network takes from training images without a gradient, see Variant."""
+    return MODELS[name].imprint if name in MODELS else None
 
 
 def layer_groups(
@@ -146,10 +183,10 @@ def layer_groups(
     return sort_groups(abstract_variables(model, image_shape)["params"])
 
 
-def sort_groups(names: Iterable[str]) -> tuple[str, ...]:
+def sort_groups(groups: Iterable[str]) -> tuple[str, ...]:
     """Names of layer groups from input to head: names are parsed, since a dictionary
     of parameters comes back in the order of its letters."""
-    return tuple(sorted(names, key=_depth))
+    return tuple(sorted(groups, key=_depth))
 
 
 def abstract_variables(model: nn.Module, image_shape: ImageShape) -> dict[str, Any]:

@@ -23,8 +23,8 @@ def export_weights(
         path: The .safetensors file.
         library: Whose names; None: the one that the weights are from, or else the
             first of PyTorch's that has the network.
-        checkpoint: Of a run, as in predictor.load.
-        raw: As in predictor.load.
+        checkpoint: Of a run: "best", "latest", a step, or "mean:K" of the newest K.
+        raw: Of a run that keeps an average: the parameters themselves instead of it.
 
     Returns:
         The library.
@@ -39,7 +39,8 @@ def export_weights(
         library = library or found.library
     else:
         config, info = workdir.read(folder)
-        name, model = config.model, network.make_model(config, info)
+        name = config.model
+        model = network.make_model(config, network.open_task(config, info))
         mesh = parallel.data_mesh(1)
         _, variables = network.load_variables(
             folder, config, info, checkpoint, mesh, raw=raw

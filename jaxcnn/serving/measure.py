@@ -2,29 +2,30 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from jaxcnn import errors
-from jaxcnn.training import network, setup, workdir
+from jaxcnn.tasks import Task
+from jaxcnn.training import evaluation, network, prepare, workdir
+from jaxcnn.training.evaluation import Measured
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
-    """An evaluation.
+class Evaluation:
+    """Metrics of a run's checkpoint on a split.
 
     Attributes:
+        task: What the network was trained to do.
         split: Which examples.
-        step: Of the checkpoint.
+        step: Step of the checkpoint.
         same_images: Whether they are those of the run's own data set.
-        class_names: Of rows and columns of the confusion matrix.
-        metrics: What the task measures; "confusion" is [K, K], rows true.
+        measured: The metrics.
     """
 
+    task: Task
     split: str
     step: int
     same_images: bool
-    class_names: tuple[str, ...]
-    metrics: dict[str, Any]
+    measured: Measured
 
 
 def evaluate(
@@ -35,19 +36,19 @@ def evaluate(
     data_name: str | None = None,
     data_dir: str | None = None,
     raw: bool = False,
-) -> Measured:
+) -> Evaluation:
     """Metrics of a run's checkpoint, each example counted once.
 
     Args:
         folder: The run's folder.
-        checkpoint: As in predictor.load.
+        checkpoint: "best", "latest", a step, or "mean:K" of the newest K.
         split: "train", "validation" or "test".
-        data_name: Another data set with the same classes; None: the run's.
+        data_name: Another data set with the same targets; None: the run's.
         data_dir: Where data sets are; None: where the run found them.
-        raw: As in predictor.load.
+        raw: Of a run that keeps an average: the parameters themselves instead of it.
 
     Raises:
-        UserError: No run, checkpoint, data or split of that name; other classes.
+        UserError: No run, checkpoint, data or split of that name; other targets.
     """
     folder = Path(folder)
     config, info = workdir.read(folder)
@@ -63,23 +64,25 @@ def evaluate(
         ),
     )
     # Images are normalised as in training, whatever the mean of this data set is.
-    run = setup.prepare(config, info)
-    if tuple(run.info.class_names) != info.class_names:
-        raise errors.UserError(
-            f"The classes of {config.data.name} are {_few(run.info.class_names)}; the "
-            f"run in {folder} was trained on {_few(info.class_names)}."
-        )
+    run = prepare.prepare(config, info)
+    trained_on = network.open_task(config, info).targets
+    for name, target in run.task.targets.items():
+        if target != trained_on[name]:
+            raise errors.UserError(
+                f"The {name}s of {config.data.name} are {_few(target.names)}; the "
+                f"run in {folder} was trained on {_few(trained_on[name].names)}."
+            )
     if split not in run.dataset.splits:
         raise errors.unknown("split", split, run.dataset.splits)
     step, variables = network.load_variables(
         folder, config, info, checkpoint, run.mesh, raw=raw
     )
-    return Measured(
+    return Evaluation(
+        task=run.task,
         split=split,
         step=step,
         same_images=run.info.fingerprint == info.fingerprint,
-        class_names=info.class_names,
-        metrics=run.evaluator(None)(split, variables),
+        measured=evaluation.evaluator(run, None)(split, variables),
     )
 
 

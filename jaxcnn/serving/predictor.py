@@ -1,4 +1,4 @@
-"""A trained classifier as a function of images."""
+"""A trained network as a function of images."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
@@ -11,37 +11,49 @@ import jax
 import numpy as np
 from PIL import Image
 
-from jaxcnn import errors
+from jaxcnn import augment, errors
 from jaxcnn.data import images as images_lib
+from jaxcnn.data import transforms
 from jaxcnn.data.examples import BadImageError
-from jaxcnn.data.transforms import TRANSFORMS, resize_and_crop
+from jaxcnn.data.transforms import resize_and_crop
 from jaxcnn.pretrained import weights as weights_lib
 from jaxcnn.pretrained.weights import Weights
+from jaxcnn.tasks import Classification, Task
 from jaxcnn.training import network, parallel, step, workdir
+from jaxcnn.training.precision import make_precision
 
 ImageLike = str | Path | bytes | np.ndarray | Image.Image
 _BATCH_SIZE = 32  # one compiled shape; the last batch is filled up
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Predictor:
-    """A function of images, with class names and preprocessing attached.
+    """A function of images, with its task and preprocessing attached.
 
     Attributes:
-        class_names: Of the columns of the result.
+        name: The network and where it is from.
+        task: What the network's output means.
         channels: 1 grey, 3 RGB.
         image_size: Height and width that the network sees, pixels.
         transform: Any image, uint8 [H, W, channels], -> [image_size, image_size, C].
-        forward: Batch uint8 [B, image_size, image_size, C] -> logits [B, K].
-        step: Of the checkpoint; None: the weights are imported.
+        predict_batch: Batch uint8 [B, image_size, image_size, C] -> what the task
+            says of each example, arrays [B, ...].
+        step: Step of the checkpoint; None: the weights are imported.
     """
 
-    class_names: tuple[str, ...]
+    name: str
+    task: Task
     channels: int
     image_size: int
     transform: Callable[[np.ndarray], np.ndarray]
-    forward: Callable[[np.ndarray], jax.Array]
+    predict_batch: Callable[[np.ndarray], dict[str, jax.Array]]
     step: int | None
+
+    def __repr__(self) -> str:
+        size, step = self.image_size, self.step
+        images = f"{size}x{size}x{self.channels}"
+        at = "" if step is None else f", step {step}"
+        return f"<Predictor: {self.name}{at}, {type(self.task).__name__}, {images}>"
 
     def read(self, image: ImageLike) -> np.ndarray:
         """Any image as the network sees it: uint8 [image_size, image_size, C].
@@ -57,28 +69,37 @@ class Predictor:
         except BadImageError as error:
             raise errors.UserError(f"Unreadable image: {error}.") from error
 
-    def __call__(self, images: Iterable[ImageLike]) -> np.ndarray:
-        """Probabilities, float32 [N, K], of any number of images."""
-        batches = [self._probabilities(b) for b in _batched(map(self.read, images))]
-        return np.concatenate(
-            [np.zeros((0, len(self.class_names)), np.float32), *batches]
-        )
+    def __call__(self, images: Iterable[ImageLike]) -> dict[str, np.ndarray]:
+        """What the task says of any number of images: name -> [N, ...].
 
-    def _probabilities(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        A classification gives "class", int [N], and "probabilities", float32 [N, K].
+        """
+        batches = [self._predict(b) for b in _batched(map(self.read, images))]
+        if not batches:  # arrays of no example, of the right shapes
+            size = self.image_size
+            empty = np.zeros((1, size, size, self.channels), np.uint8)
+            batches = [{n: x[:0] for n, x in self._predict([*empty]).items()}]
+        return {n: np.concatenate([b[n] for b in batches]) for n in batches[0]}
+
+    def _predict(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         batch = np.stack(images)
         filling = ((0, _BATCH_SIZE - len(batch)), (0, 0), (0, 0), (0, 0))
-        logits = self.forward(np.pad(batch, filling))[: len(batch)]
-        return np.asarray(jax.nn.softmax(logits, axis=-1), np.float32)
+        predicted = self.predict_batch(np.pad(batch, filling))
+        return {name: np.asarray(x)[: len(batch)] for name, x in predicted.items()}
 
-    def top_k(
-        self, images: Sequence[ImageLike], k: int = 5
-    ) -> list[list[tuple[str, float]]]:
-        """(class name, probability) of the k most likely classes of each image."""
-        probabilities = self(images)
-        order = np.argsort(-probabilities, axis=-1, kind="stable")[:, :k]
+    def answers(
+        self, images: Iterable[ImageLike], limit: int = 5
+    ) -> list[dict[str, Any]]:
+        """The task's answer for each image, as JSON has it.
+
+        A classification gives {"classes": [{"class", "probability"}, ...]}, the
+        `limit` most likely ones first.
+        """
+        predicted = self(images)
+        number = len(next(iter(predicted.values())))
         return [
-            [(self.class_names[i], float(row[i])) for i in best]
-            for row, best in zip(probabilities, order, strict=True)
+            self.task.answer({name: x[i] for name, x in predicted.items()}, limit)
+            for i in range(number)
         ]
 
 
@@ -114,29 +135,39 @@ def load(
     if weights_lib.is_folder(folder):
         return _of_weights(weights_lib.open_folder(folder))
     config, info = workdir.read(folder)
-    model = network.make_model(config, info)
-    mesh = parallel.data_mesh(1)
+    task = network.open_task(config, info)
     number, variables = network.load_variables(
-        folder, config, info, checkpoint, mesh, raw=raw
+        folder, config, info, checkpoint, parallel.data_mesh(1), raw=raw
     )
-    shape = network.image_shape(config, info)
+    size, _, _ = network.image_shape(config, info)
     forward = functools.partial(
-        step.forward, model=model, **network.numerics(config, info)
+        step.forward,
+        model=network.make_model(config, task),
+        normalise=functools.partial(augment.normalise, mean=info.mean, std=info.std),
+        precision=make_precision(config),
     )
-    forward = jax.jit(forward)
-    row = TRANSFORMS[config.data.eval_transform]
+    row = transforms.find(config.data.eval_transform)
     return Predictor(
-        class_names=info.class_names,
+        name=f"{config.model} of {folder}",
+        task=task,
         channels=info.channels,
-        image_size=shape[0],
-        transform=lambda image: row.apply(image, shape[0], None),
-        forward=functools.partial(forward, variables),
+        image_size=size,
+        transform=lambda image: row.apply(image, size, None),
+        predict_batch=_predict_batch(forward, task, variables),
         step=number,
     )
 
 
+def _predict_batch(
+    forward: Callable[..., Any], task: Task, variables: Any
+) -> Callable[[np.ndarray], dict[str, jax.Array]]:
+    """Images -> what the task says of each of them; compiled once."""
+    predict = jax.jit(lambda variables, batch: task.predict(forward(variables, batch)))
+    return functools.partial(predict, variables)
+
+
 def _of_weights(weights: Weights) -> Predictor:
-    """The predictor of imported weights."""
+    """The predictor of imported weights, which are those of a classifier."""
     if weights.num_classes == 0:
         raise errors.UserError(f"{weights.file} has no classifier to predict with.")
     expected = weights.preprocessing
@@ -148,13 +179,20 @@ def _of_weights(weights: Weights) -> Predictor:
         return image[..., ::-1] if expected.order == "BGR" else image
 
     forward = functools.partial(
-        step.forward, model=weights.make_model(), mean=expected.mean, std=expected.std
+        step.forward,
+        model=weights.make_model(),
+        normalise=functools.partial(
+            augment.normalise, mean=expected.mean, std=expected.std
+        ),
     )
+    names = weights.class_names or tuple(map(str, range(weights.num_classes)))
+    task = Classification(names)
     return Predictor(
-        class_names=weights.class_names or tuple(map(str, range(weights.num_classes))),
+        name=f"{weights.model} of {weights.file}",
+        task=task,
         channels=weights.channels,
         image_size=expected.image_size,
         transform=transform,
-        forward=functools.partial(jax.jit(forward), jax.device_put(weights.variables)),
+        predict_batch=_predict_batch(forward, task, jax.device_put(weights.variables)),
         step=None,
     )

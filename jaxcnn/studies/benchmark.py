@@ -1,6 +1,6 @@
 """How fast the step of a run is, on generated images, and against PyTorch.
 
-What is timed is what `train` does: the run is made by setup.prepare, its step is
+What is timed is what `train` does: the run is made by prepare.prepare, its step is
 compiled by the run itself, and loop.train calls it. Modes:
 
   * synthetic: one batch that lies on the devices, again and again.
@@ -40,8 +40,9 @@ from jaxcnn import config_fields, errors, models
 from jaxcnn.config import Config, DataConfig, OptimConfig
 from jaxcnn.errors import UserError, require
 from jaxcnn.studies import generated
-from jaxcnn.training import compilation, loop, network, setup
+from jaxcnn.training import begin, feed, fit, loop, network, prepare
 from jaxcnn.training.meter import Meter
+from jaxcnn.training.run import Run
 
 # Our modes on one batch: name -> fields of the config that differ.
 SYNTHETIC: dict[str, dict[str, Any]] = {
@@ -180,7 +181,7 @@ def make_config(
     )
 
 
-def prepare(config: Config) -> setup.Setup:
+def make_run(config: Config) -> Run:
     """The parts of a run on generated images; all its mistakes are found here."""
     variant = models.MODELS[config.model]
     dataset = generated.dataset(
@@ -190,8 +191,8 @@ def prepare(config: Config) -> setup.Setup:
         variant.channels,
         small=generated.are_small(variant.image_size),
     )
-    run = setup.prepare(config, dataset=dataset)
-    run.check_training()
+    run = prepare.prepare(config, dataset=dataset)
+    prepare.check_training(run)
     return run
 
 
@@ -239,7 +240,7 @@ def benchmark(
         )
         for name in names
     ]
-    runs = [prepare(config) for config in configs]
+    runs = [make_run(config) for config in configs]
     mesh = runs[0].mesh
     versions = {name: metadata.version(name) for name in ("jax", "jaxlib")}
     if reference is not None:
@@ -248,7 +249,7 @@ def benchmark(
         )
         reference.device_of(jax.default_backend())
         versions |= reference.versions()
-    peak_flops = matrix_flops(network.compute_dtype(precision))
+    peak_flops = matrix_flops(runs[0].precision.compute_dtype)
     rows = []
     for done, run in enumerate(runs):
         progress(done, len(runs))
@@ -283,7 +284,7 @@ def _torch() -> Any:
     return torch_reference
 
 
-def step_flops(run: setup.Setup) -> int:
+def step_flops(run: Run) -> int:
     """Floating-point operations of a step, as in the module docstring."""
     shape = network.image_shape(run.config, run.info)
     return 3 * 2 * models.count_macs(run.model, shape) * run.config.data.batch_size
@@ -312,17 +313,15 @@ class _Trainer:
         peak_bytes, peak_bytes_by: As in Row.
     """
 
-    def __init__(self, run: setup.Setup) -> None:
+    def __init__(self, run: Run) -> None:
         self.run = run
         self._key = run.run_key
         self._before = _allocated(run)
-        self._state = run.init_state()
-        self._step, compiled = compilation.timed(
-            lambda: run.compile_train_step(self._state)
-        )
-        self.compile_seconds, self.compile_cache = compiled.seconds, compiled.cache
-        with contextlib.closing(run.train_batches(None, 0)) as batches:
+        begun = begin.begin(run)
+        with contextlib.closing(begun.batches) as batches:
             self.batch = next(batches)
+        self._state, self._step, compiled = begin.enter_phase(run, begun.state, 0)
+        self.compile_seconds, self.compile_cache = compiled.seconds, compiled.cache
 
     def take(self, num_steps: int, batches: Iterator[Any] | None = None) -> float:
         """As Timed.take; with batches=None on one batch that lies on the devices."""
@@ -346,7 +345,7 @@ class _Trainer:
     def check_loss(self) -> None:
         """Raises FloatingPointError where the numbers are of a run that diverged."""
         number, metrics = self._last
-        loop.check_loss(number, float(metrics["loss"]))
+        fit.check_loss(number, float(metrics["loss"]))
 
     @property
     def peak(self) -> tuple[int, str]:
@@ -367,19 +366,17 @@ class _Trainer:
         ), "xla"
 
 
-def _allocated(run: setup.Setup) -> int:
+def _allocated(run: Run) -> int:
     """Most bytes on any device since the process began; 0 where nobody counts."""
     stats = [device.memory_stats() or {} for device in run.mesh.local_devices]
     return max(found.get("peak_bytes_in_use", 0) for found in stats)
 
 
-def _measure(
-    run: setup.Setup, reference: Any, rounds: int, peak_flops: float
-) -> list[Row]:
+def _measure(run: Run, reference: Any, rounds: int, peak_flops: float) -> list[Row]:
     """The rows of one network."""
     ours = {
         mode: _Trainer(
-            prepare(config_fields.replace(run.config, fields)) if fields else run
+            make_run(config_fields.replace(run.config, fields)) if fields else run
         )
         for mode, fields in SYNTHETIC.items()
         if not fields or jax.default_backend() == "gpu"  # elsewhere nothing differs
@@ -442,13 +439,13 @@ def _measure(
     return rows
 
 
-def _torch_trainer(reference: Any, mode: str, run: setup.Setup, ours: _Trainer) -> Any:
+def _torch_trainer(reference: Any, mode: str, run: Run, ours: _Trainer) -> Any:
     """The network of a run in PyTorch, with its first step taken."""
     params = run.variable_shapes["params"]
     trainer = reference.Trainer(
         reference.build(
             run.config.model,
-            len(run.info.class_names),
+            run.task.outputs["num_classes"],
             run.config.data.image_size,
             sum(p.size for p in jax.tree.leaves(params)),
         ),
@@ -486,7 +483,7 @@ def _real(trainer: _Trainer, steps: int, rounds: int) -> tuple[list[float], floa
 
     Batches that were made while nothing was trained are thrown away first.
     """
-    with contextlib.closing(trainer.run.train_batches(None, 0)) as batches:
+    with contextlib.closing(feed.train_batches(trainer.run, None, 0)) as batches:
         for _ in range(_BUFFERED):
             next(batches)
         meter = Meter(0, rounds * steps, trainer.run.config.data.batch_size)

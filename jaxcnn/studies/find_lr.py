@@ -23,7 +23,7 @@ import numpy as np
 from jaxcnn import config_fields, data
 from jaxcnn.config import AverageConfig, Config
 from jaxcnn.errors import UserError, require
-from jaxcnn.training import feature_cache, loop, micro_batch, setup
+from jaxcnn.training import begin, loop, prepare
 from jaxcnn.training.state import TrainState
 
 SMOOTHING = 0.98  # decay of the moving average
@@ -94,15 +94,10 @@ def find_lr(
         num_epochs=float(num_steps),
         steps_per_epoch=1,
     )
-    run = setup.prepare(config, dataset=dataset)
-    run.check_training()
-    if config.cache_features:
-        feature_cache.check(run)
-    run, _ = micro_batch.settle(run)
-    state = run.init_state()
-    if config.cache_features:
-        splits = {"train": run.dataset.splits["train"]}  # of the others none is needed
-        run = feature_cache.cached(run, state, None, splits)
+    run = prepare.prepare(config, dataset=dataset)
+    train = {"train": run.dataset.splits["train"]}  # other features are not needed
+    begun = begin.begin(run, cached=train)
+    run = begun.run
 
     losses: list[float] = []
 
@@ -110,12 +105,13 @@ def find_lr(
         losses.append(float(metrics["loss"]))
         return _diverges(losses)
 
-    with contextlib.closing(run.train_batches(None, 0)) as batches:
+    with contextlib.closing(begun.batches) as batches:
+        state, step, _ = begin.enter_phase(run, begun.state, 0)
         loop.train(
             state,
             batches,
             run.run_key,
-            step=run.compile_train_step(state),
+            step=step,
             num_steps=run.num_steps,
             after_step=after_step,
         )

@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from jaxcnn.data import images
-from jaxcnn.data.examples import ArrayExamples, Dataset, Examples
+from jaxcnn.data.examples import ArrayExamples, Dataset, Examples, make_dataset
+from jaxcnn.targets import classes
 
 HEIGHT, WIDTH, QUALITY = 375, 500, 88  # the most common size in ImageNet
 _NUM_FILES = 32  # that differ; examples beyond them are the same again
@@ -62,6 +63,9 @@ class JpegExamples:
     labels: np.ndarray
     channels: int
 
+    def column(self, target: str) -> np.ndarray:
+        return {"label": self.labels}[target]
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -106,12 +110,12 @@ def dataset(
             picture(rng, image_size, image_size, channels) for _ in range(_NUM_FILES)
         ]
         numbers = np.arange(num_examples) % _NUM_FILES
-        examples = ArrayExamples(np.stack(some)[numbers], labels)
+        examples = ArrayExamples(np.stack(some)[numbers], {"label": labels})
     else:
         examples = JpegExamples(_files(channels), labels, channels)
-    return Dataset(
-        class_names=tuple(map(str, range(num_classes))),
-        splits={"train": examples, "validation": examples},
+    return make_dataset(
+        {"train": examples, "validation": examples},
+        targets=classes([str(label) for label in range(num_classes)]),
         channels=channels,
         mean=(MEAN,) * channels,
         std=(STD,) * channels,

@@ -11,13 +11,14 @@ import json
 import math
 from pathlib import Path
 
-from jaxcnn import config_fields
+from jaxcnn import config_fields, tasks
 from jaxcnn.config import Config
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, unknown
 from jaxcnn.studies import study
 from jaxcnn.studies.search import Plan, Values
-from jaxcnn.tasks import METRICS
-from jaxcnn.training import loop, setup, workdir
+from jaxcnn.tasks import Metric
+from jaxcnn.training import fit as fit_lib
+from jaxcnn.training import prepare, workdir
 from jaxcnn.training.signals import StopRequest
 
 _TRIALS, _RESULT = "trials.jsonl", "trial.json"
@@ -68,7 +69,7 @@ def sweep(
     plan: Plan,
     output: Path,
     *,
-    make_writer: Callable[[Path, int, int], loop.Writer],
+    make_writer: Callable[[Path, int, int], fit_lib.Writer],
     measure_test: bool = False,
     on_trial: Callable[[int, Sweep, Trial], None] = lambda number, so_far, trial: None,
 ) -> Sweep:
@@ -78,7 +79,7 @@ def sweep(
         config: Of each run, but for what the plan changes.
         plan: What is tried.
         output: Of the folders; the same call goes on with the trial that was stopped.
-        make_writer: As in loop.fit.
+        make_writer: Called as make_writer(folder, start step, number of steps).
         measure_test: Whether each trial is tested; trials are ordered by validation
             all the same.
         on_trial: Called as on_trial(number from 0, the sweep so far, the trial).
@@ -88,6 +89,7 @@ def sweep(
             then; the folder holds another study.
     """
     config_fields.check_types(config)
+    metric = metric_of(config)
     study.check(output, config, verb="sweep")
     _check_known(config, plan.known, output)
     study.claim(output, config, verb="sweep")
@@ -95,7 +97,7 @@ def sweep(
     with StopRequest() as stop:
         for number in range(len(plan)):
             values = plan.suggest(
-                number, [(t.values, _goodness(t, config.best_metric)) for t in tried]
+                number, [(t.values, _goodness(t, metric)) for t in tried]
             )
             folder = output / _folder_of(output, values)
             trial = _read(folder, values)
@@ -107,23 +109,25 @@ def sweep(
             if trial is None:
                 break
             tried.append(trial)
-            on_trial(number, _ordered(config, tried, len(plan), None), trial)
-    return _ordered(config, tried, len(plan), stop.received)
+            on_trial(number, _ordered(metric, tried, len(plan), None), trial)
+    return _ordered(metric, tried, len(plan), stop.received)
 
 
 def _check_known(config: Config, known: Sequence[Values], output: Path) -> None:
     """Raises UserError for a mistake in a trial that is to be run."""
     for values in known:
         changed = config_fields.replace(config, values)
-        if changed.best_metric != config.best_metric:
+        if metric_of(changed) != metric_of(config):
             raise UserError(
                 "best_metric cannot be varied: trials are compared by it; give "
                 "--config.best_metric."
             )
         folder = output / _folder_of(output, values, new=False)
-        workdir.check(folder, changed)
+        existing = workdir.existing_run(folder)
+        if existing is not None:
+            workdir.check_config(folder, existing[0], changed)
         if _read(folder, values) is None:
-            setup.prepare(changed).check_training()
+            prepare.check_training(prepare.prepare(changed))
 
 
 def _folder_of(output: Path, values: Values, *, new: bool = True) -> str:
@@ -147,14 +151,14 @@ def _run(
     config: Config,
     folder: Path,
     values: Values,
-    make_writer: Callable[[Path, int, int], loop.Writer],
+    make_writer: Callable[[Path, int, int], fit_lib.Writer],
     measure_test: bool,
     stop: StopRequest,
 ) -> Trial | None:
     """Runs a trial to its end; None where a signal, noted in stop, ended it before."""
     step, best_step, validation, test = None, None, {}, {}
     try:
-        result = loop.fit(
+        result = fit_lib.fit(
             config, folder, make_writer=make_writer, measure_test=measure_test
         )
     except FloatingPointError:  # the loss: a rate too high, most often
@@ -164,7 +168,7 @@ def _run(
             stop.received = result.stopped_by
             return None
         step, best_step, validation = result.step, result.best_step, result.validation
-        test = loop.scalars(result.test or {})
+        test = {k: x for k, x in (result.test or {}).items() if isinstance(x, float)}
     trial = Trial(folder.name, values, step, best_step, validation, test)
     study.write(folder / _RESULT, json.dumps(dataclasses.asdict(trial)) + "\n")
     return trial
@@ -178,22 +182,27 @@ def _read(folder: Path, values: Values) -> Trial | None:
     return Trial(**json.loads(path.read_text()) | {"values": values})  # with tuples
 
 
-def _goodness(trial: Trial, metric: str) -> float:
+def metric_of(config: Config) -> Metric:
+    """What the trials of a config are compared by; UserError for an unknown one."""
+    cls, name = tasks.find(config.task), config.best_metric
+    if name is not None and name not in cls.METRICS:
+        raise unknown("metric", name, cls.METRICS)
+    return cls.METRICS[name] if name else next(iter(cls.METRICS.values()))
+
+
+def _goodness(trial: Trial, metric: Metric) -> float:
     """What is compared, higher being better; -inf for a trial that diverged."""
-    value = trial.validation.get(metric, math.nan)
-    if math.isnan(value):
-        return -math.inf
-    return value if METRICS[metric].greater_is_better else -value
+    value = trial.validation.get(metric.name, math.nan)
+    return -math.inf if math.isnan(value) else metric.goodness(value)
 
 
 def _ordered(
-    config: Config, tried: Sequence[Trial], num_trials: int, stopped_by: int | None
+    metric: Metric, tried: Sequence[Trial], num_trials: int, stopped_by: int | None
 ) -> Sweep:
-    metric = METRICS[config.best_metric]
     return Sweep(
         metric=metric.name,
         greater_is_better=metric.greater_is_better,
-        trials=tuple(sorted(tried, key=lambda trial: -_goodness(trial, metric.name))),
+        trials=tuple(sorted(tried, key=lambda trial: -_goodness(trial, metric))),
         num_trials=num_trials,
         stopped_by=stopped_by,
     )

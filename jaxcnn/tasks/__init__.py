@@ -1,56 +1,64 @@
-"""What a model is trained to do: targets, loss and metrics."""
+"""What a model is trained to do: targets, loss, metrics, predictions."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
 
-import jax
-
-from jaxcnn import errors
+from jaxcnn import errors, names
 from jaxcnn.config import TaskConfig
-from jaxcnn.tasks.classification import METRICS, Classification, Metric
+from jaxcnn.targets import Targets
+from jaxcnn.tasks.classification import Classification
+from jaxcnn.tasks.task import Metric, Task, metric_table
 
-__all__ = ["METRICS", "TASKS", "Classification", "Metric", "Task", "create_task"]
+__all__ = [
+    "TASKS",
+    "Classification",
+    "Metric",
+    "Task",
+    "create_task",
+    "find",
+    "metric_table",
+]
 
+TASKS: Mapping[str, type[Task]] = {"classification": Classification}
 
-class Task(Protocol):
-    """What a step and an evaluation ask of a task."""
-
-    def loss(self, output: jax.Array, batch: Mapping[str, jax.Array]) -> jax.Array:
-        """Training loss of each example, float32 [B]."""
-
-    def train_metrics(
-        self, output: jax.Array, batch: Mapping[str, jax.Array]
-    ) -> dict[str, jax.Array]:
-        """Means over a training batch, float32 []."""
-
-    def eval_sums(
-        self, output: jax.Array, batch: Mapping[str, jax.Array]
-    ) -> dict[str, jax.Array]:
-        """Sums over the examples of a batch, each times batch["weight"]."""
-
-    def metrics(self, sums: Mapping[str, Any]) -> dict[str, Any]:
-        """What the sums over a whole split say; single numbers are floats."""
-
-    def check_metric(self, name: str) -> None:
-        """Raises UserError unless metrics gives a single number of that name."""
+_COMMON = frozenset({"name", "target", "aux_weight"})  # options that all tasks heed
 
 
-TASKS = {"classification": Classification}
+def find(config: TaskConfig) -> type[Task]:
+    """The class of the task that a config names.
+
+    Raises:
+        UserError: There is none, or it has options that would be ignored.
+    """
+    cls = names.resolve(config.name, TASKS, "task")
+    if not hasattr(cls, "create"):
+        raise errors.UserError(
+            f"task.name={config.name!r} is no task: it must be a subclass of "
+            "jaxcnn.tasks.Task."
+        )
+    default = TaskConfig()
+    for field in dataclasses.fields(TaskConfig):
+        value = getattr(config, field.name)
+        if field.name not in _COMMON | cls.OPTIONS:
+            rule = f"{getattr(default, field.name)!r} for task {config.name!r}"
+            errors.require(
+                value == getattr(default, field.name), f"task.{field.name}", value, rule
+            )
+    return cls
 
 
 def create_task(
-    config: TaskConfig, class_names: Sequence[str], class_counts: Sequence[int] | None
+    config: TaskConfig, targets: Targets, statistics: Mapping[str, Any]
 ) -> Task:
-    """The task that a config names.
+    """The task that a config names, for a data set.
 
     Args:
-        config: Its choices.
-        class_names: Name of each class; the label is the position.
-        class_counts: Training examples of each class; needed for class weights only.
+        config: Name and options.
+        targets: Targets of the data set.
+        statistics: What the task's measure gave for the training examples.
 
     Raises:
         UserError: A choice that is not allowed.
     """
-    if config.name not in TASKS:
-        raise errors.unknown("task", config.name, TASKS)
-    return TASKS[config.name].create(config, class_names, class_counts)
+    return find(config).create(config, targets, statistics)

@@ -34,7 +34,7 @@ def open_checkpoints(directory: Path, *, keep: int, metric: Metric) -> Checkpoin
             [
                 policies.LatestN(keep),
                 policies.BestN(
-                    get_metric_fn=lambda metrics: _goodness(metrics, metric),
+                    get_metric_fn=lambda metrics: metric.goodness(metrics[metric.name]),
                     n=1,
                     # Or those without metrics would never be deleted.
                     keep_checkpoints_without_metrics=False,
@@ -43,11 +43,6 @@ def open_checkpoints(directory: Path, *, keep: int, metric: Metric) -> Checkpoin
         ),
         cleanup_tmp_directories=True,
     )
-
-
-def _goodness(metrics: dict[str, float], metric: Metric) -> float:
-    sign = 1.0 if metric.greater_is_better else -1.0
-    return sign * metrics[metric.name]
 
 
 def find_step(checkpointer: Checkpointer, which: str, metric: Metric) -> int:
@@ -68,7 +63,11 @@ def find_step(checkpointer: Checkpointer, which: str, metric: Metric) -> int:
                 f"No checkpoint in {checkpointer.directory} was validated yet, so none "
                 f"is best; --checkpoint=latest takes the newest, of step {max(steps)}."
             )
-        return max(measured, key=lambda step: (_goodness(steps[step], metric), step))
+
+        def goodness(step: int) -> tuple[float, int]:
+            return metric.goodness(steps[step][metric.name]), step
+
+        return max(measured, key=goodness)
     if which.isdecimal() and int(which) in steps:
         return int(which)
     raise errors.UserError(

@@ -1,6 +1,7 @@
-"""How long a compilation took, and whether JAX's persistent cache had its result.
+"""Compilation of a run's steps: XLA's options, the time it takes, the persistent cache.
 
-The cache is on where JAX_COMPILATION_CACHE_DIR, or jax_compilation_cache_dir in Python,
+Options are those of the single compilation, so no environment variable is needed. The
+cache is on where JAX_COMPILATION_CACHE_DIR, or jax_compilation_cache_dir in Python,
 names a folder; https://docs.jax.dev/en/latest/persistent_compilation_cache.html says
 what it keeps: compilations of at least a second, by default.
 """
@@ -13,6 +14,7 @@ from typing import TypeVar
 import jax
 
 T = TypeVar("T")
+Options = dict[str, bool | int | str]
 
 _ASKED = "/jax/compilation_cache/compile_requests_use_cache"
 _HIT = "/jax/compilation_cache/cache_hits"
@@ -64,3 +66,22 @@ def timed(compile: Callable[[], T]) -> tuple[T, Compilation]:
         jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir
     )
     return made, Compilation(seconds, bool(on), events[-1:] == [_HIT])
+
+
+def options(platform: str, *, remat: bool, deterministic: bool) -> Options:
+    """The options for a platform: "cpu", "gpu" or "tpu".
+
+    Args:
+        platform: Of the devices.
+        remat: Whether blocks are computed again in the backward pass. On the CPU a
+            pass of XLA would take away the barriers in front of that, and find that
+            the same has been computed before: nothing would be saved.
+        deterministic: Whether the same step must give the same bits. On a GPU this
+            leaves out operations whose order of summation varies, and the trials that
+            choose the fastest of several kernels. CPUs and TPUs need nothing for it.
+    """
+    if platform == "cpu" and remat:
+        return {"xla_disable_hlo_passes": "cse_barrier_expander"}
+    if platform == "gpu" and deterministic:
+        return {"xla_gpu_deterministic_ops": True, "xla_gpu_autotune_level": 0}
+    return {}

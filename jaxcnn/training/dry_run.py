@@ -1,13 +1,14 @@
 """A look at a run before it is started: checks, compilation, two steps."""
 
 from collections.abc import Iterator
+import contextlib
 import itertools
 import time
 
 import jax
 
 from jaxcnn.config import Config
-from jaxcnn.training import compilation, micro_batch, setup
+from jaxcnn.training import begin, prepare
 
 _NUM_STEPS = 2
 _MAX_BATCHES, _MAX_SECONDS = 50, 5.0  # of the measurement of the input
@@ -20,18 +21,15 @@ def dry_run(config: Config) -> dict[str, str]:
         What was seen, name -> value with its unit.
 
     Raises:
-        UserError: As loop.fit.
+        UserError: A mistake in config or data, see fit.fit.
     """
-    run = setup.prepare(config)
-    run.check_training()
-    run, lines = micro_batch.settle(run)
-    batches = run.train_batches(None, 0)
-    first = list(itertools.islice(batches, _NUM_STEPS))
-    images, seconds = _input_rate(batches, config.data.batch_size)
-    batches.close()
-    state = run.init_state()
+    begun = begin.begin(prepare.prepare(config))
+    run, state = begun.run, begun.state
+    with contextlib.closing(begun.batches) as batches:
+        first = batches.draw(_NUM_STEPS)
+        images, seconds = _input_rate(batches, config.data.batch_size)
     num_params = sum(x.size for x in jax.tree.leaves(state.params))
-    step, compiled = compilation.timed(lambda: run.compile_train_step(state))
+    state, step, compiled = begin.enter_phase(run, state, 0)
     memory = step.memory_analysis()
     for batch in first:
         start = time.perf_counter()
@@ -39,12 +37,14 @@ def dry_run(config: Config) -> dict[str, str]:
         jax.block_until_ready((state, metrics))
         step_seconds = time.perf_counter() - start
     splits = ", ".join(f"{n} {split}" for split, n in run.info.num_examples.items())
+    outputs = ", ".join(f"{name}={x}" for name, x in run.task.outputs.items())
     return {
-        "images": f"{splits}; {len(run.info.class_names)} classes",
+        "images": splits,
+        "task": f"{config.task.name}, {outputs}",
         "model": f"{config.model}, {num_params:,} parameters",
         "devices": f"{run.mesh.size} x {run.mesh.devices.flat[0].device_kind}",
         "steps": f"{run.num_steps:,}, {run.steps_per_epoch:.1f} an epoch",
-        **({"micro-batches": lines[0]} if lines else {}),
+        **({"micro-batches": remark} if (remark := " ".join(begun.remarks)) else {}),
         "compilation": f"{compiled.seconds:.1f} s, persistent cache: {compiled.cache}",
         "a step": f"{step_seconds * 1000:.1f} ms, "
         f"{config.data.batch_size / step_seconds:,.0f} images/s",

@@ -1,44 +1,166 @@
-"""Exact metrics over a split."""
+"""Exact metrics over a split, and the running statistics of averaged parameters."""
 
 from collections.abc import Callable, Iterable
+import contextlib
+import dataclasses
+import functools
+import math
+from pathlib import Path
 from typing import Any
 
-import jax
 from jax.sharding import Mesh
 import numpy as np
 
+from jaxcnn import config_fields
 from jaxcnn.tasks import Task
-from jaxcnn.training import parallel
+from jaxcnn.training import feed, parallel
+from jaxcnn.training import step as step_lib
+from jaxcnn.training.averaging import pooled_statistics
+from jaxcnn.training.prepare import steps_per_pass
+from jaxcnn.training.run import Run
+from jaxcnn.training.state import TrainState
 
 
-def evaluate(
-    step: Callable[..., dict[str, jax.Array]],
+@dataclasses.dataclass(frozen=True)
+class Totals:
+    """What a network says of the examples of a split, each counted once.
+
+    Attributes:
+        sums: Sums of the task over the examples, float64.
+        records: What the task keeps of each example, [N, ...].
+        num_examples: Examples that could be read.
+    """
+
+    sums: dict[str, np.ndarray]
+    records: dict[str, np.ndarray]
+    num_examples: int
+
+
+def total(
+    step: Callable[..., dict[str, Any]],
     variables: dict[str, Any],
     batches: Iterable[dict[str, np.ndarray]],
-    *,
-    task: Task,
     mesh: Mesh,
-) -> dict[str, Any]:
-    """Metrics of the task over batches that hold each example once.
+) -> Totals:
+    """Adds up what a step says of batches that hold each example once.
 
     Args:
-        step: Compiled step(variables, batch) -> sums over the batch's examples.
-        variables: Of the model, on the mesh.
+        step: Compiled step(variables, batch), see step.eval_step; its results are on
+            every device.
+        variables: Parameters and running statistics, on the mesh.
         batches: This host's share of padded and weighted batches.
-        task: Turns the sums into metrics.
         mesh: The devices.
     """
-    total, pending = None, None
+    sums: dict[str, np.ndarray] = {}
+    records: dict[str, list[np.ndarray]] = {}
+    num_examples, pending = 0, None
+
+    def take(result: dict[str, Any]) -> int:
+        # They add up in float64, in which counts and many small losses stay exact.
+        for name, x in result["sums"].items():
+            x = np.asarray(x, np.float64)
+            sums[name] = sums[name] + x if name in sums else x
+        real = np.asarray(result["weight"]) > 0
+        for name, x in result["records"].items():
+            records.setdefault(name, []).append(np.asarray(x)[real])
+        return int(real.sum())
+
     for batch in batches:
-        sums = step(variables, parallel.put_batch(batch, mesh))
-        # The sums before these are read while the device works on these. They add
-        # up in float64, in which counts and many small losses stay exact.
-        total, pending = _add(total, pending), sums
-    return task.metrics(_add(total, pending))
+        result = step(variables, parallel.put_batch(batch, mesh))
+        # The results before these are read while the device works on these.
+        if pending is not None:
+            num_examples += take(pending)
+        pending = result
+    if pending is not None:
+        num_examples += take(pending)
+    joined = {name: np.concatenate(parts) for name, parts in records.items()}
+    return Totals(sums, joined, num_examples)
 
 
-def _add(total: Any, sums: Any) -> Any:
-    if sums is None:
-        return total
-    sums = {name: np.asarray(x, np.float64) for name, x in sums.items()}
-    return sums if total is None else {k: total[k] + x for k, x in sums.items()}
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Metrics of a split.
+
+    Attributes:
+        metrics: What the task measures; single numbers are floats.
+        num_examples: Examples that could be read.
+    """
+
+    metrics: dict[str, Any]
+    num_examples: int
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """The metrics that are one number."""
+        return {k: x for k, x in self.metrics.items() if isinstance(x, float)}
+
+
+def measured(totals: Totals, task: Task) -> Measured:
+    """The metrics of a task."""
+    return Measured(task.metrics(totals.sums, totals.records), totals.num_examples)
+
+
+def evaluator(run: Run, folder: Path | None) -> Callable[[str, Any], Measured]:
+    """evaluate(split, variables) -> its metrics; decodes and compiles once a split.
+
+    Args:
+        run: The run.
+        folder: The run's folder, where unreadable images are listed. None: they are
+            not listed.
+    """
+    step = functools.partial(
+        step_lib.eval_step,
+        model=run.model,
+        task=run.task,
+        normalise=run.normalise,
+        precision=run.precision,
+    )
+    step = parallel.jit_eval(step, run.mesh, run.compiler_options)
+    decode = feed.decoder(run, folder)
+
+    def evaluate(split: str, variables: Any) -> Measured:
+        batches = feed.eval_batches(run, split, folder, decode(split))
+        return measured(total(step, variables, batches, run.mesh), run.task)
+
+    return evaluate
+
+
+def average_finisher(
+    run: Run, folder: Path | None
+) -> Callable[[TrainState], TrainState]:
+    """finish(state) -> the state with the running statistics that belong to its
+    averaged parameters; compiles once.
+
+    An exponential average has its own. Those of stochastic weight averaging are taken
+    over one pass of the training images, as they come in the first epoch (Izmailov et
+    al. 2018, sec. 3.2), so they depend on the parameters alone.
+    """
+    if run.config.average.name != "swa":
+        return lambda state: state
+    statistics = functools.partial(
+        step_lib.batch_statistics,
+        model=run.model,
+        augment=run.augment,
+        trained=run.trained(run.num_steps - 1),
+        precision=run.precision,
+    )
+    step = parallel.jit_eval(
+        lambda given, batch: statistics(*given, batch), run.mesh, run.compiler_options
+    )
+
+    def finish(state: TrainState) -> TrainState:
+        if not state.batch_stats:
+            return state
+        # One pass, of images as evaluation has them.
+        config = config_fields.replace(run.config, {"data.image_size_stages": ()})
+        num_steps = math.ceil(steps_per_pass(config, run.info))
+        one_pass = dataclasses.replace(run, config=config, num_steps=num_steps)
+        given = run.run_key, state.average
+        with contextlib.closing(feed.train_batches(one_pass, folder, 0)) as batches:
+            stats = pooled_statistics(
+                (step((np.int32(i), *given), batch) for i, batch in enumerate(batches)),
+                state.average["batch_stats"],
+            )
+        return state.replace(average={**state.average, "batch_stats": stats})
+
+    return finish

@@ -18,16 +18,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcnn import targets as targets_lib
 from jaxcnn.config import AugmentConfig
-from jaxcnn.data import pipeline
+from jaxcnn.data import transforms
 from jaxcnn.data.examples import Examples
-from jaxcnn.data.transforms import TRANSFORMS
+from jaxcnn.data.memory import DecodedExamples
 from jaxcnn.errors import UserError
-from jaxcnn.training import network, parallel, step
-from jaxcnn.training.setup import Setup
+from jaxcnn.training import feed, intercept, network, parallel
+from jaxcnn.training.run import Run
 from jaxcnn.training.state import TrainState
 
-TOLERANCE = 1e-5  # of logits from features against those from images, relative
+TOLERANCE = 1e-5  # relative error of outputs from features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,22 +49,17 @@ class AfterBase:
     image_shape: tuple[int, int, int]
 
     def apply(self, variables: Any, features: jax.Array, **kwargs: Any) -> Any:
-        def call(method: Callable, args: Any, kwargs: Any, context: Any) -> Any:
-            if context.module.path == (self.child,):
-                args = (features, *args[1:])
-            return method(*args, **kwargs)
-
         images = jnp.zeros((len(features), *self.image_shape), features.dtype)
-        with nn.intercept_methods(call):
+        with intercept.input_replaced(self.child, features):
             return self.model.apply(variables, images, **kwargs)
 
 
-def check(run: Setup) -> None:
+def check(run: Run) -> None:
     """Raises UserError where a run cannot take features for images."""
     config, why = run.config, None
     if config.augment != AugmentConfig():
         why = "augment changes the images at random"
-    elif TRANSFORMS[config.data.train_transform].random:
+    elif transforms.find(config.data.train_transform).random:
         why = f"data.train_transform={config.data.train_transform!r} is random"
     elif config.data.train_transform != config.data.eval_transform:
         why = "data.train_transform and data.eval_transform differ"
@@ -87,46 +83,47 @@ def check(run: Setup) -> None:
         raise UserError(f"cache_features is not possible: {why}.")
 
 
-def _first_trained(run: Setup) -> tuple[str | None, tuple[int, ...] | None]:
+def _first_trained(run: Run) -> tuple[str | None, tuple[int, ...] | None]:
     """(the first child of the network that is trained, the shape [...] of its input);
     (None, None) where that is the very first child."""
-    frozen = step.frozen_groups(run.variable_shapes["params"], run.trained(0))
-    calls = []
+    params = run.variable_shapes["params"]
+    frozen = intercept.frozen_groups(params, run.trained(0))
 
-    def call(method: Callable, args: Any, kwargs: Any, context: Any) -> Any:
-        if len(context.module.path) == 1:
-            shape = args[0].shape[1:] if isinstance(args[0], jax.Array) else None
-            calls.append((context.module.path[0], shape))
-        return method(*args, **kwargs)
-
-    def forward(variables: Any) -> Any:
+    def inputs(variables: Any) -> Any:
         images = jnp.zeros((1, *network.image_shape(run.config, run.info)))
-        with nn.intercept_methods(call):
-            return run.model.apply(variables, images, train=False)
+        with intercept.inputs_recorded() as calls:
+            run.model.apply(variables, images, train=False)
+        order.extend(calls)
+        return ()
 
-    jax.eval_shape(forward, run.variable_shapes)
+    order: list[tuple[str, Any]] = []
+    jax.eval_shape(inputs, run.variable_shapes)
+    calls = [
+        (name, x.shape[1:] if isinstance(x, jax.Array) else None) for name, x in order
+    ]
     if calls[0][0] not in frozen:
         return None, None
     return next(pair for pair in calls if pair[0] not in frozen)
 
 
 def cached(
-    run: Setup,
+    run: Run,
     state: TrainState,
     folder: Path | None,
     splits: dict[str, Examples] | None = None,
-) -> Setup:
+) -> Run:
     """The run with features for images, and a network that takes them.
 
     Args:
         run: A run that check lets pass.
         state: Its state, of which the frozen part is used.
-        folder: Of the run, where bad images are listed; None: nowhere.
+        folder: The run's folder, where unreadable images are listed. None: they are
+            not listed.
         splits: Those that the run is to have; None: all of its own.
 
     Raises:
         UserError: They do not fit into data.in_memory_mib.
-        FloatingPointError: The logits from features are not those from images.
+        FloatingPointError: The outputs from features are not those from images.
     """
     if splits is not None:
         dataset = dataclasses.replace(run.dataset, splits=splits)
@@ -141,79 +138,58 @@ def cached(
         )
     image_shape = network.image_shape(run.config, run.info)
     after = AfterBase(run.model, child, image_shape)
-    base = functools.partial(
-        _features,
-        model=run.model,
-        child=child,
-        **network.numerics(run.config, run.info),
-    )
+    base = functools.partial(_features, forward=run.forward, child=child)
     base = parallel.jit_eval(base, run.mesh, run.compiler_options)
-    found = {}
-    for name in run.dataset.splits:
-        features, labels, unreadable = [], [], []
-        for batch in run.eval_batches(name, folder):
+    names = targets_lib.batch_shapes(run.task.targets, 0, 0)
+    splits = {}
+    for split in run.dataset.splits:
+        parts: dict[str, list[np.ndarray]] = {"image": [], "weight": []}
+        for batch in feed.eval_batches(run, split, folder):
             on_devices = parallel.put_batch(batch, run.mesh)
-            if not found and not features:
+            if not splits and not parts["image"]:
                 _compare(run, after, base, state.variables, on_devices)
-            features.append(np.asarray(base(state.variables, on_devices)))
-            labels.append(batch["label"])
-            unreadable.append(batch["weight"] == 0)
-        size = len(run.dataset.splits[name])
-        bad = np.flatnonzero(np.concatenate(unreadable)[:size])
-        found[name] = pipeline.DecodedExamples(
-            np.concatenate(features)[:size],
-            np.concatenate(labels)[:size],
-            dict.fromkeys(bad.tolist(), "unreadable"),
+            features = np.asarray(base(state.variables, on_devices))
+            for name, x in {**batch, "image": features}.items():
+                parts.setdefault(name, []).append(x)
+        size = len(run.dataset.splits[split])
+        whole = {name: np.concatenate(x)[:size] for name, x in parts.items()}
+        splits[split] = DecodedExamples(
+            whole["image"],
+            {name: whole[name] for name in names},
+            dict.fromkeys(np.flatnonzero(whole["weight"] == 0).tolist(), "unreadable"),
         )
-    dataset = dataclasses.replace(run.dataset, splits=found)
-    return dataclasses.replace(run, dataset=dataset, model=after, augmentation=None)
+    dataset = dataclasses.replace(run.dataset, splits=splits)
+    return dataclasses.replace(run, dataset=dataset, model=after, has_features=True)
 
 
 def _features(
-    variables: Any,
-    batch: step.Batch,
-    *,
-    model: nn.Module,
-    child: str,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    **precision: Any,
+    variables: Any, batch: dict[str, Any], *, forward: Callable, child: str
 ) -> jax.Array:
     """What a child of a network takes: float [B, ...]."""
-    taken = []
-
-    def call(method: Callable, args: Any, kwargs: Any, context: Any) -> Any:
-        if context.module.path == (child,):
-            taken.append(args[0])
-        return method(*args, **kwargs)
-
-    with nn.intercept_methods(call):
-        step.forward(
-            variables,
-            batch["image"],
-            model=model,
-            mean=mean,
-            std=std,
-            **precision,
-        )
-    return taken[0].astype(jnp.result_type(float))
+    with intercept.inputs_recorded() as calls:
+        forward(variables, batch["image"])
+    features = next(x for name, x in calls if name == child)
+    return features.astype(jnp.result_type(float))
 
 
 def _compare(
-    run: Setup, after: AfterBase, base: Callable, variables: Any, batch: step.Batch
+    run: Run, after: AfterBase, base: Callable, variables: Any, batch: dict[str, Any]
 ) -> None:
     """Raises FloatingPointError where a network is not what follows its features."""
-    precision = network.precision(run.config)
-    forward = functools.partial(step.forward, **precision)
-    scale = {"mean": run.info.mean, "std": run.info.std}
-    logits = jax.jit(functools.partial(forward, model=run.model, **scale))
-    cheap = jax.jit(functools.partial(forward, model=after, mean=None, std=None))
-    expected = np.asarray(logits(variables, batch["image"]))
-    found = np.asarray(cheap(variables, base(variables, batch)))
-    error = np.linalg.norm(found - expected) / np.linalg.norm(expected)
-    limit = max(TOLERANCE, 4 * float(jnp.finfo(precision["compute_dtype"]).eps))
+    cheap = dataclasses.replace(run, model=after, has_features=True)
+    expected = jax.jit(run.forward)(variables, batch["image"])
+    output = jax.jit(cheap.forward)(variables, base(variables, batch))
+    expected, output = (_flat(tree) for tree in (expected, output))
+    error = np.linalg.norm(output - expected) / np.linalg.norm(expected)
+    dtype = run.precision.compute_dtype
+    limit = max(TOLERANCE, 4 * float(jnp.finfo(dtype).eps))
     if not error <= limit:
         raise FloatingPointError(
-            f"The logits from cached features differ by {error:.1e} from those of the "
+            f"The outputs from cached features differ by {error:.1e} from those of the "
             f"images; at most {limit:.0e} is allowed."
         )
+
+
+def _flat(tree: Any) -> np.ndarray:
+    """All numbers of a network's output."""
+    return np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])

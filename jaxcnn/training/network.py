@@ -6,51 +6,26 @@ from typing import Any
 
 from flax import linen as nn
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxcnn import errors, models
+from jaxcnn import models, tasks
 from jaxcnn.config import Config
-from jaxcnn.tasks import METRICS
+from jaxcnn.data.examples import DatasetInfo
+from jaxcnn.tasks import Task
 from jaxcnn.training import checkpoint, parallel
 from jaxcnn.training.state import init_variables
-from jaxcnn.training.workdir import CHECKPOINTS, DatasetInfo
+from jaxcnn.training.workdir import CHECKPOINTS
 
 
-def compute_dtype(name: str) -> jnp.dtype:
-    """The dtype of the forward and backward pass; UserError for an unknown name.
-
-    float32 is float64 under jax_enable_x64, as everything else is then.
-    """
-    dtypes = {
-        "float32": jnp.result_type(float),
-        "bfloat16": jnp.bfloat16,
-        "float16": jnp.float16,
-    }
-    if name not in dtypes:
-        raise errors.unknown("compute_dtype", name, dtypes)
-    return jnp.dtype(dtypes[name])
-
-
-def precision(config: Config) -> dict[str, Any]:
-    """How precisely a step computes: arguments of the functions of step.py."""
-    return {
-        "compute_dtype": compute_dtype(config.compute_dtype),
-        "matmul_precision": "default" if config.tf32 else "highest",
-    }
-
-
-def make_model(config: Config, info: DatasetInfo) -> nn.Module:
-    """The network of a run, for the classes that its data set has."""
+def make_model(config: Config, task: Task) -> nn.Module:
+    """The network of a run, with the outputs that its task needs."""
     fields = dict(config.model_fields)
-    model = models.create_model(
-        config.model, num_classes=len(info.class_names), **fields
-    )
-    choices = {"axis_name": parallel.layout(config.parallel).norm_axis}
+    model = models.build(config.model, {**task.outputs, **fields})
+    norm_fields = {"axis_name": parallel.layout(config.parallel).norm_axis}
     if config.norm_examples is not None:
-        choices = {"num_examples": config.norm_examples}
-    if hasattr(model, "norm") and any(choices.values()):
-        model = model.clone(norm=functools.partial(model.norm, **choices))
+        norm_fields = {"num_examples": config.norm_examples}
+    if hasattr(model, "norm") and any(norm_fields.values()):
+        model = model.clone(norm=functools.partial(model.norm, **norm_fields))
     return model
 
 
@@ -59,9 +34,9 @@ def image_shape(config: Config, info: DatasetInfo) -> tuple[int, int, int]:
     return (config.data.image_size, config.data.image_size, info.channels)
 
 
-def numerics(config: Config, info: DatasetInfo) -> dict[str, Any]:
-    """What evaluation and prediction do to images, and how precisely."""
-    return {"mean": info.mean, "std": info.std, **precision(config)}
+def open_task(config: Config, info: DatasetInfo) -> Task:
+    """The task of a run that has begun."""
+    return tasks.create_task(config.task, info.targets, info.statistics)
 
 
 def load_variables(
@@ -86,9 +61,9 @@ def load_variables(
     Raises:
         UserError: There is no such checkpoint, or it does not fit.
     """
-    shape = image_shape(config, info)
+    shape, task = image_shape(config, info), open_task(config, info)
     init = functools.partial(
-        init_variables, make_model(config, info), image_shape=shape
+        init_variables, make_model(config, task), image_shape=shape
     )
     shapes = jax.eval_shape(init, jax.random.key(0))
     everywhere = parallel.LAYOUTS["jit"].shardings(shapes, mesh)
@@ -97,6 +72,6 @@ def load_variables(
     if averaged:
         target = {"average": target}
     step, part = checkpoint.load_part(
-        folder / CHECKPOINTS, which, METRICS[config.best_metric], target
+        folder / CHECKPOINTS, which, task.metric(config.best_metric), target
     )
     return step, part["average"] if averaged else part

@@ -1,6 +1,6 @@
 """One step of training and of evaluation, as pure functions of their arguments."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 import contextlib
 import functools
 from typing import Any
@@ -10,15 +10,18 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcnn import augment
+from jaxcnn.augment import example_keys
 from jaxcnn.tasks import Task
-from jaxcnn.training import loss_scale
+from jaxcnn.training import accumulate, intercept, loss_scale
 from jaxcnn.training import state as state_lib
 from jaxcnn.training.averaging import Average
+from jaxcnn.training.precision import FLOAT32, Precision, widened
 from jaxcnn.training.state import TrainState
 
-Batch = dict[str, jax.Array]  # "image" uint8 [B, H, W, C] and the task's target
+Batch = dict[str, Any]  # "image" uint8 [B, H, W, C] and the task's targets
 Metrics = dict[str, jax.Array]  # name -> float32 []
+Augment = Callable[[Batch, jax.Array], Batch]  # (batch, key of each example)
+Normalise = Callable[[jax.Array], jax.Array]
 
 
 def train_step(
@@ -29,15 +32,14 @@ def train_step(
     model: nn.Module,
     tx: optax.GradientTransformation,
     task: Task,
-    augmentation: augment.Settings | None,
+    augment: Augment | None,
     aux_weight: float = 0.0,
     trained: Collection[str] | None = None,
     average: Average | None = None,
     num_micro_batches: int = 1,
     unroll: bool = False,
     remat: bool = False,
-    compute_dtype: jnp.dtype = jnp.float32,
-    matmul_precision: str | None = None,
+    precision: Precision = FLOAT32,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Applies one update and returns the new state and this batch's metrics.
@@ -49,9 +51,9 @@ def train_step(
         model: Called as model(images, train=True).
         tx: Optimizer whose state is state.opt_state.
         task: Gives the loss of each example, and the metrics.
-        augmentation: Random changes and the scale of images; each example has a key.
-            None: the batch holds what the model takes.
-        aux_weight: Of the losses of the logits that auxiliary heads sow.
+        augment: Changes a batch at random, with a key for each example, and normalises
+            its images; None: the batch holds what the model takes.
+        aux_weight: Weight of the loss of each output that an auxiliary head sows.
         trained: Paths of the parameters that are updated; None: all. Layer groups
             without one of them behave as in evaluation.
         average: Moves state.average; None: the run keeps none.
@@ -62,16 +64,14 @@ def train_step(
             a CPU, which computes convolutions within a loop slowly, but longer to
             compile.
         remat: Whether only what comes out of each block is kept for the backward pass.
-        compute_dtype: Precision of the forward and backward pass. Parameters,
-            statistics, loss and update keep the wider of it and float32. Where the
-            state has a scale of the loss, a step whose gradients are not finite
-            changes nothing but that and the number of steps.
-        matmul_precision: Of the products of float32 numbers, "default" or "highest",
-            as jax.default_matmul_precision takes it; None: as JAX is set.
+        precision: Precision of the forward and backward pass. Parameters, statistics,
+            loss and update keep the wider of its dtype and float32. Where the state
+            has a scale of the loss, a step whose gradients are not finite changes
+            nothing but that and the number of steps.
         axis_name: pmap axis to average over. None under jit, where the batch is
             already global.
     """
-    batch, dropout_key = _prepare(batch, key, state.step, augmentation, axis_name)
+    batch, dropout_key = _prepare(batch, key, state.step, augment, axis_name)
     part = state.params if trained is None else state_lib.select(state.params, trained)
     scale = state.loss_scale.scale if state.loss_scale else 1
 
@@ -79,32 +79,31 @@ def train_step(
         part: Any, batch_stats: Any, batch: Batch, dropout_key: jax.Array
     ) -> tuple[jax.Array, tuple[Any, jax.Array, jax.Array]]:
         params = part if trained is None else state_lib.merge(state.params, part)
-        params = jax.tree.map(lambda p: p.astype(compute_dtype), params)
         with (
-            frozen_as_in_evaluation(state.params, trained),
-            recomputed_blocks() if remat else contextlib.nullcontext(),
-            jax.default_matmul_precision(matmul_precision),
+            intercept.frozen_as_in_evaluation(state.params, trained),
+            intercept.recomputed_blocks() if remat else contextlib.nullcontext(),
         ):
-            logits, mutated = model.apply(
+            output, mutated = precision.apply(
+                model,
                 {"params": params, "batch_stats": batch_stats},
-                batch["image"].astype(compute_dtype),
+                batch["image"],
                 train=True,
                 mutable=["batch_stats", "intermediates"],
                 rngs={"dropout": dropout_key},
             )
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        loss = jnp.mean(task.loss(logits, batch))
+        output = widened(output)
+        loss = jnp.mean(_losses(task, output, batch))
         sown = mutated.get("intermediates", {}) if aux_weight else {}
-        for aux_logits in jax.tree.leaves(sown):
-            loss += aux_weight * jnp.mean(task.loss(aux_logits, batch))
-        return loss * scale, (mutated.get("batch_stats", {}), loss, logits)
+        for aux_output in jax.tree.leaves(sown):
+            loss += aux_weight * jnp.mean(_losses(task, aux_output, batch))
+        return loss * scale, (mutated.get("batch_stats", {}), loss, output)
 
     grad_fn = functools.partial(jax.grad(loss_fn, has_aux=True), part)
     if num_micro_batches > 1:
-        grad_fn = _accumulated(grad_fn, num_micro_batches, unroll)
-    grads, (batch_stats, loss, logits) = grad_fn(state.batch_stats, batch, dropout_key)
+        grad_fn = accumulate.accumulated(grad_fn, num_micro_batches, unroll)
+    grads, (batch_stats, loss, output) = grad_fn(state.batch_stats, batch, dropout_key)
     grads = jax.tree.map(lambda g: g / scale, grads)
-    metrics = {"loss": loss} | task.train_metrics(logits, batch)
+    metrics = {"loss": loss} | task.train_metrics(output, batch)
     if axis_name is not None:
         metrics, grads, batch_stats = jax.lax.pmean(
             (metrics, grads, batch_stats), axis_name
@@ -129,52 +128,17 @@ def train_step(
     return new_state, metrics
 
 
-def _accumulated(grad_fn: Callable, count: int, unroll: bool) -> Callable:
-    """grad_fn(batch_stats, batch, key), as the mean over parts of the batch.
+def _losses(task: Task, output: Any, batch: Batch) -> jax.Array:
+    """The loss of each example, [B].
 
-    Part i holds the examples i, i + count, i + 2 * count, ...: of any number of devices
-    each has its share of every part, and no example moves.
+    Where two examples are mixed, see augment/mixing.py, the targets of the smaller
+    part are batch["other"], and both losses count in the shares of the mixture.
     """
-
-    def accumulated(batch_stats: Any, batch: Batch, key: jax.Array) -> Any:
-        def split(x: jax.Array) -> jax.Array:
-            return x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1)  # [count, b, ...]
-
-        def add(carry: Any, part: Any) -> Any:
-            total, batch_stats = carry
-            # Or the compiler may work on several parts at once, in their memory.
-            index, batch = part
-            images = _after(total, batch["image"])
-            grads, (batch_stats, *outputs) = grad_fn(
-                batch_stats,
-                {**batch, "image": images},
-                jax.random.fold_in(key, index),
-            )
-            total = jax.tree.map(lambda t, g: t + g / count, total, grads)
-            return (total, batch_stats), outputs
-
-        parts = jnp.arange(count), jax.tree.map(split, batch)
-        first = jax.tree.map(lambda x: x[0], parts[1])
-        shapes, _ = jax.eval_shape(grad_fn, batch_stats, first, key)
-        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        (grads, batch_stats), (losses, logits) = jax.lax.scan(
-            add, (zeros, batch_stats), parts, unroll=unroll
-        )
-        logits = logits.swapaxes(0, 1).reshape(-1, *logits.shape[2:])  # [B, K]
-        return grads, (batch_stats, jnp.mean(losses), logits)
-
-    return accumulated
-
-
-def _after(done: Any, x: jax.Array) -> jax.Array:
-    """x, which is not there before every array of `done` is.
-
-    Where parts are written out one by one nothing else keeps XLA from working on all at
-    once, in the memory of all: on the CPU it drops optimization_barrier before it
-    decides on an order. That tanh never passes 2 it does not know.
-    """
-    number = sum(jnp.ravel(leaf)[0] for leaf in jax.tree.leaves(done))
-    return x + (jnp.tanh(number) > 2).astype(x.dtype)
+    loss = task.loss(output, batch)
+    if "other" not in batch:
+        return loss
+    other, share = task.loss(output, {**batch, **batch["other"]}), batch["other_share"]
+    return (1 - share) * loss + share * other
 
 
 def _unless_skipped(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:
@@ -189,7 +153,7 @@ def _prepare(
     batch: Batch,
     key: jax.Array,
     step: jax.Array,
-    augmentation: augment.Settings | None,
+    augment: Augment | None,
     axis_name: str | None = None,
 ) -> tuple[Batch, jax.Array]:
     """The augmented and normalised batch of a step, and its key of dropout."""
@@ -197,9 +161,8 @@ def _prepare(
     replica = 0 if axis_name is None else jax.lax.axis_index(axis_name)
     augment_key, dropout_key = jax.random.split(key)
     indices = replica * num_examples + jnp.arange(num_examples)  # in the global batch
-    if augmentation is not None:
-        keys = augment.example_keys(augment_key, step, indices)
-        batch = augment.augment_batch(batch, keys, augmentation)
+    if augment is not None:
+        batch = augment(batch, example_keys(augment_key, step, indices))
     dropout_key = jax.random.fold_in(dropout_key, step)
     if axis_name is not None:  # or every replica would draw the same mask
         dropout_key = jax.random.fold_in(dropout_key, replica)
@@ -213,35 +176,30 @@ def batch_statistics(
     batch: Batch,
     *,
     model: nn.Module,
-    augmentation: augment.Settings,
+    augment: Augment,
     trained: Collection[str] | None = None,
-    compute_dtype: jnp.dtype = jnp.float32,
-    matmul_precision: str | None = None,
+    precision: Precision = FLOAT32,
 ) -> Any:
     """What BatchNorm sees of a batch in training, as the running statistics would be
     if they forgot all others; those of frozen layer groups stay.
 
     Args:
-        step: int32 [], whose augmentation and dropout are drawn.
-        key: As in train_step.
+        step: int32 [], number of the step whose augmentation and dropout are drawn.
+        key: Key of the whole run.
         variables: Parameters and running statistics.
-        batch: As in train_step.
+        batch: The global batch, see train_step.
         model: A network whose normalisation is its field norm.
-        augmentation: As in train_step.
-        trained: As in train_step.
-        compute_dtype: As in train_step.
-        matmul_precision: As in train_step.
+        augment: Changes the batch at random and normalises it, see train_step.
+        trained: Paths of the parameters that are updated; None: all.
+        precision: Precision of the forward pass.
     """
-    batch, dropout_key = _prepare(batch, key, step, augmentation)
+    batch, dropout_key = _prepare(batch, key, step, augment)
     model = model.clone(norm=functools.partial(model.norm, momentum=0.0))
-    params = jax.tree.map(lambda p: p.astype(compute_dtype), variables["params"])
-    with (
-        frozen_as_in_evaluation(params, trained),
-        jax.default_matmul_precision(matmul_precision),
-    ):
-        _, mutated = model.apply(
-            {**variables, "params": params},
-            batch["image"].astype(compute_dtype),
+    with intercept.frozen_as_in_evaluation(variables["params"], trained):
+        _, mutated = precision.apply(
+            model,
+            variables,
+            batch["image"],
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key},
@@ -249,82 +207,26 @@ def batch_statistics(
     return mutated["batch_stats"]
 
 
-def frozen_groups(params: Any, trained: Collection[str] | None) -> frozenset[str]:
-    """The layer groups of which no parameter is trained; with None all are."""
-    if trained is None:
-        return frozenset()
-    return frozenset(params) - {path.partition("/")[0] for path in trained}
-
-
-@contextlib.contextmanager
-def frozen_as_in_evaluation(
-    params: Any, trained: Collection[str] | None
-) -> Iterator[None]:
-    """Calls the frozen layer groups of a network with train=False.
-
-    Their BatchNorm then uses and keeps its running statistics, and their dropout is
-    off, with no switch in any model.
-    """
-    frozen = frozen_groups(params, trained)
-
-    def call(
-        method: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
-    ) -> Any:
-        path = context.module.path
-        if len(path) == 1 and path[0] in frozen and "train" in kwargs:
-            kwargs = {**kwargs, "train": False}
-        return method(*args, **kwargs)
-
-    with nn.intercept_methods(call):
-        yield
-
-
-@contextlib.contextmanager
-def recomputed_blocks() -> Iterator[None]:
-    """Computes the children of a network, but for its head, once more in the backward
-    pass, which then has kept nothing of them but their inputs.
-
-    Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016,
-    https://arxiv.org/abs/1604.06174, sec. 4, with no switch in any model.
-    """
-
-    def call(
-        method: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
-    ) -> Any:
-        if len(context.module.path) != 1 or "train" not in kwargs:
-            return method(*args, **kwargs)
-
-        def block(module: nn.Module, *args: Any) -> Any:
-            # Without train, so it comes here for a second time and passes.
-            return context.orig_method.func(module, *args, **kwargs)
-
-        return nn.remat(block)(context.module, *args)
-
-    with nn.intercept_methods(call):
-        yield
-
-
 def forward(
     variables: dict[str, Any],
     images: jax.Array,
     *,
     model: nn.Module,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    compute_dtype: jnp.dtype = jnp.float32,
-    matmul_precision: str | None = None,
-) -> jax.Array:
-    """The task's output for uint8 images [B, H, W, C], with running statistics.
+    normalise: Normalise | None,
+    precision: Precision = FLOAT32,
+) -> Any:
+    """The task's output for images [B, H, W, C], with running statistics.
 
-    With mean=None the images are what the model takes.
+    Args:
+        variables: Parameters and running statistics.
+        images: uint8, or what the model takes where normalise is None.
+        model: The network.
+        normalise: Gives images zero mean and unit variance; None: they are as they are.
+        precision: Precision of the forward pass.
     """
-    if mean is not None:
-        images = augment.normalise(images, mean, std)
-    images = images.astype(compute_dtype)
-    params = jax.tree.map(lambda p: p.astype(compute_dtype), variables["params"])
-    with jax.default_matmul_precision(matmul_precision):
-        output = model.apply({**variables, "params": params}, images, train=False)
-    return output.astype(jnp.promote_types(output.dtype, jnp.float32))
+    if normalise is not None:
+        images = normalise(images)
+    return widened(precision.apply(model, variables, images, train=False))
 
 
 def eval_step(
@@ -333,23 +235,23 @@ def eval_step(
     *,
     model: nn.Module,
     task: Task,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    compute_dtype: jnp.dtype = jnp.float32,
-    matmul_precision: str | None = None,
-) -> dict[str, jax.Array]:
-    """Sums over the examples with batch["weight"] 1; padding has weight 0.
+    normalise: Normalise | None,
+    precision: Precision = FLOAT32,
+) -> dict[str, Any]:
+    """What a batch adds to an evaluation.
 
-    Sums, not means: the caller divides once, after the last batch, so that a
-    short last batch counts for exactly the examples in it.
+    Sums, not means: the caller divides once, after the last batch, so that a short last
+    batch counts for exactly the examples in it.
+
+    Returns:
+        "sums", over the examples with batch["weight"] 1, since padding has 0;
+        "records" of each example, [B, ...]; "weight" float [B].
     """
-    logits = forward(
-        variables,
-        batch["image"],
-        model=model,
-        mean=mean,
-        std=std,
-        compute_dtype=compute_dtype,
-        matmul_precision=matmul_precision,
+    output = forward(
+        variables, batch["image"], model=model, normalise=normalise, precision=precision
     )
-    return task.eval_sums(logits, batch)
+    return {
+        "sums": task.eval_sums(output, batch),
+        "records": task.eval_records(output, batch),
+        "weight": batch["weight"],
+    }

@@ -7,10 +7,12 @@ must know of the images. Both are written before the first step.
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from jaxcnn import config_fields, errors
 from jaxcnn.config import AUTO, Config
-from jaxcnn.data.examples import Dataset
+from jaxcnn.data.examples import DatasetInfo
+from jaxcnn.targets import Target
 
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
@@ -18,38 +20,6 @@ BAD_IMAGES = "bad_images.txt"
 PROFILE = "profile"
 _CONFIG = "config.json"
 _DATASET = "dataset.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class DatasetInfo:
-    """A data.examples.Dataset without its images.
-
-    Attributes:
-        class_names: Name of each class; the label is the position.
-        num_examples: Split -> number of its examples.
-        channels, mean, std, fingerprint, decoder: As in Dataset.
-    """
-
-    class_names: tuple[str, ...]
-    num_examples: dict[str, int]
-    channels: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    fingerprint: str
-    decoder: str | None
-
-
-def describe(dataset: Dataset) -> DatasetInfo:
-    """What dataset.json keeps of a dataset."""
-    return DatasetInfo(
-        class_names=tuple(dataset.class_names),
-        num_examples={name: len(split) for name, split in dataset.splits.items()},
-        channels=dataset.channels,
-        mean=tuple(dataset.mean),
-        std=tuple(dataset.std),
-        fingerprint=dataset.fingerprint,
-        decoder=dataset.decoder,
-    )
 
 
 def read(workdir: Path) -> tuple[Config, DatasetInfo]:
@@ -62,10 +32,21 @@ def read(workdir: Path) -> tuple[Config, DatasetInfo]:
         if not (workdir / name).is_file():
             raise errors.UserError(f"No run in {workdir}: it has no {name}.")
     config = config_fields.from_json((workdir / _CONFIG).read_text())
-    info = json.loads((workdir / _DATASET).read_text())
-    for name in ("class_names", "mean", "std"):
-        info[name] = tuple(info[name])
-    return config, DatasetInfo(**info)
+    return config, _from_json(json.loads((workdir / _DATASET).read_text()))
+
+
+def _to_json(info: DatasetInfo) -> dict[str, Any]:
+    """What json.dumps writes, with lists for tuples."""
+    return json.loads(json.dumps(dataclasses.asdict(info)))
+
+
+def _from_json(values: dict[str, Any]) -> DatasetInfo:
+    targets = {
+        name: Target(**{k: tuple(v) if type(v) is list else v for k, v in row.items()})
+        for name, row in values["targets"].items()
+    }
+    scale = {name: tuple(values[name]) for name in ("mean", "std")}
+    return DatasetInfo(**values | scale | {"targets": targets})
 
 
 def has_checkpoints(workdir: Path) -> bool:
@@ -73,38 +54,39 @@ def has_checkpoints(workdir: Path) -> bool:
     return any(path.name.isdecimal() for path in workdir.glob(f"{CHECKPOINTS}/*"))
 
 
-def begun(workdir: Path) -> DatasetInfo | None:
-    """The data set of the run that has begun in a folder; None: none has."""
-    return read(workdir)[1] if has_checkpoints(workdir) else None
+def existing_run(workdir: Path) -> tuple[Config, DatasetInfo] | None:
+    """Config and data set of the run that has begun in a folder; None: none has."""
+    return read(workdir) if has_checkpoints(workdir) else None
 
 
-def settled(workdir: Path, config: Config) -> Config:
-    """The config with what "auto" stands for in the run that has begun in a folder."""
-    if config.data.micro_batch_size != AUTO or not has_checkpoints(workdir):
+def resolve_auto(config: Config, existing: Config) -> Config:
+    """The config with what "auto" stands for in the run that is resumed."""
+    if config.data.micro_batch_size != AUTO:
         return config
-    size = read(workdir)[0].data.micro_batch_size
+    size = existing.data.micro_batch_size
     return config_fields.replace(config, {"data.micro_batch_size": size})
 
 
-def check(workdir: Path, config: Config, info: DatasetInfo | None = None) -> None:
-    """Raises UserError where the folder holds a run with other numbers.
+def check_config(workdir: Path, existing: Config, config: Config) -> None:
+    """Raises UserError where the run of a folder has other numbers than a config."""
+    _check(workdir, config_fields.differences(existing, config))
 
-    Args:
-        workdir: A folder, which need not exist.
-        config: Of the run that is to go on there.
-        info: Of its images, where they are known already.
-    """
-    if not has_checkpoints(workdir):
-        return
-    old_config, old_info = read(workdir)
-    changed = config_fields.differences(old_config, config)
-    if info is not None:
-        old, new = dataclasses.asdict(old_info), dataclasses.asdict(info)
-        changed += [
+
+def check_dataset(workdir: Path, existing: DatasetInfo, info: DatasetInfo) -> None:
+    """Raises UserError where the run of a folder has another data set."""
+    old, new = _to_json(existing), _to_json(info)
+    names = ("targets", "num_examples", "fingerprint", "decoder")
+    _check(
+        workdir,
+        [
             f"dataset's {name}: {old[name]!r} -> {new[name]!r}"
-            for name in ("class_names", "num_examples", "fingerprint", "decoder")
+            for name in names
             if old[name] != new[name]
-        ]
+        ],
+    )
+
+
+def _check(workdir: Path, changed: list[str]) -> None:
     if changed:
         raise errors.UserError(
             f"{workdir} holds another run ({'; '.join(changed)}); "
@@ -115,7 +97,7 @@ def check(workdir: Path, config: Config, info: DatasetInfo | None = None) -> Non
 def write(workdir: Path, config: Config, info: DatasetInfo) -> None:
     """Writes config.json and dataset.json, each whole or not at all."""
     workdir.mkdir(parents=True, exist_ok=True)
-    info_json = json.dumps(dataclasses.asdict(info), indent=2) + "\n"
+    info_json = json.dumps(_to_json(info), indent=2) + "\n"
     # Last the config: with it the folder is a run.
     for name, text in ((_DATASET, info_json), (_CONFIG, config_fields.to_json(config))):
         unfinished = workdir / f"{name}.tmp"

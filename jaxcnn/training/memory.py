@@ -13,12 +13,12 @@ from jax.sharding import Mesh
 
 from jaxcnn import config_fields, errors
 from jaxcnn.config import AUTO
-from jaxcnn.training.setup import Setup
+from jaxcnn.training.run import Run
 
 USED = 0.9  # of a device's memory; the rest is for batches that wait, and for gaps
 
 
-def settle(run: Setup) -> tuple[Setup, list[str]]:
+def resolve_auto(run: Run) -> tuple[Run, list[str]]:
     """The run with a number for "auto", and lines that say what was found.
 
     The number is the largest share of a batch, by halves, thirds and so on, with which
@@ -59,7 +59,7 @@ def memory(mesh: Mesh) -> int:
     return machine // len(mesh.local_devices)
 
 
-def _bytes(run: Setup, step: int) -> int:
+def _bytes(run: Run, step: int) -> int:
     """What the update after `step` updates takes on each device, its state included."""
     compiled = run.compile_train_step(run.state_shapes(step + 1), step)
     return step_bytes(compiled)

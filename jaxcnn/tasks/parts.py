@@ -1,0 +1,66 @@
+"""Parts of a report, as plain data; the package report draws and prints them."""
+
+from collections.abc import Sequence
+import dataclasses
+from typing import ClassVar
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of text.
+
+    Attributes:
+        name: Name of its file, without a suffix.
+        title: What it shows; empty: nothing is written above it.
+        header: Names of the columns; the first one is to the left.
+        rows: Cells.
+    """
+
+    kind: ClassVar[str] = "table"
+    name: str
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Matrix:
+    """Counts of pairs of classes: rows true, columns predicted.
+
+    Attributes:
+        name: Name of its files, without a suffix.
+        title: What it shows.
+        names: K names of classes.
+        counts: [K, K].
+    """
+
+    kind: ClassVar[str] = "matrix"
+    name: str
+    title: str
+    names: Sequence[str]
+    counts: Sequence[Sequence[float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scatter:
+    """Pairs of numbers, with the line on which both are equal.
+
+    Attributes:
+        name: Name of its files, without a suffix.
+        title: What it shows.
+        x_label: What x is.
+        y_label: What y is.
+        x: Numbers.
+        y: As many numbers.
+    """
+
+    kind: ClassVar[str] = "scatter"
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+Part = Table | Matrix | Scatter

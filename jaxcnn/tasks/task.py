@@ -1,0 +1,220 @@
+"""What a task is: all that the rest of the package asks of it.
+
+A task alone knows what the numbers of a network mean. A new one is a class like
+Classification, as a file of this package with a row in TASKS, or in a package of its
+user's own that config.task.name names as "module:attribute".
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any, ClassVar
+
+import jax
+import numpy as np
+
+from jaxcnn.config import TaskConfig
+from jaxcnn.errors import UserError, require, unknown
+from jaxcnn.targets import Targets
+from jaxcnn.tasks.parts import Part
+
+Batch = Mapping[str, jax.Array]  # each target [B, ...]; in evaluation "weight" [B]
+Column = Callable[[str], np.ndarray]  # name of a target -> its values, [N, ...]
+Predicted = Mapping[str, np.ndarray]  # what Task.predict says of one example
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A number by which one network is better than another.
+
+    Attributes:
+        name: Its key in Task.metrics.
+        greater_is_better: The direction.
+    """
+
+    name: str
+    greater_is_better: bool = True
+
+    def goodness(self, value: float) -> float:
+        """The value, with its sign turned where less is better."""
+        return value if self.greater_is_better else -value
+
+
+def metric_table(*metrics: Metric) -> dict[str, Metric]:
+    """Metrics by name."""
+    return {metric.name: metric for metric in metrics}
+
+
+class Task:
+    """A target, a loss and metrics; the methods of evaluation have useful defaults.
+
+    A subclass must have `targets`, `outputs`, `loss`, `eval_sums`, `metrics` and
+    `predict`; and `create`, unless it is handed over as an object in Python.
+
+    Attributes:
+        METRICS: Metrics that a checkpoint can be the best by; the first is the
+            default.
+        OPTIONS: Fields of TaskConfig that the task heeds, besides name, target and
+            aux_weight; another value of any other field is refused.
+        IMBALANCE_ADVICE: What helps where some groups of examples are small.
+    """
+
+    METRICS: ClassVar[Mapping[str, Metric]] = metric_table(
+        Metric("loss", greater_is_better=False)
+    )
+    OPTIONS: ClassVar[frozenset[str]] = frozenset()
+    IMBALANCE_ADVICE: ClassVar[str] = ""
+
+    @classmethod
+    def measure(
+        cls, config: TaskConfig, targets: Targets, column: Column
+    ) -> dict[str, Any]:
+        """What must be known of the training targets, as JSON has it.
+
+        A run's folder keeps it, so that nothing is measured twice.
+
+        Args:
+            config: The task's options.
+            targets: Targets of the data set.
+            column: Gives one target of all training examples; may read all of them.
+        """
+        return {}
+
+    @classmethod
+    def create(
+        cls, config: TaskConfig, targets: Targets, statistics: Mapping[str, Any]
+    ) -> "Task":
+        """The task for a data set.
+
+        Args:
+            config: The task's options.
+            targets: Targets of the data set.
+            statistics: What measure gave.
+
+        Raises:
+            UserError: An option that is not allowed, or no target of the right kind.
+        """
+        raise NotImplementedError(f"{cls.__name__} has no create.")
+
+    # Training.
+
+    @property
+    def targets(self) -> Targets:
+        """The targets that a batch holds."""
+        raise NotImplementedError
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """Fields that the network is built with, such as {"num_classes": 10}."""
+        raise NotImplementedError
+
+    def loss(self, output: Any, batch: Batch) -> jax.Array:
+        """Training loss of each example, [B], from what the network gives."""
+        raise NotImplementedError
+
+    def train_metrics(self, output: Any, batch: Batch) -> dict[str, jax.Array]:
+        """Means over a training batch, float32 []."""
+        return {}
+
+    # Evaluation.
+
+    def eval_sums(self, output: Any, batch: Batch) -> dict[str, jax.Array]:
+        """Sums over the examples of a batch, each times batch["weight"]."""
+        raise NotImplementedError
+
+    def eval_records(self, output: Any, batch: Batch) -> dict[str, jax.Array]:
+        """What metrics needs of each example, [B, ...], where sums are not enough."""
+        return {}
+
+    def metrics(
+        self, sums: Mapping[str, np.ndarray], records: Mapping[str, np.ndarray]
+    ) -> dict[str, Any]:
+        """Metrics of a whole split; single numbers are floats.
+
+        Args:
+            sums: Sums of eval_sums over all batches, float64.
+            records: Records of eval_records, [N, ...], without padding.
+        """
+        raise NotImplementedError
+
+    def metric(self, name: str | None) -> Metric:
+        """The metric of that name, the default for None; UserError for unknown ones."""
+        if name is None:
+            return next(iter(self.METRICS.values()))
+        if name not in self.METRICS:
+            raise unknown("metric", name, self.METRICS)
+        return self.METRICS[name]
+
+    def report(self, metrics: Mapping[str, Any]) -> list[Part]:
+        """Tables and figures of metrics that are no single number."""
+        return []
+
+    # Prediction.
+
+    def predict(self, output: Any) -> dict[str, jax.Array]:
+        """What is said of each example, [B, ...], from what the network gives."""
+        raise NotImplementedError
+
+    def answer(self, predicted: Predicted, limit: int) -> dict[str, Any]:
+        """What predict says of one example, as JSON has it.
+
+        Args:
+            predicted: Its arrays, without the axis of the batch.
+            limit: Most items of a list, such as the most likely classes.
+        """
+        return {name: value.tolist() for name, value in predicted.items()}
+
+    def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Rows of a CSV file, column -> value, for an answer."""
+        return [dict(answer)]
+
+    def cells(self, answer: Mapping[str, Any]) -> list[str]:
+        """Cells of one row of a table that people read, for an answer."""
+        return [f"{name} {value}" for name, value in answer.items()]
+
+    def spread(self, predicted: Predicted) -> dict[str, str]:
+        """All that predict says of one example in one row: column -> text."""
+        return {name: str(value.tolist()) for name, value in predicted.items()}
+
+    # Data.
+
+    def caption(self, example: Mapping[str, Any]) -> str:
+        """The target of an example, for people."""
+        return ", ".join(f"{name} {example[name]}" for name in self.targets)
+
+    def groups(self, column: Column) -> dict[str, np.ndarray]:
+        """Name of a group of examples, such as a class -> who is in it, bool [N]."""
+        return {}
+
+    def strata(self, column: Column) -> np.ndarray | None:
+        """The stratum of each example, int [N], for balanced sampling and stratified
+        cuts; None where examples fall into no classes."""
+        return None
+
+    @property
+    def strata_names(self) -> tuple[str, ...]:
+        """Names of the strata."""
+        return ()
+
+
+def only_target(config: TaskConfig, targets: Targets, kind: str) -> str:
+    """Name of the target that a task is trained on.
+
+    Args:
+        config: Its field target names it; None: it is the only one of the kind.
+        targets: Targets of the data set.
+        kind: The kind that the task needs.
+
+    Raises:
+        UserError: There is none of that name and kind, or which is meant is not clear.
+    """
+    fitting = [name for name, target in targets.items() if target.kind == kind]
+    if config.target is not None:
+        require(config.target in fitting, "task.target", config.target, f"in {fitting}")
+        return config.target
+    if len(fitting) != 1:
+        have = ", ".join(f"{name} ({t.kind})" for name, t in targets.items()) or "none"
+        raise UserError(
+            f"task.name={config.name!r} needs one target of kind {kind!r}; the data "
+            f"set has {have}. task.target chooses one."
+        )
+    return fitting[0]

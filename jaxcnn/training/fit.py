@@ -1,0 +1,412 @@
+"""A run from begin to end."""
+
+from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import dataclasses
+import math
+from pathlib import Path
+import time
+from typing import Any, Protocol
+
+from jaxcnn.config import Config
+from jaxcnn.training import (
+    checkpoint,
+    early_stopping,
+    evaluation,
+    hosts,
+    loop,
+    loss_scale,
+    prepare,
+    profile,
+    workdir,
+)
+from jaxcnn.training.begin import Begun, Resumed, begin, enter_phase
+from jaxcnn.training.evaluation import Measured
+from jaxcnn.training.meter import Meter
+from jaxcnn.training.run import Run
+from jaxcnn.training.signals import StopRequest
+from jaxcnn.training.state import TrainState
+
+
+class Writer(Protocol):
+    """Where the numbers of a run go."""
+
+    def begin(self, run: Run, first_step: int) -> None:
+        """Takes what a run is going to do, before the step after first_step."""
+
+    def say(self, line: str) -> None:
+        """Takes a line about how the run goes on, for people to read."""
+
+    def write(self, split: str, step: int, values: Mapping[str, float]) -> None:
+        """Takes the values of a split after a step: "train", "validation", "test",
+        "validation_average" of the average of the parameters, and "compile" of the
+        compilation of what comes next."""
+
+    def close(self) -> None:
+        """Makes sure that all of it is on disk."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        step: Updates taken in all.
+        stopped_by: Number of the signal that stopped it; None: no signal did.
+        stop_reason: Why it ended before its last step; None: it did not.
+        best_step: Step of the best checkpoint; None before the first validation.
+        validation: Metrics of the best checkpoint, single numbers; None without one.
+        test: Metrics of the best checkpoint on the test split; None without one, or
+            when the run was stopped.
+        stopped_early: Validations without a better value that ended the run before
+            its last step; None if none did.
+        seconds: Time of this call, from the first batch to the last save.
+        data_wait: Share of the training time spent waiting for data.
+        history: Split -> what was written of it in this call, in order: the values and
+            their "step".
+    """
+
+    step: int
+    stopped_by: int | None
+    stop_reason: str | None
+    best_step: int | None
+    validation: dict[str, float] | None
+    test: dict[str, Any] | None
+    stopped_early: int | None
+    seconds: float
+    data_wait: float
+    history: dict[str, list[dict[str, float]]]
+
+
+class Callback:
+    """What is called while a run goes on; a subclass overrides what it needs.
+
+    In a run of several processes every one of them calls it.
+    """
+
+    def on_step(self, session: "Session", metrics: Mapping[str, Any]) -> None:
+        """After each update; to read a metric waits for the device."""
+
+    def on_validation(self, session: "Session", metrics: Mapping[str, float]) -> None:
+        """After each validation, with its metrics, before the checkpoint."""
+
+    def on_checkpoint(self, session: "Session") -> None:
+        """After a save of the current step was started."""
+
+    def on_end(self, session: "Session", result: Result) -> None:
+        """After the last save and the test."""
+
+
+def due_steps(
+    every_epochs: float, steps_per_epoch: float, num_steps: int
+) -> frozenset[int]:
+    """The first step at or after each multiple of every_epochs, and the last step."""
+    every = every_epochs * steps_per_epoch
+    # Floats: three times 0.1 epochs of ten steps is 3.0000000000000004.
+    due = (math.ceil(k * every - 1e-6) for k in range(1, int(num_steps / every) + 1))
+    return frozenset({*due, num_steps})
+
+
+def fit(
+    config: Config,
+    folder: str | Path,
+    *,
+    make_writer: Callable[[Path, int, int], Writer],
+    callbacks: Sequence[Callback] = (),
+    measure_test: bool = True,
+    profile_steps: profile.Steps | None = None,
+) -> Result:
+    """Trains, or resumes, the run in a folder; then tests its best checkpoint.
+
+    Args:
+        config: The run's choices; where the folder holds a run already, with the same
+            numbers.
+        folder: The run's folder, made if it does not exist.
+        make_writer: Called as make_writer(folder, start step, number of steps).
+        callbacks: Called while the run goes on, one after the other.
+        measure_test: Whether to test; a search must not see how runs do there.
+        profile_steps: (first, stop): the steps first to stop - 1, counted from 1, are
+            traced into the run's folder; None: none.
+
+    Raises:
+        UserError: A mistake in config, data or folder: before anything is compiled.
+            An image that is found unreadable later on.
+        FloatingPointError: The loss is no longer finite.
+    """
+    folder = Path(folder)
+    existing = workdir.existing_run(folder)
+    info = None
+    if existing is not None:
+        old_config, info = existing
+        config = workdir.resolve_auto(config, old_config)
+        workdir.check_config(folder, old_config, config)
+    run = prepare.prepare(config, info)
+    if profile_steps is not None:
+        profile.check(profile_steps, run.num_steps)
+    if info is not None:
+        workdir.check_dataset(folder, info, run.info)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(hosts.named_failure())
+        session = Session(run, folder, stack, callbacks)
+        session.begin(make_writer, profile_steps)
+        session.train()
+        return session.end(measure_test)
+
+
+class Session:
+    """A run that goes on.
+
+    After each update, in this order:
+
+      1. log: reads the loss, so that one that is not finite ends the run before its
+         state is measured or saved;
+      2. validate: measures the state that is saved next, with which its metrics are
+         kept;
+      3. save: before the run may stop, so that a run that stops has lost no step;
+      4. stop: for a signal, a callback, or too many validations without a better one,
+         of which the last is that of this step.
+
+    Attributes:
+        run: The parts of the run.
+        folder: The run's folder.
+        step: Updates so far.
+        state: The state after them. The next step consumes its arrays: who wants to
+            keep one copies it.
+        validations: Metrics of all validations so far.
+        stop_reason: Why the run stops after this step; None: it goes on.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        folder: Path,
+        stack: contextlib.ExitStack,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.run, self.folder = run, folder
+        self.validations: list[dict[str, float]] = []
+        self.stop_reason: str | None = None
+        self._stack, self._callbacks = stack, callbacks
+        self._metric = run.task.metric(run.config.best_metric)
+        self._stopping_rule = early_stopping.make_rule(run.config, run.task)
+        self._signal = stack.enter_context(StopRequest())
+        self._history: dict[str, list[dict[str, float]]] = {}
+
+    def stop(self, reason: str) -> None:
+        """Ends the run after this step, which is saved."""
+        self.stop_reason = reason
+
+    # Before the first step.
+
+    def begin(
+        self,
+        make_writer: Callable[[Path, int, int], Writer],
+        profile_steps: profile.Steps | None,
+    ) -> None:
+        """Does all that comes before the first step."""
+        enter, run = self._stack.enter_context, self.run
+        begun = begin(run, self.folder, resume=self._resume)
+        enter(contextlib.closing(begun.batches))
+        self._adopt(begun)
+        if hosts.is_first():
+            workdir.write(self.folder, self.run.config, self.run.info)
+        profiler = profile.Profiler(self.folder / workdir.PROFILE, profile_steps)
+        self._profiler = enter(contextlib.closing(profiler))
+        writer = make_writer(self.folder, self._start, self.run.num_steps)
+        self._writer = enter(contextlib.closing(writer))
+        self._writer.begin(self.run, self._start)
+        for line in begun.remarks:
+            self._writer.say(line)
+
+    def _resume(self) -> Resumed:
+        """Opens the checkpoints, and takes the newest."""
+        config, run = self.run.config, self.run
+        self._checkpoints = self._stack.enter_context(
+            checkpoint.open_checkpoints(
+                self.folder / workdir.CHECKPOINTS,
+                keep=config.keep_checkpoints,
+                metric=self._metric,
+            )
+        )
+        newest = self._checkpoints.latest
+        if newest is None:
+            return Resumed()
+        state = checkpoint.restore(
+            self._checkpoints, newest.step, run.state_shapes(newest.step)
+        )
+        self.validations = checkpoint.validations(self._checkpoints, newest.step)
+        is_over = self._stopping_rule.is_over(self.validations)
+        return Resumed(newest.step, state, is_over)
+
+    def _adopt(self, begun: Begun) -> None:
+        self._begun, run = begun, begun.run
+        self.run, self.state, self.step = run, begun.state, begun.start
+        self._start = begun.start
+        self._evaluate = evaluation.evaluator(run, self.folder)
+        self._finish_average = evaluation.average_finisher(run, self.folder)
+        self._begin_time = time.perf_counter()
+        self._meter = Meter(begun.start, run.num_steps, run.config.data.batch_size)
+        self._eval_steps = due_steps(
+            run.config.eval_every_epochs, run.steps_per_epoch, run.num_steps
+        )
+
+    # The steps.
+
+    def train(self) -> None:
+        """Takes the steps that are left, phase by phase."""
+        if self._stopping_rule.is_over(self.validations):
+            return
+        batches = self._meter.wait_for(self._begun.batches)
+        for before, after in self.run.phases(self._start):
+            step = self._enter_phase(before)
+            self.state = loop.train(
+                self.state,
+                batches,
+                self.run.run_key,
+                step=step,
+                num_steps=after,
+                after_step=self._after_step,
+            )
+            if self.stop_reason is not None:
+                break
+
+    def _enter_phase(self, step: int) -> Callable[..., tuple[TrainState, Any]]:
+        """Compiles the step of the phase that begins after `step` updates."""
+        if self.run.config.data.image_size_stages:
+            self._writer.say(
+                f"step {step}: images of {self.run.image_size(step)} pixels from here "
+                "on, for which the step is compiled"
+            )
+        with self._meter.paused():
+            self.state, compiled, compile_time = enter_phase(self.run, self.state, step)
+            self._write("compile", compile_time.values, step)
+            self._profiler.reached(step, self.state)
+        return compiled
+
+    def _after_step(self, number: int, state: TrainState, metrics: Any) -> bool:
+        """What follows an update; the class says in which order and why."""
+        self.step, self.state = number, state
+        if self._signal.poll(number) is not None:
+            self.stop(f"signal {self._signal.received}")
+        for callback in self._callbacks:
+            callback.on_step(self, metrics)
+        if number % self.run.config.log_every_steps == 0 or number == self._last_step:
+            self._log(metrics)
+        with self._meter.paused():
+            self._profiler.reached(number, state)
+            measured = self._validate() if number in self._eval_steps else None
+            every = self.run.config.save_every_steps
+            due = every is not None and number % every == 0
+            if measured or due or self.stop_reason is not None:
+                self._save(measured)
+        if measured is not None and self._stopping_rule.is_over(self.validations):
+            self.stop("early stopping")
+        return self.stop_reason is not None
+
+    @property
+    def _last_step(self) -> int:
+        return self.run.num_steps
+
+    def _log(self, metrics: Any) -> None:
+        values = {name: float(x) for name, x in metrics.items()}
+        check_loss(self.step, values["loss"])
+        check_scale(self.step, values)
+        values["epoch"] = self.step / self.run.steps_per_epoch
+        values["learning_rate"] = float(self.run.schedule(self.step - 1))
+        self._write("train", values | self._meter.read(self.step))
+
+    def _validate(self) -> dict[str, float]:
+        """The metrics that choose; the state gets all that its average needs."""
+        measured = self._evaluate("validation", self.state.variables).scalars
+        split = "validation"
+        if self.run.average is not None:
+            self._write(split, measured)
+            self.state = self._finish_average(self.state)
+            measured = self._evaluate("validation", self.state.average).scalars
+            split = "validation_average"
+        self.validations.append(measured)
+        since = {}
+        if self.run.config.early_stopping_patience is not None:
+            since["since_best"] = self._stopping_rule.since_best(self.validations)
+        self._write(split, measured | since)
+        for callback in self._callbacks:
+            callback.on_validation(self, measured)
+        return measured
+
+    def _save(self, measured: dict[str, float] | None) -> None:
+        checkpoint.save(
+            self._checkpoints, self.step, self.state, measured, self.validations
+        )
+        for callback in self._callbacks:
+            callback.on_checkpoint(self)
+
+    def _write(
+        self, split: str, values: Mapping[str, float], step: int | None = None
+    ) -> None:
+        step = self.step if step is None else step
+        self._history.setdefault(split, []).append({"step": step, **values})
+        self._writer.write(split, step, values)
+
+    # After the last step.
+
+    def end(self, measure_test: bool) -> Result:
+        """Waits for the last save, and tests the best checkpoint."""
+        self._checkpoints.wait()
+        seconds = time.perf_counter() - self._begin_time
+        measure_test = measure_test and self._signal.received is None
+        best, validation, test = self._test_best(measure_test)
+        if test is not None:
+            self._write("test", test.scalars, best)
+        is_early = self.step < self.run.num_steps and self._stopping_rule.is_over(
+            self.validations
+        )
+        result = Result(
+            step=self.step,
+            stopped_by=self._signal.received,
+            stop_reason=self.stop_reason if self.step < self.run.num_steps else None,
+            best_step=best,
+            validation=validation,
+            test=None if test is None else test.metrics,
+            stopped_early=self._stopping_rule.since_best(self.validations)
+            if is_early
+            else None,
+            seconds=seconds,
+            data_wait=self._meter.data_wait,
+            history=self._history,
+        )
+        for callback in self._callbacks:
+            callback.on_end(self, result)
+        return result
+
+    def _test_best(
+        self, measure_test: bool
+    ) -> tuple[int | None, dict[str, float] | None, Measured | None]:
+        """(step of the best checkpoint, its validation metrics, those of the test)."""
+        saved = self._checkpoints.checkpoints
+        validated = {c.step: c.metrics for c in saved if c.metrics}
+        if not validated:
+            return None, None, None
+        best = checkpoint.find_step(self._checkpoints, "best", self._metric)
+        if not measure_test or "test" not in self.run.dataset.splits:
+            return best, validated[best], None
+        state = checkpoint.restore(self._checkpoints, best, self.run.state_shapes(best))
+        return best, validated[best], self._evaluate("test", state.averaged)
+
+
+def check_loss(number: int, loss: float) -> None:
+    """Raises FloatingPointError unless the loss of a step is finite."""
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"The loss of step {number} is {loss}; a lower optim.peak_lr, a warm-up or "
+            "optim.clip_norm may help."
+        )
+
+
+def check_scale(number: int, values: Mapping[str, float]) -> None:
+    """Raises FloatingPointError where no scale of the loss helps float16."""
+    skipped = not math.isfinite(values["grad_norm"])
+    if skipped and values.get("loss_scale") == loss_scale.SMALLEST:
+        raise FloatingPointError(
+            f"The gradients of step {number} do not fit into float16 with any scale of "
+            "the loss; compute_dtype='bfloat16' has a wider range."
+        )

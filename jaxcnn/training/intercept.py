@@ -1,0 +1,93 @@
+"""What is done to a network from outside, by Linen's interceptors.
+
+Frozen layer groups, remat and the input of one child: no model file knows of them.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+import contextlib
+from typing import Any
+
+from flax import linen as nn
+import jax
+
+
+def frozen_groups(params: Any, trained: Collection[str] | None) -> frozenset[str]:
+    """The layer groups of which no parameter is trained; with None all are."""
+    if trained is None:
+        return frozenset()
+    return frozenset(params) - {path.partition("/")[0] for path in trained}
+
+
+@contextlib.contextmanager
+def frozen_as_in_evaluation(
+    params: Any, trained: Collection[str] | None
+) -> Iterator[None]:
+    """Calls the frozen layer groups of a network with train=False.
+
+    Their BatchNorm then uses and keeps its running statistics, and their dropout is
+    off, with no switch in any model.
+    """
+    frozen = frozen_groups(params, trained)
+
+    def call(
+        method: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
+    ) -> Any:
+        path = context.module.path
+        if len(path) == 1 and path[0] in frozen and "train" in kwargs:
+            kwargs = {**kwargs, "train": False}
+        return method(*args, **kwargs)
+
+    with nn.intercept_methods(call):
+        yield
+
+
+@contextlib.contextmanager
+def recomputed_blocks() -> Iterator[None]:
+    """Computes the children of a network, but for its head, once more in the backward
+    pass, which then has kept nothing of them but their inputs.
+
+    Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016,
+    https://arxiv.org/abs/1604.06174, sec. 4, with no switch in any model.
+    """
+
+    def call(
+        method: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
+    ) -> Any:
+        if len(context.module.path) != 1 or "train" not in kwargs:
+            return method(*args, **kwargs)
+
+        def block(module: nn.Module, *args: Any) -> Any:
+            # Without train, so it comes here for a second time and passes.
+            return context.orig_method.func(module, *args, **kwargs)
+
+        return nn.remat(block)(context.module, *args)
+
+    with nn.intercept_methods(call):
+        yield
+
+
+@contextlib.contextmanager
+def input_replaced(child: str, value: jax.Array) -> Iterator[None]:
+    """Gives a child of a network another input than the network does."""
+
+    def call(method: Callable, args: Any, kwargs: Any, context: Any) -> Any:
+        if context.module.path == (child,):
+            args = (value, *args[1:])
+        return method(*args, **kwargs)
+
+    with nn.intercept_methods(call):
+        yield
+
+
+@contextlib.contextmanager
+def inputs_recorded() -> Iterator[list[tuple[str, Any]]]:
+    """Gives a list of (name, input) of each child of a network, in order of calls."""
+    calls: list[tuple[str, Any]] = []
+
+    def call(method: Callable, args: Any, kwargs: Any, context: Any) -> Any:
+        if len(context.module.path) == 1:
+            calls.append((context.module.path[0], args[0]))
+        return method(*args, **kwargs)
+
+    with nn.intercept_methods(call):
+        yield calls

@@ -1,0 +1,78 @@
+"""How precisely a network computes: the one place where its numbers are cast."""
+
+import dataclasses
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxcnn import errors
+from jaxcnn.config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Precision:
+    """The precision of a network's forward and backward pass.
+
+    Attributes:
+        compute_dtype: Dtype of parameters and images within the network.
+        matmul: Precision of products of float32 numbers, "default" or "highest", as
+            jax.default_matmul_precision takes it; None: as JAX is set.
+    """
+
+    compute_dtype: Any = jnp.float32
+    matmul: str | None = None
+
+    def apply(
+        self,
+        model: nn.Module,
+        variables: dict[str, Any],
+        images: jax.Array,
+        **kwargs: Any,
+    ) -> Any:
+        """model.apply with parameters and images in the compute dtype.
+
+        Running statistics keep their dtype.
+
+        Args:
+            model: The network.
+            variables: Its "params" and the other collections.
+            images: What it takes, normalised.
+            **kwargs: Arguments of model.apply.
+        """
+        params = jax.tree.map(
+            lambda p: p.astype(self.compute_dtype), variables["params"]
+        )
+        with jax.default_matmul_precision(self.matmul):
+            return model.apply(
+                {**variables, "params": params},
+                images.astype(self.compute_dtype),
+                **kwargs,
+            )
+
+
+FLOAT32 = Precision()
+
+
+def widened(tree: Any) -> Any:
+    """Each array in the wider of its own dtype and float32."""
+    return jax.tree.map(
+        lambda x: x.astype(jnp.promote_types(x.dtype, jnp.float32)), tree
+    )
+
+
+def make_precision(config: Config) -> Precision:
+    """The precision that a config asks for; UserError for an unknown dtype.
+
+    float32 is float64 under jax_enable_x64, as everything else is then.
+    """
+    dtypes = {
+        "float32": jnp.result_type(float),
+        "bfloat16": jnp.bfloat16,
+        "float16": jnp.float16,
+    }
+    name = config.compute_dtype
+    if name not in dtypes:
+        raise errors.unknown("compute_dtype", name, dtypes)
+    return Precision(jnp.dtype(dtypes[name]), "default" if config.tf32 else "highest")

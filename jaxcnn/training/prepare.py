@@ -1,0 +1,239 @@
+"""From a config and a data set to a run: every check of a choice.
+
+Nothing is compiled and nothing is written.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import functools
+import itertools
+from typing import Any
+
+from flax import linen as nn
+import jax
+from jax.sharding import Mesh
+
+from jaxcnn import config_fields, data, errors, models, optim, tasks
+from jaxcnn.config import AUTO, Config
+from jaxcnn.data import batches, splits
+from jaxcnn.data.examples import Dataset, DatasetInfo
+from jaxcnn.tasks import Task
+from jaxcnn.training import early_stopping, feature_cache, network, parallel
+from jaxcnn.training.averaging import make_average
+from jaxcnn.training.precision import make_precision
+from jaxcnn.training.run import Run
+from jaxcnn.training.state import init_variables
+from jaxcnn.training.transfer import make_start, open_source
+
+
+def prepare(
+    config: Config, info: DatasetInfo | None = None, dataset: Dataset | None = None
+) -> Run:
+    """Checks the choices of a config and puts the parts of a run together.
+
+    Args:
+        config: The choices.
+        info: What the folder of a run that has begun keeps of its data set: how images
+            are normalised, and what the task learned of the targets. None for a new
+            run.
+        dataset: The examples, or some of them; None: those that config.data names.
+
+    Raises:
+        UserError: A choice that is not allowed, or data that is not there or not
+            right.
+    """
+    config_fields.check_types(config)
+    _check_values(config)
+    precision = make_precision(config)
+    mesh = parallel.data_mesh(config.num_devices)
+    dataset = data.load(config.data) if dataset is None else dataset
+    dataset, task = _with_task(config, dataset, info)
+    _check_statistics(dataset)
+    model = network.make_model(config, task)
+    for metric in (config.best_metric, early_stopping.metric_name(config)):
+        task.metric(metric)
+    batches_per_pass = steps_per_pass(config, dataset.info)
+    steps_per_epoch = config.steps_per_epoch or batches_per_pass
+    num_steps = max(1, round(config.num_epochs * steps_per_epoch))
+    optim_config = optim.scaled(config.optim, config.data.batch_size)
+    schedule = optim.make_schedule(optim_config, num_steps, steps_per_epoch)
+    shape = network.image_shape(config, dataset.info)
+    init = functools.partial(init_variables, model, image_shape=shape)
+    variables = jax.eval_shape(init, jax.random.key(0))
+    params = variables["params"]
+    _check_auxiliary(config, params)
+    groups = models.sort_groups(params)
+    plan = optim.make_plan(config.optim, params, groups, num_steps, steps_per_epoch)
+    start = None
+    if info is None and config.init_from.path:
+        only, skip = config.init_from.only, config.init_from.skip
+        start = make_start(open_source(config), model, shape, only, skip)
+    scale = info if info is not None else start
+    if scale is not None:
+        normalised = dataclasses.replace(dataset.info, mean=scale.mean, std=scale.std)
+        dataset = dataclasses.replace(dataset, info=normalised)
+    run = Run(
+        config=config,
+        dataset=dataset,
+        model=model,
+        task=task,
+        mesh=mesh,
+        num_steps=num_steps,
+        steps_per_epoch=steps_per_epoch,
+        schedule=schedule,
+        plan=plan,
+        average=make_average(config.average, num_steps, steps_per_epoch),
+        start=start,
+        precision=precision,
+        variable_shapes=variables,
+    )
+    run.tx(0)  # refuses what the optimizer does not take
+    run.augment  # noqa: B018, refuses what augmentation does not take
+    _check_norm(config, model, mesh)
+    return run
+
+
+def _with_task(
+    config: Config, dataset: Dataset, info: DatasetInfo | None
+) -> tuple[Dataset, Task]:
+    """The data set that is trained on, with what its task learned of it, and the task.
+
+    What a run that has begun learned of its training targets stays.
+    """
+
+    def with_task(dataset: Dataset) -> tuple[Dataset, Task]:
+        statistics: Mapping[str, Any]
+        targets, train = dataset.info.targets, dataset.splits["train"]
+        if info is None:
+            cls = tasks.find(config.task)
+            statistics = cls.measure(config.task, targets, train.column)
+        else:
+            statistics = info.statistics
+        measured = dataclasses.replace(dataset.info, statistics=statistics)
+        task = tasks.create_task(config.task, targets, statistics)
+        return dataclasses.replace(dataset, info=measured), task
+
+    dataset, task = with_task(dataset)
+    number = config.data.num_per_class
+    if number is None:
+        return dataset, task
+    strata = task.strata(dataset.splits["train"].column)
+    return with_task(
+        splits.few(dataset, strata, task.strata_names, number, config.seed)
+    )
+
+
+def steps_per_pass(config: Config, info: DatasetInfo) -> float:
+    """Batches in one pass over the training images, not rounded."""
+    return info.num_examples["train"] / config.data.batch_size
+
+
+def check_training(run: Run) -> None:
+    """Raises UserError where batches cannot be made as the config says.
+
+    An evaluation of the run, on other devices, does not ask for this.
+    """
+    data_config = run.config.data
+    parallel.check_batch_size("data.batch_size", data_config.batch_size, run.mesh)
+    _check_micro_batches(run)
+    _check_stages(run)
+    batches.check_training(run.dataset.splits["train"], data_config)
+    for split in run.dataset.splits.keys() - {"train"}:
+        batches.check_evaluation(run.dataset.splits[split], data_config, split)
+    if run.config.cache_features:
+        feature_cache.check(run)
+
+
+def _check_micro_batches(run: Run) -> None:
+    """Raises UserError where a batch has no such parts."""
+    field, batch_size = "data.micro_batch_size", run.config.data.batch_size
+    size = run.config.data.micro_batch_size
+    if size is None or size == AUTO:
+        return
+    rule = f"'{AUTO}', None or a divisor of data.batch_size, {batch_size}"
+    holds = type(size) is int and size > 0 and batch_size % size == 0
+    errors.require(holds, field, size, rule)
+    parallel.check_batch_size(field, size, run.mesh)
+
+
+def _check_stages(run: Run) -> None:
+    """Raises UserError where stages are not in order, or one has parameters of its
+    own, as a linear layer after a flatten would."""
+    field, stages = "data.image_size_stages", run.config.data.image_size_stages
+    starts = [-1, *(step for step, _ in run.stages), run.num_steps]
+    holds = all(before < after for before, after in itertools.pairwise(starts))
+    rule = "of ascending epochs, at least one step apart and within the run"
+    errors.require(holds, field, stages, rule)
+    for size, _ in stages:
+        errors.require(size >= 1, f"A size in {field}", size, "at least 1")
+        shape = (size, size, run.info.channels)
+        init = functools.partial(init_variables, run.model, image_shape=shape)
+        if jax.eval_shape(init, jax.random.key(0)) != run.variable_shapes:
+            raise errors.UserError(
+                f"{field} is not possible: {run.config.model} has other "
+                f"parameters for images of {size} pixels than for those of "
+                f"{run.config.data.image_size}."
+            )
+
+
+def _check_statistics(dataset: Dataset) -> None:
+    """Raises UserError where normalisation would divide by zero."""
+    if min(dataset.info.std) <= 0:
+        raise errors.UserError(
+            "The images of the training split are all of one colour: the standard "
+            f"deviation of their channels is {dataset.info.std}; it must be over 0."
+        )
+
+
+def _check_auxiliary(config: Config, params: Any) -> None:
+    """Raises UserError where auxiliary heads weigh as they cannot."""
+    weight = config.task.aux_weight
+    errors.require(0 <= weight < float("inf"), "task.aux_weight", weight, "0 or more")
+    holds = not weight or any(group.startswith("aux") for group in params)
+    rule = f"0 for {config.model}, which has no auxiliary head"
+    errors.require(holds, "task.aux_weight", weight, rule)
+
+
+def _check_norm(config: Config, model: nn.Module, mesh: Mesh) -> None:
+    """Raises UserError where BatchNorm cannot take its batch in groups."""
+    number, batch_size = config.norm_examples, config.data.batch_size
+    if number is None:
+        return
+    rule = f"None for {config.model}, which has no BatchNorm"
+    errors.require(hasattr(model, "norm"), "norm_examples", number, rule)
+    parts = config.data.micro_batch_size
+    rule = "None with data.micro_batch_size, whose parts have their own statistics"
+    errors.require(parts is None, "norm_examples", number, rule)
+    if config.parallel == "pmap":
+        batch_size //= mesh.size  # no group may lie on two devices
+    holds = number >= 1 and batch_size % number == 0
+    rule = f"a divisor of {batch_size}, the examples that it sees"
+    errors.require(holds, "norm_examples", number, rule)
+
+
+def _check_values(config: Config) -> None:
+    """Raises UserError for the choices that no other function looks at."""
+    parallel.layout(config.parallel)
+    for name in ("mixup", "cutmix"):
+        value = getattr(config.augment, name)
+        rule = "0 with parallel='pmap', under which no device sees the whole batch"
+        errors.require(
+            not value or config.parallel != "pmap", f"augment.{name}", value, rule
+        )
+    positive = ("num_epochs", "eval_every_epochs", "keep_checkpoints")
+    positive += (
+        "steps_per_epoch",
+        "log_every_steps",
+        "save_every_steps",
+        "early_stopping_patience",
+    )
+    for name in positive:
+        value = getattr(config, name)
+        holds = value is None or 0 < value < float("inf")
+        errors.require(holds, name, value, "positive")
+    errors.require(config.seed >= 0, "seed", config.seed, "0 or more")
+    for name in ("batch_size", "eval_batch_size", "num_threads", "image_size"):
+        value = getattr(config.data, name)
+        errors.require(value >= 1, f"data.{name}", value, "at least 1")
+    workers = config.data.num_workers
+    errors.require(workers >= 0, "data.num_workers", workers, "0 or more")
