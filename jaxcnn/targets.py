@@ -82,7 +82,7 @@ Targets = Mapping[str, Target]
 
 
 def classes(names: Sequence[str]) -> dict[str, Target]:
-    """The one target of images of one class each: "label", a number below len(names)."""
+    """The target of images of one class each: "label", the number of its name."""
     return {"label": Target("label", "int32", names=tuple(names))}
 
 

@@ -38,30 +38,33 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     _flags.no_arguments(arguments)
     config = _flags.config(values)
     from jaxcnn import config_fields, data
-    from jaxcnn.data import check
     from jaxcnn.report import contact_sheet, data_check, progress
+    from jaxcnn.studies import check_data as study
 
     config_fields.check_types(config)
     output = _flags.output(values) if values.output else None
     dataset = data.load(config.data)
     with progress.bar("reading images") as update:
-        report = check.check(dataset, config.data, values.similarity, update)
+        report = study.check(dataset, config, values.similarity, update)
     print(data_check.FORMATS[values.format](report))
     if output:
         (output / "check_data.json").write_text(data_check.as_json(report) + "\n")
-        for label, name in enumerate(report.class_names):
-            counts = ", ".join(f"{c[label]} {s}" for s, c in report.counts.items())
+        sheets = [*report.groups] or [None]  # where images have no classes: one of all
+        for number, group in enumerate(sheets):
+            name = "all images" if group is None else group
+            counts = report.counts if group is None else report.group_counts(group)
+            title = ", ".join(f"{count} {split}" for split, count in counts.items())
             cells = (
                 contact_sheet.Cell(
                     image, data_check.caption(place), kind.replace("_", " ")
                 )
-                for place, image, kind in check.samples(dataset, report, label, _SHEET)
+                for place, image, kind in study.samples(dataset, report, group, _SHEET)
             )
-            file = re.sub(r"[^\w.-]", "_", f"{label:03}_{name[:60]}.png")
-            contact_sheet.write(output / file, f"{name}: {counts}", cells)
+            file = re.sub(r"[^\w.-]", "_", f"{number:03}_{name[:60]}.png")
+            contact_sheet.write(output / file, f"{name}: {title}", cells)
         if values.format == "table":
             print(
                 f"\nWritten: {output / 'check_data.json'} and "
-                f"{len(report.class_names)} contact sheets."
+                f"{len(sheets)} contact sheets."
             )
     return 0

@@ -3,7 +3,8 @@
     jaxcnn evaluate --workdir=runs/digits
     jaxcnn evaluate --workdir=runs/digits --split=validation --format=json
 
-The confusion matrix is written into the run's folder as CSV and PNG.
+What the task reports besides, such as a confusion matrix, is written into the run's
+folder as CSV and PNG.
 """
 
 from collections.abc import Sequence
@@ -34,10 +35,10 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     _flags.no_arguments(arguments)
     workdir = _flags.workdir(values)
-    from jaxcnn.report import confusion, text
+    from jaxcnn.report import parts, text
     from jaxcnn.serving import measure
 
-    measured = measure.evaluate(
+    done = measure.evaluate(
         workdir,
         values.checkpoint,
         values.split,
@@ -45,12 +46,9 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         data_dir=values.data_dir,
         raw=values.raw,
     )
-    files = confusion.write(
-        Path(workdir) / f"confusion_{measured.split}",
-        measured.metrics["confusion"],
-        measured.class_names,
-    )
-    print(text.EVALUATIONS[values.format](measured))
-    if values.format == "table":
+    report = done.task.report(done.measured.metrics)
+    files = parts.write(Path(workdir), report, f"_{done.split}")
+    print(text.EVALUATIONS[values.format](done))
+    if values.format == "table" and files:
         print("\nWritten: " + ", ".join(map(str, files)))
     return 0

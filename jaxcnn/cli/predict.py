@@ -1,4 +1,4 @@
-"""Names the most likely classes of images.
+"""Predicts what a run was trained for, such as the classes of images.
 
 jaxcnn predict --workdir=runs/digits IMAGE_OR_FOLDER ...
 """
@@ -15,7 +15,7 @@ from jaxcnn.errors import UserError
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     _flags.define_run(values)
     flags.DEFINE_integer(
-        "top_k", 5, "classes an image", lower_bound=1, flag_values=values
+        "top_k", 5, "most classes for each image", lower_bound=1, flag_values=values
     )
     _flags.define_format(values, "table", "json", "csv")
 
@@ -29,6 +29,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
 
     paths = folder.find_images(arguments)
     predictor = jaxcnn.load(workdir, values.checkpoint, raw=values.raw)
-    classes = predictor.top_k(paths, values.top_k)
-    print(text.PREDICTIONS[values.format](list(zip(paths, classes, strict=True))))
+    answers = predictor.answers(paths, values.top_k)
+    predictions = list(zip(paths, answers, strict=True))
+    print(text.PREDICTIONS[values.format](predictor.task, predictions))
     return 0

@@ -1,13 +1,16 @@
 """What is said before a run begins or goes on."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from jaxcnn.report import text
 
+if TYPE_CHECKING:
+    from jaxcnn.training.run import Run
+    from jaxcnn.training.transfer import Start
 
-def beginning(run: Any) -> str:
-    """Of a new run, a training.setup.Setup: its layer groups, where their parameters
-    start, and what devices() says."""
+
+def beginning(run: "Run") -> str:
+    """The layer groups of a new run, where their parameters start, and its devices."""
     parts = [_groups(run), devices(run)]
     if run.start is not None:
         parts.append(_start(run.start))
@@ -19,7 +22,7 @@ def beginning(run: Any) -> str:
     return "\n\n".join(parts)
 
 
-def devices(run: Any) -> str:
+def devices(run: "Run") -> str:
     """What each device holds; and that bits may differ, where they may."""
     number = run.mesh.size
     where = "the device" if number == 1 else f"each of {number} devices"
@@ -33,7 +36,7 @@ def devices(run: Any) -> str:
     return "\n".join(parts)
 
 
-def _groups(run: Any) -> str:
+def _groups(run: "Run") -> str:
     header = ("group", "trained", "BatchNorm", "parameters", "rate", "weight decay")
     rows = [
         (
@@ -57,7 +60,7 @@ def _groups(run: Any) -> str:
     return text.table([*rows, total], header, left=3)
 
 
-def _start(start: Any) -> str:
+def _start(start: "Start") -> str:
     lines = [f"Starts from {start.source}; images are normalised as there."]
     lines.append(text.table(start.groups, ("group", "parameters"), left=2))
     if start.dropped:

@@ -1,62 +1,52 @@
-"""A cross-validation as text, JSON and CSV; a cross_validate.CrossValidation."""
+"""A cross-validation as text, JSON and CSV."""
 
+from collections.abc import Iterator
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxcnn.report import confusion, text
+from jaxcnn.report import parts, text
+
+if TYPE_CHECKING:
+    from jaxcnn.studies.cross_validate import CrossValidation, Fold
 
 
-def write(folder: Path, result: Any) -> list[Path]:
-    """Writes predictions.csv, confusion.csv and .png, and cross_validate.json."""
+def write(folder: Path, result: "CrossValidation") -> list[Path]:
+    """Writes cross_validate.json, predictions.csv and the figures of the task."""
     summary, predictions = folder / "cross_validate.json", folder / "predictions.csv"
     summary.write_text(as_json(result) + "\n")
+    rows = [row for _, row in sorted(_rows(result), key=lambda pair: pair[0])]
     with predictions.open("w", newline="", errors="surrogateescape") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ("image", "fold", "label", "prediction", *map(_column, result.class_names))
-        )
-        writer.writerows(row for _, row in sorted(_rows(result)))
-    return [
-        summary,
-        predictions,
-        *confusion.write(folder / "confusion", result.confusion, result.class_names),
-    ]
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    report = result.task.report(result.pooled.metrics)
+    return [summary, predictions, *parts.write(folder, report)]
 
 
-def _column(name: str) -> str:
-    return f"P({name})"
-
-
-def _rows(result: Any) -> Any:
+def _rows(result: "CrossValidation") -> Iterator[tuple[int, dict[str, object]]]:
     """(index of the image, its row) of each prediction."""
-    names = result.class_names
     for number, fold in result.folds.items():
-        for index, predicted, probabilities in zip(
-            fold.indices, fold.predicted, fold.probabilities, strict=True
-        ):
-            yield (
-                int(index),
-                (
-                    result.images[index],
-                    number + 1,
-                    names[result.labels[index]],
-                    names[predicted],
-                    *(f"{p:.6f}" for p in probabilities),
-                ),
-            )
+        for position, index in enumerate(fold.indices.tolist()):
+            said = {name: x[position] for name, x in fold.predicted.items()}
+            row = {
+                "image": result.images[index],
+                "fold": number + 1,
+                "target": result.captions[index],
+            }
+            yield index, row | result.task.spread(said)
 
 
-def fold_line(number: int, num_folds: int, fold: Any) -> str:
+def fold_line(number: int, num_folds: int, fold: "Fold") -> str:
     """The metrics of a fold that is finished."""
     numbers = "  ".join(f"{name} {value:.4f}" for name, value in fold.metrics.items())
     return f"fold {number + 1}/{num_folds}  {len(fold.indices)} images: {numbers}"
 
 
-def _summary(result: Any) -> dict[str, tuple[float, float]]:
+def _summary(result: "CrossValidation") -> dict[str, tuple[float, float]]:
     """Metric -> mean and sample standard deviation over the folds."""
     first = next(iter(result.folds.values()))
     return {
@@ -68,37 +58,34 @@ def _summary(result: Any) -> dict[str, tuple[float, float]]:
     }
 
 
-def as_text(result: Any) -> str:
-    """Mean and standard deviation of each metric, and each class."""
+def as_text(result: "CrossValidation") -> str:
+    """Mean and standard deviation of each metric, and the pooled predictions."""
     lines = {
         name: f"{mean:.4f} ± {std:.4f}"
         for name, (mean, std) in _summary(result).items()
     }
-    counts = result.confusion
-    correct = np.diag(counts)
-    rows = [
-        (name, f"{right / max(of, 1):.4f}", f"{of}")
-        for name, right, of in zip(
-            result.class_names, correct, counts.sum(axis=1), strict=True
-        )
-    ]
-    return (
-        f"Mean and standard deviation over {result.num_folds} folds:\n"
-        f"{text.pairs(lines)}\n\n"
-        f"Out of fold, {correct.sum()} of {counts.sum()} images are right.\n"
-        + text.table(rows, ("class", "recall", "images"))
+    pooled = result.pooled
+    scalars = {name: f"{value:.4f}" for name, value in pooled.scalars.items()}
+    sections = map(parts.as_text, result.task.report(pooled.metrics))
+    return "\n\n".join(
+        [
+            f"Mean and standard deviation over {result.num_folds} folds:\n"
+            f"{text.pairs(lines)}",
+            f"Out of fold, all {pooled.num_examples} images together:\n"
+            f"{text.pairs(scalars)}",
+            *filter(None, sections),
+        ]
     )
 
 
-def as_json(result: Any) -> str:
-    """Each fold, mean and standard deviation, and the confusion matrix."""
+def as_json(result: "CrossValidation") -> str:
+    """Each fold, mean and standard deviation, and the pooled metrics."""
     return json.dumps(
         {
-            "folds": [fold.metrics for fold in result.folds.values()],
+            "folds": [dict(fold.metrics) for fold in result.folds.values()],
             "mean": {name: mean for name, (mean, _) in _summary(result).items()},
             "std": {name: std for name, (_, std) in _summary(result).items()},
-            "class_names": list(result.class_names),
-            "confusion": result.confusion.tolist(),
+            "pooled": result.pooled.metrics,
         }
     )
 

@@ -1,14 +1,17 @@
-"""What a look at a data set found, as text and JSON; a data.check.Report."""
+"""What a look at a data set found, as text and JSON."""
 
 from collections.abc import Sequence
 import dataclasses
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxcnn.report import text
+
+if TYPE_CHECKING:
+    from jaxcnn.studies.check_data import Case, Place, Report
 
 _MOST_CLASSES = 40  # rows of the table
 _MOST_CASES = 5  # of a finding, printed
@@ -16,15 +19,15 @@ _MOST_IMAGES = 4  # of a case, printed
 _BAR = 24  # characters
 
 
-def as_text(report: Any) -> str:
+def as_text(report: "Report") -> str:
     """Splits, sizes, classes and findings, for people."""
-    total = sum(int(counts.sum()) for counts in report.counts.values())
-    splits = ", ".join(f"{n} {int(c.sum()):,}" for n, c in report.counts.items())
-    about = {
-        "images": f"{total:,} of {len(report.class_names)} classes: {splits}",
-        "sizes": _sizes(report),
-    }
-    parts = [f"{report.name}\n" + text.pairs(about), _class_table(report)]
+    total = sum(report.counts.values())
+    splits = ", ".join(f"{name} {count:,}" for name, count in report.counts.items())
+    classes = f" of {len(report.groups)} classes" if report.groups else ""
+    about = {"images": f"{total:,}{classes}: {splits}", "sizes": _sizes(report)}
+    parts = [f"{report.name}\n" + text.pairs(about)]
+    if report.groups:
+        parts.append(_class_table(report))
     if not report.findings:
         return "\n\n".join([*parts, "Nothing to look at was found."])
     for number, finding in enumerate(report.findings, start=1):
@@ -37,7 +40,7 @@ def as_text(report: Any) -> str:
     return "\n\n".join(parts)
 
 
-def _sizes(report: Any) -> str:
+def _sizes(report: "Report") -> str:
     """From the smallest to the largest, width x height."""
     sizes, network = report.sizes, report.network_size
     sees = f"the network sees {network}x{network}"
@@ -54,16 +57,17 @@ def _size(size: np.ndarray) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def _class_table(report: Any) -> str:
+def _class_table(report: "Report") -> str:
     """Images of each class in each split, with a bar for those to train on."""
-    train = next(iter(report.counts.values()))
+    counts = {name: [*report.group_counts(name).values()] for name in report.groups}
+    train = np.array([of_splits[0] for of_splits in counts.values()])
     rows = [
         (
             name,
-            *(f"{counts[i]:,}" for counts in report.counts.values()),
-            ("█" * round(_BAR * train[i] / max(train.max(), 1))).ljust(_BAR),
+            *(f"{count:,}" for count in of_splits),
+            ("█" * round(_BAR * of_splits[0] / max(train.max(), 1))).ljust(_BAR),
         )
-        for i, name in enumerate(report.class_names)
+        for name, of_splits in counts.items()
     ]
     if len(rows) > _MOST_CLASSES:
         order = np.argsort(train, kind="stable")
@@ -77,30 +81,30 @@ def _class_table(report: Any) -> str:
     return text.table(rows, ("class", *report.counts, ""))
 
 
-def _case(case: Any) -> str:
+def _case(case: "Case") -> str:
     shown = ", ".join(map(_place, case.images[:_MOST_IMAGES]))
     if len(case.images) > _MOST_IMAGES:
         shown += f" and {len(case.images) - _MOST_IMAGES} more"
     return f"{shown}: {case.note}"
 
 
-def _place(place: Any) -> str:
-    return place.path or f"{place.split}[{place.index}] ({place.label})"
+def _place(place: "Place") -> str:
+    return place.path or f"{place.split}[{place.index}] ({place.caption})"
 
 
-def caption(place: Any) -> str:
+def caption(place: "Place") -> str:
     """Split and index, or split and name of the file, for a contact sheet."""
     return f"{place.split} {os.path.basename(place.path or str(place.index))}"
 
 
-def as_json(report: Any) -> str:
+def as_json(report: "Report") -> str:
     """The same, with every case, as one JSON object."""
     heights, widths = report.sizes.T.tolist()
     return json.dumps(
         {
             "name": report.name,
-            "class_names": report.class_names,
-            "counts": {split: c.tolist() for split, c in report.counts.items()},
+            "counts": dict(report.counts),
+            "groups": {name: report.group_counts(name) for name in report.groups},
             "sizes": {"height": _range(heights), "width": _range(widths)},
             "findings": [dataclasses.asdict(finding) for finding in report.findings],
         },

@@ -4,11 +4,16 @@ from collections.abc import Mapping, Sequence
 import csv
 import io
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich.box
 import rich.console
 import rich.table
+
+if TYPE_CHECKING:
+    from jaxcnn.serving.measure import Evaluation
+    from jaxcnn.tasks import Task
+    from jaxcnn.training.fit import Result
 
 
 def table(
@@ -52,12 +57,12 @@ def duration(seconds: float) -> str:
     return f"{minutes}:{seconds:02}" if minutes else f"{seconds} s"
 
 
-def result(done: Any, workdir: str) -> str:
-    """How a run ended, a training.loop.Result."""
+def result(done: "Result", workdir: str) -> str:
+    """How a run ended."""
     if done.stopped_by is not None:
         return (
             f"Stopped by signal {done.stopped_by} after step {done.step}, which is "
-            "saved; the same command goes on from there."
+            "saved; run the same command to resume from there."
         )
     early = ""
     if done.stopped_early is not None:
@@ -67,93 +72,71 @@ def result(done: Any, workdir: str) -> str:
         "waiting for data": f"{done.data_wait:.1%} of the training time",
         "best checkpoint": f"step {done.best_step}",
     }
-    if done.test is not None:
-        for name in ("accuracy", "top5_accuracy", "macro_f1", "loss"):
-            if name in done.test:
-                lines[f"test {name}"] = f"{done.test[name]:.4f}"
+    for name, value in (done.test or {}).items():
+        if isinstance(value, float):
+            lines[f"test {name}"] = f"{value:.4f}"
     lines["run"] = workdir
     return pairs(lines)
 
 
-def evaluation(measured: Any) -> str:
-    """A serving.measure.Measured: totals, each class, the confusion matrix."""
-    metrics, names = measured.metrics, measured.class_names
-    scalars = {k: f"{v:.4f}" for k, v in metrics.items() if isinstance(v, float)}
+def evaluation(done: "Evaluation") -> str:
+    """Totals, and what the task reports besides."""
+    from jaxcnn.report import parts  # which prints tables by this module
+
+    measured = done.measured
     about = {
-        "split": f"{measured.split}, {sum(metrics['support']):.0f} images",
-        "checkpoint": f"step {measured.step}",
+        "split": f"{done.split}, {measured.num_examples} images",
+        "checkpoint": f"step {done.step}",
     }
-    if not measured.same_images:
+    if not done.same_images:
         about["images"] = "not those of the run"
-    columns = ("precision", "recall", "f1")
-    rows = [
-        (
-            name,
-            *(f"{metrics[c][i]:.4f}" for c in columns),
-            f"{metrics['support'][i]:.0f}",
-        )
-        for i, name in enumerate(names)
-    ]
-    parts = [pairs(about | scalars), table(rows, ("class", *columns, "images"))]
-    if len(names) <= 30:  # a wider one is no use on a terminal; CSV and PNG have it
-        counts = [
-            (name, *(f"{n:.0f}" if n else "." for n in row))
-            for name, row in zip(names, metrics["confusion"], strict=True)
-        ]
-        parts.append(
-            "Confusion matrix, rows true, columns predicted:\n"
-            + table(counts, ("", *names))
-        )
-    return "\n\n".join(parts)
+    about |= {name: f"{value:.4f}" for name, value in measured.scalars.items()}
+    sections = map(parts.as_text, done.task.report(measured.metrics))
+    return "\n\n".join([pairs(about), *filter(None, sections)])
 
 
-def evaluation_json(measured: Any) -> str:
+def evaluation_json(done: "Evaluation") -> str:
     """The same as one JSON object."""
+    targets = {name: list(t.names) for name, t in done.task.targets.items() if t.names}
     return json.dumps(
         {
-            "split": measured.split,
-            "step": measured.step,
-            "same_images": measured.same_images,
-            "class_names": list(measured.class_names),
-            **measured.metrics,
+            "split": done.split,
+            "step": done.step,
+            "same_images": done.same_images,
+            "num_examples": done.measured.num_examples,
+            "targets": targets,
+            **done.measured.metrics,
         }
     )
 
 
 EVALUATIONS = {"table": evaluation, "json": evaluation_json}
 
-Prediction = tuple[str, Sequence[tuple[str, float]]]  # image, (class, probability)s
+Predictions = Sequence[tuple[str, Mapping[str, Any]]]  # (image, the task's answer)s
 
 
-def _predictions_table(predictions: Sequence[Prediction]) -> str:
-    rows = [
-        (image, *(f"{name} {probability:.4f}" for name, probability in classes))
-        for image, classes in predictions
-    ]
-    ranks = [str(i + 1) for i in range(max(len(row) for row in rows) - 1)]
-    return table(rows, ("image", *ranks), left=len(ranks) + 1)
+def _predictions_table(task: "Task", predictions: Predictions) -> str:
+    rows = [(image, *task.cells(answer)) for image, answer in predictions]
+    columns = [str(i + 1) for i in range(max(len(row) for row in rows) - 1)]
+    return table(rows, ("image", *columns), left=len(columns) + 1)
 
 
-def _predictions_json(predictions: Sequence[Prediction]) -> str:
+def _predictions_json(task: "Task", predictions: Predictions) -> str:
     return json.dumps(
-        [
-            {
-                "image": image,
-                "classes": [{"class": c, "probability": p} for c, p in classes],
-            }
-            for image, classes in predictions
-        ],
-        indent=1,
+        [{"image": image, **answer} for image, answer in predictions], indent=1
     )
 
 
-def _predictions_csv(predictions: Sequence[Prediction]) -> str:
+def _predictions_csv(task: "Task", predictions: Predictions) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("image", "rank", "class", "probability"))
-    for image, classes in predictions:
-        for rank, (name, probability) in enumerate(classes, start=1):
-            writer.writerow((image, rank, name, f"{probability:.6f}"))
+    rows = [
+        {"image": image, **row}
+        for image, answer in predictions
+        for row in task.rows(answer)
+    ]
+    writer = csv.DictWriter(out, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return out.getvalue().rstrip("\n")
 
 

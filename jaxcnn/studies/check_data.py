@@ -13,10 +13,13 @@ import os
 
 import numpy as np
 
-from jaxcnn.config import DataConfig
+from jaxcnn import tasks
+from jaxcnn.config import Config, DataConfig, TaskConfig
 from jaxcnn.data import arrays, duplicates
 from jaxcnn.data.examples import BadImageError, Dataset, Examples, path_of
 from jaxcnn.errors import UserError, require
+from jaxcnn.targets import Targets
+from jaxcnn.tasks import Task
 
 SPLITS = ("train", "validation", "test")
 FEW_IMAGES = 10  # of a class to train on
@@ -34,14 +37,14 @@ class Place:
     Attributes:
         split: Name of the split.
         index: Position in the split, data.load(config).splits[split][index].
-        path: Of its file; None for images that are not files of their own.
-        label: Name of its class; its number where it is no class.
+        path: Path of its file; None for images that are not files of their own.
+        caption: Its target, such as the name of its class, for people.
     """
 
     split: str
     index: int
     path: str | None
-    label: str
+    caption: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,35 +80,40 @@ class Report:
     """What a look at a data set gave.
 
     Attributes:
-        name: Of the data set.
-        class_names: Name of each class.
-        counts: Split -> images of each class, int64 [K]; unreadable ones too.
+        name: Name of the data set.
+        counts: Split -> number of its images; unreadable ones too.
+        groups: Name of a group of images, such as a class -> split -> who of the split
+            is in it, bool [N]; empty where the task has no groups.
+        readable: Split -> which of its images can be read, bool [N].
         sizes: int32 [N, 2], height and width of each readable image, pixels.
         network_size: Height and width that the network sees, pixels.
         findings: The most important first.
-        labels: Split -> int32 [N], class of each image; -1 for unreadable images.
     """
 
     name: str
-    class_names: tuple[str, ...]
-    counts: Mapping[str, np.ndarray]
+    counts: Mapping[str, int]
+    groups: Mapping[str, Mapping[str, np.ndarray]]
+    readable: Mapping[str, np.ndarray]
     sizes: np.ndarray
     network_size: int
     findings: tuple[Finding, ...]
-    labels: Mapping[str, np.ndarray]
+
+    def group_counts(self, name: str) -> dict[str, int]:
+        """Split -> images of a group."""
+        return {split: int(who.sum()) for split, who in self.groups[name].items()}
 
 
 def check(
     dataset: Dataset,
-    config: DataConfig,
+    config: Config,
     similarity: float,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Reads every image and says what should be looked at.
 
     Args:
-        dataset: What data.load(config) gave.
-        config: Of the data set.
+        dataset: What data.load(config.data) gave.
+        config: Config of the run that the data is for.
         similarity: Correlation from which on two images are near-duplicates.
         progress: Called as progress(images read, images in all).
 
@@ -113,56 +121,62 @@ def check(
         UserError: similarity is not in (0, 1], or no image is readable.
     """
     require(0 < similarity <= 1, "similarity", similarity, "over 0 and at most 1")
-    seen = _read(dataset, config.num_threads, progress)
+    plain = TaskConfig(name=config.task.name, target=config.task.target)
+    task = tasks.create_task(plain, dataset.info.targets, {})
+    seen = _read(dataset, task, config.data.num_threads, progress)
     if not seen.readable.any():
-        raise UserError(f"No image of {config.name} is readable.")
+        raise UserError(f"No image of {config.data.name} is readable.")
     findings = [
         *_unreadable(seen),
-        *_wrong_labels(seen),
+        *_wrong_targets(seen),
         *_duplicates(seen, similarity),
-        *_suspicious(seen, config.image_size),
-        *_classes(seen),
-        *_ignored_files(seen, config),
+        *_suspicious(seen, config.data.image_size),
+        *_groups(seen),
+        *_ignored_files(seen, config.data),
     ]
     return Report(
-        name=config.name,
-        class_names=seen.class_names,
-        counts={split: seen.counts(split) for split in seen.splits},
+        name=config.data.name,
+        counts={split: len(examples) for split, examples in seen.splits.items()},
+        groups=seen.groups,
+        readable={split: seen.readable[seen.within(split)] for split in seen.splits},
         sizes=seen.size[seen.readable],
-        network_size=config.image_size,
+        network_size=config.data.image_size,
         findings=tuple(findings),
-        labels={
-            split: np.where(seen.readable, seen.label, -1)[seen.within(split)]
-            for split in seen.splits
-        },
     )
 
 
 def samples(
-    dataset: Dataset, report: Report, label: int, count: int
+    dataset: Dataset, report: Report, group: str | None, count: int
 ) -> Iterator[tuple[Place, np.ndarray, str]]:
-    """Images of a class for a contact sheet: (place, uint8 [H, W, C], kind of finding).
+    """Images for a contact sheet: (place, uint8 [H, W, C], kind of finding).
 
     First those that findings name, in at most half of the places, then others at equal
     distances through the splits.
+
+    Args:
+        dataset: The data set.
+        report: What check gave for it.
+        group: Whose images; None: all.
+        count: Most images.
     """
     notes: dict[tuple[str, int], str] = {}
     for finding in report.findings:
         for image in (image for case in finding.cases for image in case.images):
             notes.setdefault((image.split, image.index), finding.kind)
-    all_of_class = [
+    places = [
         (split, int(index))
-        for split, labels in report.labels.items()
-        for index in np.flatnonzero(labels == label)
+        for split, readable in report.readable.items()
+        for index in np.flatnonzero(
+            readable if group is None else readable & report.groups[group][split]
+        )
     ]
-    chosen = [place for place in all_of_class if place in notes][: count // 2]
-    others = [place for place in all_of_class if place not in notes]
-    places = min(len(others), count - len(chosen))
-    chosen += [others[i] for i in np.linspace(0, len(others) - 1, places).astype(int)]
+    chosen = [place for place in places if place in notes][: count // 2]
+    others = [place for place in places if place not in notes]
+    number = min(len(others), count - len(chosen))
+    chosen += [others[i] for i in np.linspace(0, len(others) - 1, number).astype(int)]
     for split, index in chosen:
         examples = dataset.splits[split]
-        path, name = path_of(examples, index), report.class_names[label]
-        place = Place(split, index, path, name)
+        place = Place(split, index, path_of(examples, index), group or "")
         yield place, examples[index]["image"], notes.get((split, index), "")
 
 
@@ -174,30 +188,35 @@ class _Seen:
     """What was seen of all images, those of one split after those of the other.
 
     Attributes:
-        class_names: Name of each class.
+        task: What the targets mean.
+        targets: Targets of the data set.
         splits: Split -> its examples, in the order of SPLITS.
         start: Split -> number of its first image.
         split: int8 [N], position in splits of the split of each image.
         readable: bool [N].
         why: Number of an unreadable image -> its error.
-        label: int32 [N].
+        columns: Name of each target -> [N, ...].
+        groups: Name of each group of images -> split -> who is in it, bool [N].
         size: int32 [N, 2], height and width in pixels.
         constant: bool [N], all pixels are equal.
-        even: float32 [N], largest share of pixels within EMPTY_LEVELS grey levels.
+        dominant_share: float32 [N], largest share of pixels within EMPTY_LEVELS grey
+            levels.
         digest: uint64 [N], of the pixels.
         reduced: uint8 [N, 32, 32], from duplicates.reduce.
     """
 
-    class_names: tuple[str, ...]
+    task: Task
+    targets: Targets
     splits: Mapping[str, Examples]
     start: Mapping[str, int]
     split: np.ndarray
     readable: np.ndarray
     why: dict[int, str]
-    label: np.ndarray
+    columns: Mapping[str, np.ndarray]
+    groups: Mapping[str, Mapping[str, np.ndarray]]
     size: np.ndarray
     constant: np.ndarray
-    even: np.ndarray
+    dominant_share: np.ndarray
     digest: np.ndarray
     reduced: np.ndarray
 
@@ -206,23 +225,20 @@ class _Seen:
         return slice(self.start[split], self.start[split] + len(self.splits[split]))
 
     def counts(self, split: str) -> np.ndarray:
-        """int64 [K], images of each class; labels that are no class are left out."""
-        label = self.label[self.within(split)]
-        num_classes = len(self.class_names)
-        inside = (label >= 0) & (label < num_classes)
-        return np.bincount(label[inside], minlength=num_classes)
+        """int64 [K], images of each group."""
+        return np.array([who[split].sum() for who in self.groups.values()], np.int64)
+
+    def target(self, number: int) -> tuple[bytes, ...]:
+        """The targets of an image, to be compared."""
+        return tuple(np.asarray(c[number]).tobytes() for c in self.columns.values())
 
     def place(self, number: int) -> Place:
         """Where an image is."""
         split = list(self.splits)[self.split[number]]
-        index, label = int(number) - self.start[split], int(self.label[number])
-        inside = 0 <= label < len(self.class_names)
-        return Place(
-            split,
-            index,
-            path_of(self.splits[split], index),
-            self.class_names[label] if inside else str(label),
-        )
+        index = int(number) - self.start[split]
+        example = {name: column[number] for name, column in self.columns.items()}
+        caption = self.task.caption(example)
+        return Place(split, index, path_of(self.splits[split], index), caption)
 
     def cases(self, numbers: Sequence[int], note: Callable[[int], str]) -> list[Case]:
         """One case for each image."""
@@ -230,7 +246,10 @@ class _Seen:
 
 
 def _read(
-    dataset: Dataset, num_threads: int, progress: Callable[[int, int], None]
+    dataset: Dataset,
+    task: Task,
+    num_threads: int,
+    progress: Callable[[int, int], None],
 ) -> _Seen:
     splits = {
         split: dataset.splits[split] for split in SPLITS if split in dataset.splits
@@ -238,40 +257,48 @@ def _read(
     lengths = [len(examples) for examples in splits.values()]
     starts = np.cumsum([0, *lengths]).tolist()
     total = starts[-1]
+    by_split = {
+        split: task.groups(examples.column) for split, examples in splits.items()
+    }
     seen = _Seen(
-        class_names=tuple(dataset.class_names),
+        task=task,
+        targets=dataset.info.targets,
         splits=splits,
         start=dict(zip(splits, starts, strict=False)),
         split=np.repeat(np.arange(len(splits), dtype=np.int8), lengths),
         readable=np.ones(total, bool),
         why={},
-        label=np.zeros(total, np.int32),
+        columns={
+            name: np.concatenate([part.column(name) for part in splits.values()])
+            for name in task.targets
+        },
+        groups={
+            name: {split: groups[name] for split, groups in by_split.items()}
+            for name in next(iter(by_split.values()))
+        },
         size=np.zeros((total, 2), np.int32),
         constant=np.zeros(total, bool),
-        even=np.zeros(total, np.float32),
+        dominant_share=np.zeros(total, np.float32),
         digest=np.zeros(total, np.uint64),
         reduced=np.zeros((total, duplicates.SIDE, duplicates.SIDE), np.uint8),
     )
-    tasks = [
+    blocks = [
         (split, range(length)[i : i + 64])  # one task an image would cost more
         for split, length in zip(splits, lengths, strict=True)
         for i in range(0, length, 64)
     ]
 
-    def look(task: tuple[str, range]) -> int:
-        split, indices = task
+    def look(block: tuple[str, range]) -> int:
+        split, indices = block
         for index in indices:
             _look(seen, split, index)
         return len(indices)
 
     done = 0
     with concurrent.futures.ThreadPoolExecutor(max(1, num_threads)) as threads:
-        for number in threads.map(look, tasks):
+        for number in threads.map(look, blocks):
             done += number
             progress(done, total)
-    for number in seen.why:
-        place = seen.place(number)
-        seen.label[number] = splits[place.split].labels[place.index]
     return seen
 
 
@@ -289,15 +316,14 @@ def _look(seen: _Seen, split: str, index: int) -> None:
     grey = arrays.with_channels(image[None], 1)[0]  # [H, W, 1]
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=8)
     digest.update(np.ascontiguousarray(image))
-    seen.label[number] = example["label"]
     seen.size[number] = image.shape[:2]
     seen.constant[number] = bool((image == image[0, 0]).all())
-    seen.even[number] = _even_share(grey)
+    seen.dominant_share[number] = _dominant_share(grey)
     seen.digest[number] = int.from_bytes(digest.digest(), "big")
     seen.reduced[number] = duplicates.reduce(grey)
 
 
-def _even_share(grey: np.ndarray) -> float:
+def _dominant_share(grey: np.ndarray) -> float:
     """The largest share of pixels within EMPTY_LEVELS grey levels."""
     below = np.cumsum(np.bincount(grey.reshape(-1), minlength=256 + EMPTY_LEVELS))
     within = below - np.concatenate([np.zeros(EMPTY_LEVELS), below[:-EMPTY_LEVELS]])
@@ -324,16 +350,15 @@ def _unreadable(seen: _Seen) -> Iterator[Finding]:
         )
 
 
-def _wrong_labels(seen: _Seen) -> Iterator[Finding]:
-    num_classes = len(seen.class_names)
-    wrong = np.flatnonzero((seen.label < 0) | (seen.label >= num_classes))
-    if len(wrong):
-        yield Finding(
-            "wrong_label",
-            f"{_number(len(wrong), 'label')} out of range; with {num_classes} classes "
-            f"they must be 0 to {num_classes - 1}.",
-            tuple(seen.cases(wrong, lambda i: f"label {seen.label[i]}")),
-        )
+def _wrong_targets(seen: _Seen) -> Iterator[Finding]:
+    for name, column in seen.columns.items():
+        wrong = dict(seen.targets[name].problems(column))
+        if wrong:
+            yield Finding(
+                f"wrong_{name}",
+                f"{_number(len(wrong), name)} that training does not take.",
+                tuple(seen.cases(sorted(wrong), wrong.__getitem__)),
+            )
 
 
 def _duplicates(seen: _Seen, similarity: float) -> Iterator[Finding]:
@@ -358,19 +383,20 @@ def _duplicates(seen: _Seen, similarity: float) -> Iterator[Finding]:
                     for g in across
                 ),
             )
-    mixed = [g for g in groups if len(set(seen.label[g])) > 1]
+    alike = [len({seen.target(i) for i in g}) == 1 for g in groups]
+    mixed = [g for g, same in zip(groups, alike, strict=True) if not same]
     if mixed:
         yield Finding(
-            "labels_differ",
+            "targets_differ",
             f"{_number(len(mixed), 'group')} of copies or near-duplicates with "
-            "different labels; they cannot all be right, unless the classes look "
+            "different targets; they cannot all be right, unless the classes look "
             "alike.",
             tuple(_group_case(seen, g) for g in mixed),
         )
     alone = [
         g
-        for g in groups
-        if len(set(seen.split[g])) == 1 and len(set(seen.label[g])) == 1
+        for g, same in zip(groups, alike, strict=True)
+        if same and len(set(seen.split[g])) == 1
     ]
     if alone:
         count = sum(map(len, alone)) - len(alone)
@@ -395,7 +421,7 @@ def _suspicious(seen: _Seen, network_size: int) -> Iterator[Finding]:
     def pixels(i: int) -> str:
         return f"{seen.size[i, 1]}x{seen.size[i, 0]} pixels"
 
-    empty = (seen.even >= EMPTY_SHARE) & ~seen.constant
+    empty = (seen.dominant_share >= EMPTY_SHARE) & ~seen.constant
     for kind, found, text, note in (
         (
             "constant",
@@ -408,7 +434,7 @@ def _suspicious(seen: _Seen, network_size: int) -> Iterator[Finding]:
             empty,
             f"Nearly empty, {EMPTY_SHARE:.0%} of the pixels within {EMPTY_LEVELS} grey "
             "levels",
-            lambda i: f"{seen.even[i]:.2%} of the pixels alike",
+            lambda i: f"{seen.dominant_share[i]:.2%} of the pixels alike",
         ),
         (
             "extreme_aspect",
@@ -433,8 +459,10 @@ def _suspicious(seen: _Seen, network_size: int) -> Iterator[Finding]:
             )
 
 
-def _classes(seen: _Seen) -> Iterator[Finding]:
-    names = np.array(seen.class_names, object)
+def _groups(seen: _Seen) -> Iterator[Finding]:
+    if not seen.groups:
+        return
+    names = np.array([*seen.groups], object)
     for split in seen.splits:
         missing = names[seen.counts(split) == 0]
         if len(missing):
@@ -452,14 +480,13 @@ def _classes(seen: _Seen) -> Iterator[Finding]:
             f"train on: {_listed(few)}.",
         )
     least, most = int(counts.argmin()), int(counts.argmax())
+    advice = seen.task.IMBALANCE_ADVICE and f"; {seen.task.IMBALANCE_ADVICE}"
     if 0 < counts[least] * IMBALANCE < counts[most]:
         yield Finding(
             "imbalance",
             f"The largest class, {names[most]!r}, has "
             f"{counts[most] / counts[least]:.1f} times the training images of the "
-            f"smallest, {names[least]!r}; data.sampling=balanced or "
-            "task.class_weights=balanced evens that out, and best_metric=macro_f1 "
-            "counts each class alike.",
+            f"smallest, {names[least]!r}{advice}.",
         )
     plain = Counter("".join(filter(str.isalnum, name)).casefold() for name in names)
     alike = [

@@ -2,7 +2,8 @@
 
 Kohavi, "A Study of Cross-Validation and Bootstrap for Accuracy Estimation and Model
 Selection", IJCAI 1995, https://www.ijcai.org/Proceedings/95-2/Papers/016.pdf, sec. 2.2:
-stratified folds, each held out once, of all images but those of the test split. Nothing
+stratified folds, each held out once, of all images but those of the test split (not
+stratified for a task without classes). Nothing
 is chosen by the images that are held out: each network trains to the last step of its
 run and is measured as it is then.
 
@@ -12,11 +13,10 @@ the weights of classes, and the mean and standard deviation of pixels, which are
 of the data set. Other parts are larger by one image at most.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +25,24 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn import model_selection
 
-from jaxcnn import config_fields, data, models
+from jaxcnn import config_fields, data, models, tasks
 from jaxcnn.config import Config
-from jaxcnn.data import pipeline
-from jaxcnn.data.examples import Dataset, Joined, Subset, path_of
+from jaxcnn.data.examples import Dataset, Examples, Joined, Subset, path_of
 from jaxcnn.errors import UserError, require
 from jaxcnn.studies import study
+from jaxcnn.tasks import Task
 from jaxcnn.training import (
+    begin,
     evaluation,
-    feature_cache,
+    feed,
+    fit,
     loop,
-    micro_batch,
     parallel,
-    setup,
+    prepare,
 )
 from jaxcnn.training import step as step_lib
+from jaxcnn.training.evaluation import Measured, Totals
+from jaxcnn.training.run import Run
 from jaxcnn.training.signals import StopRequest
 from jaxcnn.training.state import TrainState
 
@@ -51,16 +54,16 @@ class Fold:
     """What a network said of the images that it had not seen.
 
     Attributes:
-        metrics: Of the task, single numbers.
         indices: int64 [N], which images of the pool.
-        predicted: int32 [N], class of the largest logit.
-        probabilities: float32 [N, K].
+        totals: Sums and records of the task over them.
+        predicted: What the task says of each of them, arrays [N, ...].
+        metrics: Metrics of the task, single numbers.
     """
 
-    metrics: dict[str, float]
     indices: np.ndarray
-    predicted: np.ndarray
-    probabilities: np.ndarray
+    totals: Totals
+    predicted: Mapping[str, np.ndarray]
+    metrics: Mapping[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,19 +71,19 @@ class CrossValidation:
     """All folds that are finished.
 
     Attributes:
-        class_names: Name of each class.
-        num_folds: Of the whole study.
+        task: What the networks were trained to do.
+        num_folds: Number of folds of the whole study.
         folds: Those that are finished, by number from 0.
-        images: Of each image of the pool its path, or its split and index.
-        labels: int32 [N], of each image of the pool.
+        images: Path of each image of the pool, or its split and index.
+        captions: Target of each image of the pool, for people.
         stopped_by: Number of the signal that stopped it; None when it is done.
     """
 
-    class_names: tuple[str, ...]
+    task: Task
     num_folds: int
-    folds: dict[int, Fold]
-    images: tuple[str, ...]
-    labels: np.ndarray
+    folds: Mapping[int, Fold]
+    images: Sequence[str]
+    captions: Sequence[str]
     stopped_by: int | None
 
     def values(self, metric: str) -> np.ndarray:
@@ -88,13 +91,21 @@ class CrossValidation:
         return np.array([fold.metrics[metric] for fold in self.folds.values()])
 
     @property
-    def confusion(self) -> np.ndarray:
-        """int64 [K, K], images of each class (row) put in each (column)."""
-        num_classes = len(self.class_names)
-        counts = np.zeros((num_classes, num_classes), np.int64)
-        for fold in self.folds.values():
-            np.add.at(counts, (self.labels[fold.indices], fold.predicted), 1)
-        return counts
+    def pooled(self) -> Measured:
+        """The metrics of all finished folds together: each image counts once."""
+        totals = [fold.totals for fold in self.folds.values()]
+        names, records = totals[0].sums, totals[0].records
+        return evaluation.measured(
+            Totals(
+                sums={name: sum(t.sums[name] for t in totals) for name in names},
+                records={
+                    name: np.concatenate([t.records[name] for t in totals])
+                    for name in records
+                },
+                num_examples=sum(t.num_examples for t in totals),
+            ),
+            self.task,
+        )
 
 
 def cross_validate(
@@ -129,31 +140,25 @@ def cross_validate(
         )
     dataset = data.load(config.data)
     pool = Joined(tuple(dataset.splits[split] for split in _POOLED))
-    labels = np.asarray(pool.labels)
-    _check_classes(labels, dataset, num_folds)
-    splitter = model_selection.StratifiedKFold(
-        num_folds, shuffle=True, random_state=config.data.split_seed
-    )
-    parts = list(splitter.split(np.zeros(len(labels)), labels))
+    columns = {name: pool.column(name) for name in dataset.info.targets}
+    parts = _parts(config, dataset, columns, num_folds)
     cuts = [
-        dataclasses.replace(
-            dataset,
-            splits={"train": Subset(pool, seen), "validation": Subset(pool, unseen)},
+        dataset.with_splits(
+            {"train": Subset(pool, seen), "validation": Subset(pool, unseen)}
         )
         for seen, unseen in parts
     ]
     smallest = min(cuts, key=lambda cut: len(cut.splits["train"]))
-    run = setup.prepare(config, dataset=smallest)
-    run.check_training()
+    run = prepare.prepare(config, dataset=smallest)
+    prepare.check_training(run)
     if config.cache_features:
         _check_cache(run)
-    run, _ = micro_batch.settle(run)
     study.claim(
         output,
         run.config,
         verb="cross_validate",
         folds=num_folds,
-        fingerprint=dataset.fingerprint,
+        fingerprint=dataset.info.fingerprint,
     )
 
     folds: dict[int, Fold] = {}
@@ -161,7 +166,7 @@ def cross_validate(
     with StopRequest() as stop:
         for number, (_, unseen) in enumerate(parts):
             path = output / f"fold{number + 1}.npz"
-            fold = _read(path)
+            fold = _read(path, run.task)
             if fold is None:
                 if train_fold is None:  # compiles, which finished folds do not need
                     train_fold = _trainer(run, pool, stop, num_folds, progress)
@@ -172,35 +177,57 @@ def cross_validate(
             folds[number] = fold
             on_fold(number, fold)
         return CrossValidation(
-            class_names=tuple(dataset.class_names),
+            task=run.task,
             num_folds=num_folds,
             folds=folds,
-            images=tuple(
+            images=[
                 path_of(examples, i) or f"{split}[{i}]"
                 for split, examples in zip(_POOLED, pool.parts, strict=True)
                 for i in range(len(examples))
-            ),
-            labels=labels,
+            ],
+            captions=[
+                run.task.caption({name: column[i] for name, column in columns.items()})
+                for i in range(len(pool))
+            ],
             stopped_by=stop.received,
         )
 
 
-def _check_classes(labels: np.ndarray, dataset: Dataset, num_folds: int) -> None:
-    """Raises UserError unless each class has an image for each fold."""
-    names = dataset.class_names
-    pipeline.check_labels(labels, len(names), "train")
-    counts = np.bincount(labels, minlength=len(names))
+def _parts(
+    config: Config, dataset: Dataset, columns: Mapping[str, np.ndarray], num_folds: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(images that are trained on, images that are held out) of each fold.
+
+    Raises:
+        UserError: A stratum, or the whole pool, has fewer images than folds.
+    """
+    targets = dataset.info.targets
+    for name, column in columns.items():
+        targets[name].check(column, "train")
+    cls = tasks.find(config.task)
+    statistics = cls.measure(config.task, targets, columns.__getitem__)
+    task = cls.create(config.task, targets, statistics)
+    strata = task.strata(columns.__getitem__)
+    number = len(next(iter(columns.values())))
+    fold = {"n_splits": num_folds, "shuffle": True}
+    fold["random_state"] = config.data.split_seed
+    if strata is None:
+        require(number >= num_folds, "folds", num_folds, f"at most {number} images")
+        return list(model_selection.KFold(**fold).split(np.zeros(number)))
+    names = task.strata_names
+    counts = np.bincount(strata, minlength=len(names))
     if counts.min() < num_folds:
         raise UserError(
             f"Class {names[int(counts.argmin())]!r} has {counts.min()} images besides "
             f"those of the test split; {num_folds} folds need at least {num_folds}."
         )
+    splitter = model_selection.StratifiedKFold(**fold)
+    return list(splitter.split(np.zeros(number), strata))
 
 
-def _check_cache(run: setup.Setup) -> None:
+def _check_cache(run: Run) -> None:
     """Raises UserError where the folds cannot share features."""
-    feature_cache.check(run)
-    if models.MODELS[run.config.model].imprint is not None:
+    if models.imprint(run.config.model) is not None:
         raise UserError(
             f"cache_features is not possible in cross-validation: {run.config.model} "
             "has other features for other training images."
@@ -208,18 +235,17 @@ def _check_cache(run: setup.Setup) -> None:
 
 
 def _trainer(
-    run: setup.Setup,
+    run: Run,
     pool: Joined,
     stop: StopRequest,
     num_folds: int,
     progress: Callable[[int, int], None],
 ) -> Callable[[int, Dataset, np.ndarray], Fold | None]:
     """train(number, dataset, indices held out) -> Fold; None where it was stopped."""
-    initial = run.init_state()
-    features = None
-    if run.config.cache_features:
-        run = feature_cache.cached(run, initial, None, {"train": pool})
-        features = run.dataset.splits["train"]
+    begun = begin.begin(run, cached={"train": pool})
+    begun.batches.close()
+    run, initial = begun.run, begun.state
+    features = run.dataset.splits["train"] if run.has_features else None
     steps: dict[int, jax.stages.Compiled] = {}
     measure = functools.partial(_measure, run=run)
     measure = parallel.jit_eval(measure, run.mesh, run.compiler_options)
@@ -227,24 +253,23 @@ def _trainer(
     def train(number: int, dataset: Dataset, unseen: np.ndarray) -> Fold | None:
         def after_step(done: int, state: TrainState, metrics: Any) -> bool:
             if done % run.config.log_every_steps == 0 or done == run.num_steps:
-                loop.check_loss(done, float(metrics["loss"]))
+                fit.check_loss(done, float(metrics["loss"]))
             progress(number * run.num_steps + done, num_folds * run.num_steps)
             return stop.received is not None
 
+        splits: Mapping[str, Examples] = dataset.splits
         if features is not None:
-            splits = {
-                name: features.take(part.indices)
-                for name, part in dataset.splits.items()
-            }
-            dataset = dataclasses.replace(dataset, splits=splits)
-        fold_run = dataclasses.replace(run, dataset=dataset)
-        if models.MODELS[run.config.model].imprint is None:
+            splits = {n: features.take(part.indices) for n, part in splits.items()}
+        fold_run = dataclasses.replace(
+            run, dataset=dataclasses.replace(run.dataset, splits=splits)
+        )
+        if models.imprint(run.config.model) is None:
             state = jax.tree.map(jnp.copy, initial)  # the step consumes its state
         else:  # it looks at training images
-            state = fold_run.init_state()
-        with contextlib.closing(fold_run.train_batches(None, 0)) as batches:
+            state = begin.init_state(fold_run)
+        with contextlib.closing(feed.train_batches(fold_run, None, 0)) as batches:
             for before, after in run.phases(0):
-                state = run.enter(state, before)
+                state = run.extend_optimizer_state(state, before)
                 if before not in steps:
                     steps[before] = run.compile_train_step(state, before)
                 state = loop.train(
@@ -257,72 +282,91 @@ def _trainer(
                 )
                 if stop.received is not None:
                     return None
-        state = fold_run.averager(None)(state)
+        state = evaluation.average_finisher(fold_run, None)(state)
         return _predict(fold_run, measure, state.averaged, unseen)
 
     return train
 
 
 def _measure(
-    variables: dict[str, Any], batch: dict[str, jax.Array], *, run: setup.Setup
+    variables: dict[str, Any], batch: dict[str, jax.Array], *, run: Run
 ) -> dict[str, Any]:
-    """The task's sums over a batch, and what is said of each of its images."""
-    logits = step_lib.forward(
-        variables, batch["image"], model=run.model, **run.numerics
-    )
-    return {
-        "sums": run.task.eval_sums(logits, batch),
-        "predicted": jnp.argmax(logits, axis=-1),
-        "probabilities": jax.nn.softmax(logits, axis=-1),
-        "weight": batch["weight"],
-    }
+    """What a batch adds to an evaluation, and what is said of each of its images."""
+    output = run.forward(variables, batch["image"])
+    predicted = run.task.predict(output)
+    result = step_lib.eval_result(run.task, output, batch)
+    records = {f"predicted/{name}": x for name, x in predicted.items()}
+    return {**result, "records": {**result["records"], **records}}
 
 
 def _predict(
-    run: setup.Setup,
+    run: Run,
     measure: Callable[..., dict[str, Any]],
     variables: dict[str, Any],
     indices: np.ndarray,
 ) -> Fold:
     """Measures the validation split of a fold, without images that are unreadable."""
-    said: list[dict[str, Any]] = []
+    readable = []
 
-    def step(variables: dict[str, Any], batch: dict[str, jax.Array]) -> dict[str, Any]:
-        said.append(measure(variables, batch))
-        return said[-1].pop("sums")
+    def batches() -> Any:
+        for batch in feed.eval_batches(run, "validation", None):
+            readable.append(batch["weight"] == 1)
+            yield batch
 
-    batches = run.eval_batches("validation", None)
-    metrics = evaluation.evaluate(
-        step, variables, batches, task=run.task, mesh=run.mesh
+    totals = evaluation.total(measure, variables, batches(), run.mesh)
+    predicted, records = {}, {}
+    for name, x in totals.records.items():
+        of_task = name.removeprefix("predicted/")
+        (records if of_task == name else predicted)[of_task] = x
+    return _fold(
+        run.task,
+        indices[np.concatenate(readable)[: len(indices)]],
+        dataclasses.replace(totals, records=records),
+        predicted,
     )
-    whole = {
-        name: np.concatenate([np.asarray(batch[name]) for batch in said])[
-            : len(indices)
-        ]
-        for name in said[0]
-    }
-    readable = whole["weight"] == 1
-    return Fold(
-        metrics=loop.scalars(metrics),
-        indices=indices[readable],
-        predicted=whole["predicted"][readable].astype(np.int32),
-        probabilities=whole["probabilities"][readable].astype(np.float32),
-    )
+
+
+def _fold(
+    task: Task,
+    indices: np.ndarray,
+    totals: Totals,
+    predicted: Mapping[str, np.ndarray],
+) -> Fold:
+    return Fold(indices, totals, predicted, evaluation.measured(totals, task).scalars)
+
+
+_ARRAYS = ("sums", "records", "predicted")  # groups of arrays in the file of a fold
 
 
 def _write(path: Path, fold: Fold) -> None:
     """Whole or not at all."""
     unfinished = path.with_suffix(".tmp")
+    groups = (fold.totals.sums, fold.totals.records, fold.predicted)
+    arrays = {
+        f"{group}/{name}": x
+        for group, part in zip(_ARRAYS, groups, strict=True)
+        for name, x in part.items()
+    }
     with unfinished.open("wb") as file:
-        arrays = dataclasses.asdict(fold) | {"metrics": json.dumps(fold.metrics)}
-        np.savez(file, **arrays)
+        np.savez(
+            file,
+            indices=fold.indices,
+            num_examples=fold.totals.num_examples,
+            **arrays,
+        )
     unfinished.replace(path)
 
 
-def _read(path: Path) -> Fold | None:
+def _read(path: Path, task: Task) -> Fold | None:
     """A finished fold; None where there is none."""
     if not path.exists():
         return None
+    groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in _ARRAYS}
     with np.load(path) as arrays:
-        values = dict(arrays)
-    return Fold(**values | {"metrics": json.loads(str(values["metrics"]))})
+        indices, num_examples = arrays["indices"], int(arrays["num_examples"])
+        for key in arrays.files:
+            group, slash, name = key.partition("/")
+            if slash:
+                groups[group][name] = arrays[key]
+    totals = Totals(groups["sums"], groups["records"], num_examples)
+    return _fold(task, indices, totals, groups["predicted"])

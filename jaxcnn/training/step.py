@@ -238,6 +238,14 @@ def eval_step(
     normalise: Normalise | None,
     precision: Precision = FLOAT32,
 ) -> dict[str, Any]:
+    """What a batch adds to an evaluation, see eval_result."""
+    output = forward(
+        variables, batch["image"], model=model, normalise=normalise, precision=precision
+    )
+    return eval_result(task, output, batch)
+
+
+def eval_result(task: Task, output: Any, batch: Batch) -> dict[str, Any]:
     """What a batch adds to an evaluation.
 
     Sums, not means: the caller divides once, after the last batch, so that a short last
@@ -247,9 +255,6 @@ def eval_step(
         "sums", over the examples with batch["weight"] 1, since padding has 0;
         "records" of each example, [B, ...]; "weight" float [B].
     """
-    output = forward(
-        variables, batch["image"], model=model, normalise=normalise, precision=precision
-    )
     return {
         "sums": task.eval_sums(output, batch),
         "records": task.eval_records(output, batch),
