@@ -8,6 +8,8 @@
 JAX itself is loaded on first use, so that `import jaxcnn` is quick.
 """
 
+from collections.abc import Sequence
+import importlib
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +20,9 @@ from jaxcnn import pretrained as pretrained
 if TYPE_CHECKING:
     from flax import linen as nn
 
+    from jaxcnn.data.examples import Dataset
     from jaxcnn.serving.predictor import Predictor
-    from jaxcnn.training.fit import Result
+    from jaxcnn.training.fit import Callback, Result
 
 __version__ = metadata.version("jaxcnn")
 
@@ -42,6 +45,10 @@ def fit(
     config: _config.Config,
     workdir: str | Path,
     *,
+    model: Any = None,
+    dataset: "Dataset | None" = None,
+    task: Any = None,
+    callbacks: "Sequence[Callback]" = (),
     profile_steps: tuple[int, int] | None = None,
 ) -> "Result":
     """Trains, or resumes, the run in a folder; what `jaxcnn train` calls.
@@ -49,6 +56,12 @@ def fit(
     Args:
         config: All choices of the run.
         workdir: The run's folder: config, checkpoints, metrics and events.
+        model: A Linen module, or a class or function that is called with the outputs
+            that the task needs, such as num_classes=10, and gives one; None: the
+            network that config.model names.
+        dataset: The examples; None: those that config.data names.
+        task: A tasks.Task, or its class; None: the one that config.task names.
+        callbacks: Called while the run goes on, see training.fit.Callback.
         profile_steps: (first, stop): the steps first to stop - 1, counted from 1, are
             traced into workdir/profile; None: none.
 
@@ -66,20 +79,46 @@ def fit(
         config,
         workdir,
         make_writer=writers.for_run if hosts.is_first() else writers.for_nobody,
+        model=model,
+        dataset=dataset,
+        task=task,
+        callbacks=callbacks,
         profile_steps=profile_steps,
     )
 
 
 def load(
-    workdir: str | Path, checkpoint: str = "best", *, raw: bool = False
+    workdir: str | Path,
+    checkpoint: str = "best",
+    *,
+    raw: bool = False,
+    model: Any = None,
+    task: Any = None,
 ) -> "Predictor":
-    """The classifier that a run has trained, as a function of images.
+    """What a run has trained, as a function of images.
 
     Args:
         workdir: The run's folder, or that of imported weights.
         checkpoint: Of a run: "best", "latest", a step, or "mean:K" of the newest K.
         raw: Of a run that keeps an average: the parameters themselves instead of it.
+        model: The network that was given to fit, where its class cannot be imported.
+        task: The task that was given to fit.
     """
     from jaxcnn.serving import predictor
 
-    return predictor.load(workdir, checkpoint, raw=raw)
+    return predictor.load(workdir, checkpoint, raw=raw, model=model, task=task)
+
+
+_LAZY = {  # name -> its module, which loads NumPy or JAX
+    "Callback": "jaxcnn.training.fit",
+    "Dataset": "jaxcnn.data.examples",
+    "Task": "jaxcnn.tasks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "layers":
+        return importlib.import_module("jaxcnn.models.layers")
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")

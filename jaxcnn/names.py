@@ -13,6 +13,8 @@ from typing import Any
 
 from jaxcnn.errors import UserError, unknown
 
+GIVEN = "(given in Python)"  # what was no name, but an object
+
 
 def is_import(name: str) -> bool:
     """Whether a name is of the form "module:attribute"."""
@@ -32,6 +34,11 @@ def resolve(name: str, table: Mapping[str, Any], what: str) -> Any:
     Raises:
         UserError: There is no such key, or the attribute cannot be imported.
     """
+    if name == GIVEN:
+        raise UserError(
+            f"The {what} of this run was given as an object in Python, so it must be "
+            f"given again there, or be named as 'module:attribute' in the config."
+        )
     if name in table:
         return table[name]
     if is_import(name):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import functools
 
+from jaxcnn import names
 from jaxcnn.config import DataConfig
 from jaxcnn.data import cifar, embedded, folder, glyphs, mnist
 from jaxcnn.data.examples import Dataset
@@ -89,7 +90,17 @@ def load(config: DataConfig) -> Dataset:
     prefix, colon, rest = config.name.partition(":")
     if colon and rest and prefix in PREFIXES:
         return PREFIXES[prefix](rest, config)
-    if config.name not in DATASETS:
+    is_name = config.name in DATASETS or config.name == names.GIVEN
+    if not is_name and not names.is_import(config.name):
         known = [*DATASETS, "tfds:NAME", "folder:PATH", "glyphs:PATH"]
         raise unknown("dataset", config.name, known)
-    return DATASETS[config.name](config)
+    dataset = names.resolve(config.name, DATASETS, "dataset")
+    dataset = dataset(config) if callable(dataset) else dataset
+    if not isinstance(dataset, Dataset):
+        raise UserError(
+            f"data.name={config.name!r} gives a {type(dataset).__name__}; it must be a "
+            "jaxcnn.Dataset, or a function of the DataConfig that gives one. What can "
+            "only be iterated cannot be resumed exactly: Dataset.from_arrays takes "
+            "arrays, and Dataset.from_examples anything with a length and an index."
+        )
+    return dataset

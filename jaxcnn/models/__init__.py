@@ -3,7 +3,7 @@
 A family of architectures is one file with a VARIANTS table, and one line in MODELS.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import fnmatch
 import functools
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from jaxcnn import errors, names
 from jaxcnn.models import (
+    adapter,
     alexnet,
     character,
     convnext,
@@ -92,7 +93,7 @@ ImageShape = tuple[int, int, int]  # height, width, channels
 
 def list_models(pattern: str = "*") -> list[str]:
     """The names that match a shell pattern such as "resnet*", resnet18 first."""
-    return sorted(fnmatch.filter(MODELS, pattern), key=_natural)
+    return sorted(fnmatch.filter(MODELS, pattern), key=natural)
 
 
 def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
@@ -122,7 +123,33 @@ def build(name: str, fields: Mapping[str, Any]) -> nn.Module:
         UserError: An unknown name or field, or a value that the field cannot have.
     """
     row = names.resolve(name, MODELS, "model")
-    make = row.build if isinstance(row, Variant) else row
+    if isinstance(row, Variant):
+        return _make(name, row.build, fields)
+    return adapt(row, fields, name)
+
+
+def adapt(given: Any, fields: Mapping[str, Any], name: str = "given") -> Any:
+    """A user's own network with the interface of ours, see adapter.py.
+
+    Args:
+        given: A Linen module; or a module class, or a function, that gives one.
+        fields: What it is called with, if it is called.
+        name: What errors call it.
+
+    Raises:
+        UserError: It is no such thing.
+    """
+    model = given if isinstance(given, nn.Module) else _make(name, given, fields)
+    if not isinstance(model, nn.Module):
+        raise errors.UserError(
+            f"Model {name!r} is of type {type(model).__name__}; it must be a Flax "
+            "Linen module, or a class or function that gives one."
+        )
+    return adapter.Adapted(model)
+
+
+def _make(name: str, make: Any, fields: Mapping[str, Any]) -> Any:
+    """make(**fields), with its mistakes as UserError."""
     cls = make.func if isinstance(make, functools.partial) else make
     if isinstance(cls, type) and issubclass(cls, nn.Module):
         _check_fields(name, cls, fields)
@@ -132,18 +159,14 @@ def build(name: str, fields: Mapping[str, Any]) -> nn.Module:
             "A network has at least 1 class, or 0 for pooled features; "
             f"num_classes={num_classes}."
         )
+    if not callable(make):
+        return make
     try:
-        model = make(**fields)
+        return make(**fields)
     except TypeError as error:
         raise errors.UserError(
             f"Model {name!r} cannot be built with {', '.join(fields)}: {error}."
         ) from error
-    if not isinstance(model, nn.Module):
-        raise errors.UserError(
-            f"Model {name!r} is a {type(model).__name__}; it must be a Flax Linen "
-            "module, or give one."
-        )
-    return model
 
 
 def _check_fields(name: str, cls: type[nn.Module], fields: Mapping[str, Any]) -> None:
@@ -173,14 +196,28 @@ def layer_groups(
     """The layer groups from input to head.
 
     A group is a top-level name of the parameters, such as "stage2_block1", so each
-    parameter belongs to exactly one.
+    parameter belongs to exactly one. Names of our networks say where they stand; those
+    of another module are in the order in which they are first called.
 
     Args:
-        model: Any network of this package.
-        image_shape: Of any images that the network takes; the groups do not depend
-            on it.
+        model: The network.
+        image_shape: Shape of any images that the network takes; the groups do not
+            depend on it.
     """
-    return sort_groups(abstract_variables(model, image_shape)["params"])
+    groups = abstract_variables(model, image_shape).get("params", {})
+    if all(map(_GROUP.fullmatch, groups)):
+        return sort_groups(groups)
+    return adapter.call_order(model, image_shape)
+
+
+def is_head(group: str, groups: Sequence[str]) -> bool:
+    """Whether a layer group is made anew where the outputs of a network change.
+
+    Args:
+        group: The group.
+        groups: All groups of the network, from input to head.
+    """
+    return group.startswith(("head", "aux")) or group == groups[-1]
 
 
 def sort_groups(groups: Iterable[str]) -> tuple[str, ...]:
@@ -225,7 +262,7 @@ def catalogue(pattern: str = "*") -> list[dict[str, Any]]:
     return [rows[name] for name in list_models(pattern) if name in rows]
 
 
-def _natural(name: str) -> list[Any]:
+def natural(name: str) -> list[Any]:
     """A key that sorts resnet18 before resnet101."""
     return [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", name)]
 

@@ -111,16 +111,16 @@ def decay_by_depth(
         level: "block": each group by itself; "stage": the blocks of a stage are one.
             Auxiliary heads are as fast as the head.
     """
-    names = {name: _stage(name) if level == "stage" else name for name in groups}
+    names = {name: stage(name) if level == "stage" else name for name in groups}
     names |= {name: "head" for name in groups if name.startswith("aux")}
     depths = {name: i for i, name in enumerate(dict.fromkeys(names.values()))}
     last = len(depths) - 1
     return tuple((re.escape(g), decay ** (last - depths[names[g]])) for g in groups)
 
 
-def _stage(group: str) -> str:
-    """stage2_block1 -> stage2; stem and head stay."""
-    return group.partition("_")[0]
+def stage(group: str) -> str:
+    """stage2_block1 -> stage2; every other name stays."""
+    return re.sub(r"(stage\d+)_block\d+", r"\1", group)
 
 
 def path(keys: tuple[Any, ...]) -> str:

@@ -119,7 +119,12 @@ def _batched(items: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def load(
-    folder: str | Path, checkpoint: str = "best", *, raw: bool = False
+    folder: str | Path,
+    checkpoint: str = "best",
+    *,
+    raw: bool = False,
+    model: Any = None,
+    task: Any = None,
 ) -> Predictor:
     """The predictor of a run, or of imported weights.
 
@@ -127,6 +132,8 @@ def load(
         folder: The run's folder, or that of imported weights.
         checkpoint: Of a run: "best", "latest", a step, or "mean:K" of the newest K.
         raw: Of a run that keeps an average: the parameters themselves instead of it.
+        model: The network that was given to fit, where its name does not say it.
+        task: The task that was given to fit, where its name does not say it.
 
     Raises:
         UserError: The folder holds no run, or not that checkpoint.
@@ -135,14 +142,21 @@ def load(
     if weights_lib.is_folder(folder):
         return _of_weights(weights_lib.open_folder(folder))
     config, info = workdir.read(folder)
-    task = network.open_task(config, info)
+    task = network.open_task(config, info, task)
     number, variables = network.load_variables(
-        folder, config, info, checkpoint, parallel.data_mesh(1), raw=raw
+        folder,
+        config,
+        info,
+        checkpoint,
+        parallel.data_mesh(1),
+        raw=raw,
+        model=model,
+        task=task,
     )
     size, _, _ = network.image_shape(config, info)
     forward = functools.partial(
         step.forward,
-        model=network.make_model(config, task),
+        model=network.make_model(config, task, model),
         normalise=functools.partial(augment.normalise, mean=info.mean, std=info.std),
         precision=make_precision(config),
     )

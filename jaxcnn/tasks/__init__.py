@@ -25,13 +25,13 @@ TASKS: Mapping[str, type[Task]] = {"classification": Classification}
 _COMMON = frozenset({"name", "target", "aux_weight"})  # options that all tasks heed
 
 
-def find(config: TaskConfig) -> type[Task]:
-    """The class of the task that a config names.
+def find(config: TaskConfig, given: type[Task] | None = None) -> type[Task]:
+    """The class of the task that is given, or else that a config names.
 
     Raises:
-        UserError: There is none, or it has options that would be ignored.
+        UserError: There is none, or the config has options that would be ignored.
     """
-    cls = names.resolve(config.name, TASKS, "task")
+    cls = names.resolve(config.name, TASKS, "task") if given is None else given
     if not hasattr(cls, "create"):
         raise errors.UserError(
             f"task.name={config.name!r} is no task: it must be a subclass of "
@@ -49,16 +49,29 @@ def find(config: TaskConfig) -> type[Task]:
 
 
 def create_task(
-    config: TaskConfig, targets: Targets, statistics: Mapping[str, Any]
+    config: TaskConfig,
+    targets: Targets,
+    statistics: Mapping[str, Any],
+    given: Any = None,
 ) -> Task:
-    """The task that a config names, for a data set.
+    """The task for a data set.
 
     Args:
         config: Name and options.
         targets: Targets of the data set.
         statistics: What the task's measure gave for the training examples.
+        given: A task, or its class; None: config names it.
 
     Raises:
-        UserError: A choice that is not allowed.
+        UserError: A choice that is not allowed, or a target that the data set does
+            not have.
     """
-    return find(config).create(config, targets, statistics)
+    if given is None or isinstance(given, type):
+        return find(config, given).create(config, targets, statistics)
+    missing = [name for name in given.targets if name not in targets]
+    if missing:
+        raise errors.UserError(
+            f"{type(given).__name__} needs target {missing[0]!r}; the data set has "
+            f"{', '.join(targets) or 'none'}."
+        )
+    return given

@@ -9,10 +9,12 @@ import time
 from typing import Any, Protocol
 
 from jaxcnn.config import Config
+from jaxcnn.data.examples import Dataset
 from jaxcnn.training import (
     checkpoint,
     early_stopping,
     evaluation,
+    given,
     hosts,
     loop,
     loss_scale,
@@ -112,6 +114,9 @@ def fit(
     folder: str | Path,
     *,
     make_writer: Callable[[Path, int, int], Writer],
+    model: Any = None,
+    dataset: Dataset | None = None,
+    task: Any = None,
     callbacks: Sequence[Callback] = (),
     measure_test: bool = True,
     profile_steps: profile.Steps | None = None,
@@ -123,6 +128,10 @@ def fit(
             numbers.
         folder: The run's folder, made if it does not exist.
         make_writer: Called as make_writer(folder, start step, number of steps).
+        model: A Linen module, or a class or function that gives one; None: the one
+            that config.model names.
+        dataset: The examples; None: those that config.data names.
+        task: A task, or its class; None: the one that config.task names.
         callbacks: Called while the run goes on, one after the other.
         measure_test: Whether to test; a search must not see how runs do there.
         profile_steps: (first, stop): the steps first to stop - 1, counted from 1, are
@@ -134,13 +143,14 @@ def fit(
         FloatingPointError: The loss is no longer finite.
     """
     folder = Path(folder)
+    config = given.named(config, model=model, dataset=dataset, task=task)
     existing = workdir.existing_run(folder)
     info = None
     if existing is not None:
         old_config, info = existing
         config = workdir.resolve_auto(config, old_config)
         workdir.check_config(folder, old_config, config)
-    run = prepare.prepare(config, info)
+    run = prepare.prepare(config, info, dataset, model=model, task=task)
     if profile_steps is not None:
         profile.check(profile_steps, run.num_steps)
     if info is not None:

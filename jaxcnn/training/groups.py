@@ -79,7 +79,7 @@ def _merged(rows: list[GroupRow]) -> list[GroupRow]:
     """Rows with the blocks of a stage in one where that loses nothing."""
     stages = {}
     for row in rows:
-        stages.setdefault(row.name.partition("_")[0], []).append(row)
+        stages.setdefault(layerwise.stage(row.name), []).append(row)
     result = []
     for stage, blocks in stages.items():
         facts = {dataclasses.replace(row, name="", parameters=0) for row in blocks}

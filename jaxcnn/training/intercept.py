@@ -10,6 +10,8 @@ from typing import Any
 from flax import linen as nn
 import jax
 
+from jaxcnn.models import adapter
+
 
 def frozen_groups(params: Any, trained: Collection[str] | None) -> frozenset[str]:
     """The layer groups of which no parameter is trained; with None all are."""
@@ -37,7 +39,7 @@ def frozen_as_in_evaluation(
             kwargs = {**kwargs, "train": False}
         return method(*args, **kwargs)
 
-    with nn.intercept_methods(call):
+    with nn.intercept_methods(call), adapter.frozen(frozen):
         yield
 
 

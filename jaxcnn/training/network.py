@@ -17,10 +17,19 @@ from jaxcnn.training.state import init_variables
 from jaxcnn.training.workdir import CHECKPOINTS
 
 
-def make_model(config: Config, task: Task) -> nn.Module:
-    """The network of a run, with the outputs that its task needs."""
-    fields = dict(config.model_fields)
-    model = models.build(config.model, {**task.outputs, **fields})
+def make_model(config: Config, task: Task, given: Any = None) -> nn.Module:
+    """The network of a run, with the outputs that its task needs.
+
+    Args:
+        config: The run's choices.
+        task: The run's task.
+        given: A Linen module, or what gives one; None: config.model names it.
+    """
+    fields = {**task.outputs, **dict(config.model_fields)}
+    if given is None:
+        model = models.build(config.model, fields)
+    else:
+        model = models.adapt(given, fields)
     norm_fields = {"axis_name": parallel.layout(config.parallel).norm_axis}
     if config.norm_examples is not None:
         norm_fields = {"num_examples": config.norm_examples}
@@ -34,9 +43,15 @@ def image_shape(config: Config, info: DatasetInfo) -> tuple[int, int, int]:
     return (config.data.image_size, config.data.image_size, info.channels)
 
 
-def open_task(config: Config, info: DatasetInfo) -> Task:
-    """The task of a run that has begun."""
-    return tasks.create_task(config.task, info.targets, info.statistics)
+def open_task(config: Config, info: DatasetInfo, given: Any = None) -> Task:
+    """The task of a run that has begun.
+
+    Args:
+        config: The run's choices.
+        info: What is known of its data set.
+        given: A task, or its class; None: config.task names it.
+    """
+    return tasks.create_task(config.task, info.targets, info.statistics, given)
 
 
 def load_variables(
@@ -47,6 +62,8 @@ def load_variables(
     mesh: Mesh,
     *,
     raw: bool = False,
+    model: Any = None,
+    task: Any = None,
 ) -> tuple[int, dict[str, Any]]:
     """(step, {"params", "batch_stats"}) of a run's checkpoint, on a mesh's devices.
 
@@ -57,13 +74,15 @@ def load_variables(
         which: "best", "latest", a step, or "mean:K", the mean of the newest K.
         mesh: The devices.
         raw: The parameters themselves, where the run keeps an average of them.
+        model: A Linen module, or what gives one; None: the config names it.
+        task: A task, or its class; None: the config names it.
 
     Raises:
         UserError: There is no such checkpoint, or it does not fit.
     """
-    shape, task = image_shape(config, info), open_task(config, info)
+    shape, task = image_shape(config, info), open_task(config, info, task)
     init = functools.partial(
-        init_variables, make_model(config, task), image_shape=shape
+        init_variables, make_model(config, task, model), image_shape=shape
     )
     shapes = jax.eval_shape(init, jax.random.key(0))
     everywhere = parallel.LAYOUTS["jit"].shardings(shapes, mesh)

@@ -17,6 +17,7 @@ from jaxcnn import config_fields, data, errors, models, optim, tasks
 from jaxcnn.config import AUTO, Config
 from jaxcnn.data import batches, splits
 from jaxcnn.data.examples import Dataset, DatasetInfo
+from jaxcnn.models.adapter import Adapted
 from jaxcnn.tasks import Task
 from jaxcnn.training import early_stopping, feature_cache, network, parallel
 from jaxcnn.training.averaging import make_average
@@ -27,7 +28,12 @@ from jaxcnn.training.transfer import make_start, open_source
 
 
 def prepare(
-    config: Config, info: DatasetInfo | None = None, dataset: Dataset | None = None
+    config: Config,
+    info: DatasetInfo | None = None,
+    dataset: Dataset | None = None,
+    *,
+    model: Any = None,
+    task: Any = None,
 ) -> Run:
     """Checks the choices of a config and puts the parts of a run together.
 
@@ -37,6 +43,9 @@ def prepare(
             are normalised, and what the task learned of the targets. None for a new
             run.
         dataset: The examples, or some of them; None: those that config.data names.
+        model: A Linen module, or a class or function that gives one; None: the one
+            that config.model names.
+        task: A task, or its class; None: the one that config.task names.
 
     Raises:
         UserError: A choice that is not allowed, or data that is not there or not
@@ -47,9 +56,9 @@ def prepare(
     precision = make_precision(config)
     mesh = parallel.data_mesh(config.num_devices)
     dataset = data.load(config.data) if dataset is None else dataset
-    dataset, task = _with_task(config, dataset, info)
+    dataset, task = _with_task(config, dataset, info, task)
     _check_statistics(dataset)
-    model = network.make_model(config, task)
+    model = network.make_model(config, task, model)
     for metric in (config.best_metric, early_stopping.metric_name(config)):
         task.metric(metric)
     batches_per_pass = steps_per_pass(config, dataset.info)
@@ -62,7 +71,7 @@ def prepare(
     variables = jax.eval_shape(init, jax.random.key(0))
     params = variables["params"]
     _check_auxiliary(config, params)
-    groups = models.sort_groups(params)
+    groups = models.layer_groups(model, shape)
     plan = optim.make_plan(config.optim, params, groups, num_steps, steps_per_epoch)
     start = None
     if info is None and config.init_from.path:
@@ -83,6 +92,7 @@ def prepare(
         schedule=schedule,
         plan=plan,
         average=make_average(config.average, num_steps, steps_per_epoch),
+        groups=groups,
         start=start,
         precision=precision,
         variable_shapes=variables,
@@ -90,11 +100,12 @@ def prepare(
     run.tx(0)  # refuses what the optimizer does not take
     run.augment  # noqa: B018, refuses what augmentation does not take
     _check_norm(config, model, mesh)
+    _check_adapted(run)
     return run
 
 
 def _with_task(
-    config: Config, dataset: Dataset, info: DatasetInfo | None
+    config: Config, dataset: Dataset, info: DatasetInfo | None, given: Any
 ) -> tuple[Dataset, Task]:
     """The data set that is trained on, with what its task learned of it, and the task.
 
@@ -104,13 +115,15 @@ def _with_task(
     def with_task(dataset: Dataset) -> tuple[Dataset, Task]:
         statistics: Mapping[str, Any]
         targets, train = dataset.info.targets, dataset.splits["train"]
-        if info is None:
-            cls = tasks.find(config.task)
+        if info is not None:
+            statistics = info.statistics
+        elif given is None or isinstance(given, type):
+            cls = tasks.find(config.task, given)
             statistics = cls.measure(config.task, targets, train.column)
         else:
-            statistics = info.statistics
+            statistics = {}
         measured = dataclasses.replace(dataset.info, statistics=statistics)
-        task = tasks.create_task(config.task, targets, statistics)
+        task = tasks.create_task(config.task, targets, statistics, given)
         return dataclasses.replace(dataset, info=measured), task
 
     dataset, task = with_task(dataset)
@@ -121,6 +134,17 @@ def _with_task(
     return with_task(
         splits.few(dataset, strata, task.strata_names, number, config.seed)
     )
+
+
+def _check_adapted(run: Run) -> None:
+    """Raises UserError for what only networks of this package can do."""
+    config, model = run.config, run.model
+    has_norm = hasattr(model, "norm") or not run.variable_shapes["batch_stats"]
+    name, rule = config.average.name, "none or ema for a network without a field norm"
+    errors.require(name != "swa" or has_norm, "average.name", name, rule)
+    is_adapted = isinstance(model, Adapted)
+    rule = "False for a network of your own"
+    errors.require(not (config.remat and is_adapted), "remat", config.remat, rule)
 
 
 def steps_per_pass(config: Config, info: DatasetInfo) -> float:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 import numpy as np
 import optax
 
-from jaxcnn import augment, models, optim, tasks
+from jaxcnn import augment, optim, tasks
 from jaxcnn import targets as targets_lib
 from jaxcnn.config import Config, DataConfig
 from jaxcnn.data.examples import Dataset, DatasetInfo
@@ -40,6 +40,7 @@ class Run:
         schedule: Step -> learning rate.
         plan: Which parameters are trained, from which step on, and how fast.
         average: Moves the average of the parameters; None: the run keeps none.
+        groups: The layer groups, from input to head.
         start: What is taken from a trained network; None: nothing.
         precision: Precision of the forward and backward pass.
         variable_shapes: {"params", "batch_stats"} as jax.ShapeDtypeStruct.
@@ -57,6 +58,7 @@ class Run:
     schedule: optax.Schedule
     plan: optim.Plan
     average: Average | None
+    groups: tuple[str, ...]
     start: Start | None
     precision: Precision
     variable_shapes: dict[str, Any]
@@ -106,11 +108,6 @@ class Run:
         )
 
     # The network.
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """The layer groups, from input to head."""
-        return models.sort_groups(self.variable_shapes["params"])
 
     @property
     def group_rows(self) -> list[GroupRow]:

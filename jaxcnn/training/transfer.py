@@ -134,12 +134,13 @@ def make_start(
     first = _kernels_of_images(model, image_shape)
     wanted = _wanted(target, only, skip)
     arrays, left, misfits = {}, {}, []
+    groups = models.layer_groups(model, image_shape)
     for path, shape in target.items():
         group = path.split("/")[1]
         if path not in wanted:
             left[path] = "by choice"
         elif path not in source.arrays:
-            if group.startswith(("head", "aux")):
+            if models.is_head(group, groups):
                 left[path] = "the source has none"
             else:
                 misfits.append(f"{path} is missing")
@@ -151,14 +152,16 @@ def make_start(
                 array = array.sum(axis=2, keepdims=True)
             if array.shape == shape:
                 arrays[path] = array
-            elif group.startswith(("head", "aux")) and array.shape[:-1] == shape[:-1]:
+            elif models.is_head(group, groups) and array.shape[:-1] == shape[:-1]:
                 left[path] = f"{array.shape[-1]} classes there, {shape[-1]} here"
             else:
                 misfits.append(f"{path} is {array.shape} there and {shape} here")
     unused = source.arrays.keys() - arrays.keys()
     if not (only or skip):
         extra = unused - target.keys()
-        extra = {path for path in extra if path.split("/")[1] != "head"}
+        extra = {
+            path for path in extra if path.split("/")[1] not in ("head", groups[-1])
+        }
         misfits += [f"{path} is there alone" for path in sorted(extra)]
     if misfits:
         more = f" and {len(misfits) - 5} more" if len(misfits) > 5 else ""
@@ -179,8 +182,10 @@ def make_start(
         arrays=arrays,
         mean=mean,
         std=std,
-        groups=_groups(target, left),
-        dropped=models.sort_groups({path.split("/")[1] for path in unused}),
+        groups=_groups(groups, target, left),
+        dropped=tuple(
+            sorted({path.split("/")[1] for path in unused}, key=models.natural)
+        ),
     )
 
 
@@ -234,14 +239,14 @@ def _kernels_of_images(model: nn.Module, image_shape: tuple[int, int, int]) -> s
 
 
 def _groups(
-    target: Mapping[str, Any], left: Mapping[str, str]
+    groups: Sequence[str], target: Mapping[str, Any], left: Mapping[str, str]
 ) -> tuple[tuple[str, str], ...]:
     """(layer group, "loaded" or why it is not), from input to head."""
     found = {}
     for path in target:
         found.setdefault(path.split("/")[1], []).append(left.get(path))
     rows = []
-    for group in models.sort_groups(found):
+    for group in groups:
         reasons = dict.fromkeys(reason for reason in found[group] if reason)
         if not reasons:
             rows.append((group, "loaded"))

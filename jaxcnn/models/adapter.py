@@ -1,0 +1,128 @@
+"""A user's own Linen module, called as the networks of this package are.
+
+Any module will do whose input is images [B, H, W, C]: with or without `train` among its
+arguments, built of our layers or of Flax's, with names as its author likes. What its
+layers must know, whether the network is being trained, reaches them from outside, by
+Linen's interceptors.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+import contextlib
+import contextvars
+import dataclasses
+import functools
+import inspect
+from typing import Any
+
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+
+# Layer groups that behave as in evaluation, whatever `train` says.
+_frozen: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar(
+    "frozen layer groups", default=frozenset()
+)
+
+# Argument by which a layer is told -> its value, from `train`. The first is ours, the
+# others are those of Flax's BatchNorm, and of its Dropout and attention.
+_TOLD_BY: dict[str, Callable[[bool], bool]] = {
+    "train": lambda train: train,
+    "use_running_average": lambda train: not train,
+    "deterministic": lambda train: not train,
+}
+
+
+@contextlib.contextmanager
+def frozen(groups: Collection[str]) -> Iterator[None]:
+    """A context in which these layer groups of an adapted network are told that it is
+    evaluated."""
+    token = _frozen.set(frozenset(groups))
+    try:
+        yield
+    finally:
+        _frozen.reset(token)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapted:
+    """A module with the interface of our networks; its variables are its own.
+
+    Attributes:
+        module: The user's module.
+    """
+
+    module: nn.Module
+
+    def init(self, key: Any, images: jax.Array, *, train: bool) -> dict[str, Any]:
+        """Fresh variables, see flax.linen.Module.init."""
+        with _told(train):
+            return dict(self.module.init(key, images))
+
+    def apply(
+        self, variables: Any, images: jax.Array, *, train: bool, **kwargs: Any
+    ) -> Any:
+        """The module's output, see flax.linen.Module.apply."""
+        with _told(train):
+            return self.module.apply(variables, images, **kwargs)
+
+    def clone(self, **fields: Any) -> "Adapted":
+        """The same with other values of the module's fields."""
+        return Adapted(self.module.clone(**fields))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "module":  # of an object that is being unpickled
+            raise AttributeError(name)
+        return getattr(self.module, name)
+
+
+@contextlib.contextmanager
+def _told(train: bool) -> Iterator[None]:
+    """Tells each layer that is called, and was not told, whether to train."""
+
+    def call(
+        method: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
+    ) -> Any:
+        module, path = context.module, context.module.path
+        if context.method_name != "__call__":
+            return method(*args, **kwargs)
+        trains = train and not (path and path[0] in _frozen.get())
+        # Not of the module's class: it may be its parent's that is called.
+        for name, place in _arguments(context.orig_method.func).items():
+            given = name in kwargs or place < len(args)
+            if not given and getattr(module, name, None) is None:
+                kwargs = {**kwargs, name: _TOLD_BY[name](trains)}
+        return method(*args, **kwargs)
+
+    with nn.intercept_methods(call):
+        yield
+
+
+@functools.cache
+def _arguments(function: Callable) -> dict[str, float]:
+    """Argument in _TOLD_BY of a module's call -> its position; infinite where it is
+    given by keyword only."""
+    places = {}
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    for place, parameter in enumerate(parameters):
+        if parameter.name in _TOLD_BY:
+            by_keyword = parameter.kind is parameter.KEYWORD_ONLY
+            places[parameter.name] = float("inf") if by_keyword else place
+    return places
+
+
+def call_order(model: Any, image_shape: tuple[int, int, int]) -> tuple[str, ...]:
+    """Top-level names of the parameters in the order in which they are first used."""
+    order: dict[str, None] = {}
+
+    def note(method: Callable, args: Any, kwargs: Any, context: Any) -> Any:
+        if context.method_name != "setup":
+            order.update(dict.fromkeys(context.module.path[:1]))
+        return method(*args, **kwargs)
+
+    def init(key: jax.Array, images: jax.Array) -> Any:
+        with nn.intercept_methods(note):
+            return model.init(key, images, train=False).get("params", {})
+
+    images = jnp.zeros((1, *image_shape))
+    params = jax.eval_shape(init, jax.random.key(0), images)
+    return (*filter(params.__contains__, order), *(p for p in params if p not in order))
