@@ -319,7 +319,7 @@ def test_what_was_imported_is_exported_as_it_was(folder, resnet18, tmp_path):
         ([], "One of --workdir=DIR and --weights=DIR is needed"),
         (["--weights=DIR"], "--output=FILE.safetensors is missing"),
         (["--weights=nowhere", "--output=x"], "No run in nowhere"),
-        (["--weights=DIR", "--output=x.pth"], "must end with .safetensors, not x.pth"),
+        (["--weights=DIR", "--output=x.pth"], "must end with .safetensors: x.pth"),
         (
             ["--weights=DIR", "--output=x.safetensors", "--library=timm"],
             "No rules for resnet18 in timm; known: torchvision",
