@@ -1,4 +1,4 @@
-"""A cross-validation as text, JSON and CSV; a cross_validate.CrossValidation."""
+"""Formats a cross_validate.CrossValidation as text, JSON and CSV."""
 
 import csv
 import json
@@ -32,7 +32,7 @@ def _column(name: str) -> str:
 
 
 def _rows(result: Any) -> Any:
-    """(index of the image, its row) of each prediction."""
+    """Yields (index of the image, CSV row) for each prediction."""
     names = result.class_names
     for number, fold in result.folds.items():
         for index, predicted, probabilities in zip(
@@ -51,13 +51,13 @@ def _rows(result: Any) -> Any:
 
 
 def fold_line(number: int, num_folds: int, fold: Any) -> str:
-    """The metrics of a fold that is finished."""
+    """One line with the metrics of a finished fold."""
     numbers = "  ".join(f"{name} {value:.4f}" for name, value in fold.metrics.items())
     return f"fold {number + 1}/{num_folds}  {len(fold.indices)} images: {numbers}"
 
 
 def _summary(result: Any) -> dict[str, tuple[float, float]]:
-    """Metric -> mean and sample standard deviation over the folds."""
+    """Returns metric -> (mean, sample standard deviation) over the folds."""
     first = next(iter(result.folds.values()))
     return {
         name: (
@@ -69,7 +69,7 @@ def _summary(result: Any) -> dict[str, tuple[float, float]]:
 
 
 def as_text(result: Any) -> str:
-    """Mean and standard deviation of each metric, and each class."""
+    """Mean and standard deviation of each metric, and the recall of each class."""
     lines = {
         name: f"{mean:.4f} ± {std:.4f}"
         for name, (mean, std) in _summary(result).items()
@@ -77,21 +77,21 @@ def as_text(result: Any) -> str:
     counts = result.confusion
     correct = np.diag(counts)
     rows = [
-        (name, f"{right / max(of, 1):.4f}", f"{of}")
-        for name, right, of in zip(
+        (name, f"{hits / max(total, 1):.4f}", f"{total}")
+        for name, hits, total in zip(
             result.class_names, correct, counts.sum(axis=1), strict=True
         )
     ]
     return (
         f"Mean and standard deviation over {result.num_folds} folds:\n"
         f"{text.pairs(lines)}\n\n"
-        f"Out of fold, {correct.sum()} of {counts.sum()} images are right.\n"
+        f"Out-of-fold predictions: {correct.sum()} of {counts.sum()} are correct.\n"
         + text.table(rows, ("class", "recall", "images"))
     )
 
 
 def as_json(result: Any) -> str:
-    """Each fold, mean and standard deviation, and the confusion matrix."""
+    """Metrics of each fold, their mean and standard deviation, and the confusion."""
     return json.dumps(
         {
             "folds": [fold.metrics for fold in result.folds.values()],

@@ -1,4 +1,4 @@
-"""What a look at a data set found, as text and JSON; a data.check.Report."""
+"""Formats the results of check_data (a data.check.Report) as text and JSON."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -10,14 +10,14 @@ import numpy as np
 
 from jaxcnn.report import text
 
-_MOST_CLASSES = 40  # rows of the table
-_MOST_CASES = 5  # of a finding, printed
-_MOST_IMAGES = 4  # of a case, printed
+_MAX_CLASSES = 40  # rows of the table
+_MAX_CASES = 5  # cases printed per finding
+_MAX_IMAGES = 4  # images printed per case
 _BAR = 24  # characters
 
 
 def as_text(report: Any) -> str:
-    """Splits, sizes, classes and findings, for people."""
+    """Splits, image sizes, classes and findings as readable text."""
     total = sum(int(counts.sum()) for counts in report.counts.values())
     splits = ", ".join(f"{n} {int(c.sum()):,}" for n, c in report.counts.items())
     about = {
@@ -26,11 +26,11 @@ def as_text(report: Any) -> str:
     }
     parts = [f"{report.name}\n" + text.pairs(about), _class_table(report)]
     if not report.findings:
-        return "\n\n".join([*parts, "Nothing to look at was found."])
+        return "\n\n".join([*parts, "No problems found."])
     for number, finding in enumerate(report.findings, start=1):
         lines = [f"{number}. {finding.text}"]
-        lines += [f"     {_case(case)}" for case in finding.cases[:_MOST_CASES]]
-        more = len(finding.cases) - _MOST_CASES
+        lines += [f"     {_case(case)}" for case in finding.cases[:_MAX_CASES]]
+        more = len(finding.cases) - _MAX_CASES
         if more > 0:
             lines.append(f"     and {more:,} more")
         parts.append("\n".join(lines))
@@ -38,16 +38,18 @@ def as_text(report: Any) -> str:
 
 
 def _sizes(report: Any) -> str:
-    """From the smallest to the largest, width x height."""
-    sizes, network = report.sizes, report.network_size
-    sees = f"the network sees {network}x{network}"
+    """The range of image sizes, width x height, and the network's input size."""
+    sizes, side = report.sizes, report.network_size
+    network = f"network input {side}x{side}"
     if (sizes == sizes[0]).all():
-        return f"all {_size(sizes[0])}; {sees}"
-    areas = np.argsort(sizes.prod(axis=1, dtype=np.int64), kind="stable")
-    least, middle, most = (sizes[areas[i]] for i in (0, len(areas) // 2, -1))
-    smaller = (sizes.min(axis=1) < network).mean()
-    enlarged = f"; {smaller:.1%} have a shorter side" if smaller else ""
-    return f"{_size(least)} to {_size(most)}, median {_size(middle)}; {sees}{enlarged}"
+        return f"all {_size(sizes[0])}; {network}"
+    order = np.argsort(sizes.prod(axis=1, dtype=np.int64), kind="stable")
+    least, middle, most = (sizes[order[i]] for i in (0, len(order) // 2, -1))
+    smaller = (sizes.min(axis=1) < side).mean()
+    enlarged = f"; {smaller:.1%} of the images are smaller" if smaller else ""
+    return (
+        f"{_size(least)} to {_size(most)}, median {_size(middle)}; {network}{enlarged}"
+    )
 
 
 def _size(size: np.ndarray) -> str:
@@ -55,7 +57,7 @@ def _size(size: np.ndarray) -> str:
 
 
 def _class_table(report: Any) -> str:
-    """Images of each class in each split, with a bar for those to train on."""
+    """Number of images per class and split, with a bar for the training images."""
     train = next(iter(report.counts.values()))
     rows = [
         (
@@ -65,9 +67,9 @@ def _class_table(report: Any) -> str:
         )
         for i, name in enumerate(report.class_names)
     ]
-    if len(rows) > _MOST_CLASSES:
+    if len(rows) > _MAX_CLASSES:
         order = np.argsort(train, kind="stable")
-        half = _MOST_CLASSES // 2
+        half = _MAX_CLASSES // 2
         rest = (f"({len(rows) - 2 * half} others)", *("" for _ in report.counts), "")
         rows = [
             *(rows[i] for i in order[: -half - 1 : -1]),
@@ -78,9 +80,9 @@ def _class_table(report: Any) -> str:
 
 
 def _case(case: Any) -> str:
-    shown = ", ".join(map(_place, case.images[:_MOST_IMAGES]))
-    if len(case.images) > _MOST_IMAGES:
-        shown += f" and {len(case.images) - _MOST_IMAGES} more"
+    shown = ", ".join(map(_place, case.images[:_MAX_IMAGES]))
+    if len(case.images) > _MAX_IMAGES:
+        shown += f" and {len(case.images) - _MAX_IMAGES} more"
     return f"{shown}: {case.note}"
 
 
@@ -89,12 +91,12 @@ def _place(place: Any) -> str:
 
 
 def caption(place: Any) -> str:
-    """Split and index, or split and name of the file, for a contact sheet."""
+    """Split and file name, or split and index, for a contact sheet."""
     return f"{place.split} {os.path.basename(place.path or str(place.index))}"
 
 
 def as_json(report: Any) -> str:
-    """The same, with every case, as one JSON object."""
+    """The whole report, with every case, as one JSON object."""
     heights, widths = report.sizes.T.tolist()
     return json.dumps(
         {
