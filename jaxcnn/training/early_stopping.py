@@ -1,10 +1,10 @@
-"""When a run ends before its last step.
+"""Early stopping: ends a run before its last step.
 
 Goodfellow, Bengio and Courville, "Deep Learning", 2016, Algorithm 7.1,
 https://www.deeplearningbook.org/contents/regularization.html: patience is the number of
-validations in a row that are no better than the best before them. It is a function of
-the validations so far, which every checkpoint holds, so a resumed run ends where it
-would have ended.
+consecutive validations without improvement. The decision depends only on the
+validations so far, which every checkpoint contains, so a resumed run ends at the same
+step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,15 @@ from jaxcnn.tasks import METRICS
 
 
 def metric_name(config: Config) -> str:
-    """The validation metric that is watched."""
+    """Name of the validation metric that is monitored."""
     return config.early_stopping_metric or config.best_metric
 
 
 def since_best(config: Config, validations: Sequence[Mapping[str, float]]) -> int:
-    """Validations after the best one; of equal ones the first is the best.
+    """Number of validations since the best one; the first of equals is the best.
 
     Args:
-        config: Says which metric is watched.
+        config: Config of the run, which names the monitored metric.
         validations: Metrics of each validation of the run, in order.
     """
     metric = METRICS[metric_name(config)]
