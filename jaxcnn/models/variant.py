@@ -24,8 +24,8 @@ class Variant:
         imprint: Function that sets variables from normalised training images before the
             first step, without a gradient; called as imprint(model, variables, images,
             key), returns the variables. None: not needed.
-        reference: What the network is checked against if no other library has it; for
-            all others see docs/parity.md.
+        reference: Source that the network is checked against if no other library has
+            it; for all others see docs/parity.md.
     """
 
     build: Callable[..., nn.Module]

@@ -178,7 +178,7 @@ def make_optimizer(
     Args:
         config: Optimizer settings. Those that the optimizer does not use are ignored.
         schedule: Learning rate of each step, see make_schedule.
-        plan: Which parameters are trained from which step, see make_plan.
+        plan: Plan of which parameters are trained from which step, see make_plan.
         step: Number of updates so far. The chain is for plan.trained(step).
         warmup_steps: Number of updates in which the rate of parameters that are
             unfrozen later rises from 0 to the schedule's.

@@ -40,7 +40,7 @@ def sequential(
         path: Path of our Branches module.
         name: Name of their module.
         branches: The branches, from left to right.
-        start: Their number of the first branch.
+        start: Number that they give to the first branch.
     """
     rules = []
     for ours, i, k, letter in steps(branches):

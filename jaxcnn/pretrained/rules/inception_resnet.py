@@ -17,8 +17,8 @@ def _modules(
 
     Args:
         model: The network.
-        repeats: Their names of the residual modules of each stage.
-        mixed: Their names of the modules that are not residual.
+        repeats: Names of each stage's residual modules in the library.
+        mixed: Names of the modules that are not residual in the library.
     """
     rules, mixed = [], list(mixed)
     for i, stage in enumerate(model.stages):
