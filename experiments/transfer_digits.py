@@ -85,8 +85,8 @@ PEAK_LR = {
 }
 
 
-def get_config(choice: str = "resnet20-scratch") -> Config:
-    network, _, method = choice.partition("-")
+def get_config(variant: str = "resnet20-scratch") -> Config:
+    network, _, method = variant.partition("-")
     if network not in NETWORKS:
         raise unknown("network", network, NETWORKS)
     row = NETWORKS[network]

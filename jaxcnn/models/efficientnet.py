@@ -170,7 +170,7 @@ class EfficientNet(nn.Module):
         return head(self.num_classes, LinearHead)(x)
 
 
-# torchvision: uniform on +-1/sqrt(classes).
+# torchvision: uniform in +-1/sqrt(classes).
 LinearHead = functools.partial(
     Dense,
     kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform"),

@@ -57,7 +57,7 @@ def facenet(model: InceptionResNet) -> tuple[Rule, ...]:
 
 
 def timm(model: InceptionResNet) -> tuple[Rule, ...]:
-    """Rules for v2."""
+    """Returns the rules for v2."""
     mixed = ("mixed_5b", "mixed_6a", "mixed_7a")
     return (
         *_modules(model, ("repeat", "repeat_1", "repeat_2"), mixed),
@@ -99,7 +99,7 @@ KERAS_BLOCKS = ("block35", "block17", "block8")
 
 
 def keras(model: InceptionResNet) -> tuple[Rule, ...]:
-    """Rules for v2."""
+    """Returns the rules for v2."""
 
     def paths() -> Iterator[str]:
         yield from (f"stem/conv{k + 1}" for k in range(5))
