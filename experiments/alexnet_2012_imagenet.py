@@ -2,13 +2,13 @@ r"""AlexNet on ImageNet for 90 epochs.
 
 Recipe: Krizhevsky, Sutskever and Hinton, NeurIPS 2012, sec. 4.1 and 5,
 https://papers.nips.cc/paper/2012/hash/c399862d3b9d6b76c8436e924a68c45b-Abstract.html
-batches of 128, rate 0.01, momentum 0.9, decay 5e-4, windows of 224 from 256 pixels,
-flip, and their change of colour. They divided the rate by 10 three times, whenever the
-validation error stood still; here after 30, 60 and 80 epochs. Their one network has
-59.3%, the mean of ten crops (Table 2).
+batch size 128, learning rate 0.01, momentum 0.9, weight decay 5e-4, crops of 224 from
+256 pixels, flip, and their colour augmentation. They divided the rate by 10 three
+times, whenever the validation error stopped improving; we do so after 30, 60 and 80
+epochs. The paper reports 59.3% for one network, averaged over ten crops (Table 2).
 Result: not measured yet.
 
-TFDS must have prepared imagenet2012 as array_record below data.dir.
+Requires imagenet2012, prepared by TFDS as array_record files in data.dir.
 
     python -m jaxcnn train --config=experiments/alexnet_2012_imagenet.py \
         --workdir=runs/alexnet_2012 --config.data.dir=/data/tensorflow_datasets

@@ -1,14 +1,15 @@
 r"""ConvNeXt-T on ImageNet for 300 epochs.
 
 Recipe: Liu et al., "A ConvNet for the 2020s", CVPR 2022, sec. 2.1 and Table 5,
-https://arxiv.org/abs/2201.03545: AdamW, batches of 4096, rate 4e-3, a cosine with a
-warm-up of 20 epochs, decay 0.05, RandAugment, mixup, cutmix, erasing, smoothed labels,
-stochastic depth. They have 82.1% (Table 1) with an average of parameters over steps,
-which is left out here. Their RandAugment has two operations with strength 9 of 10,
-which varies by 0.5; ours is 27 of 30, always.
+https://arxiv.org/abs/2201.03545: AdamW, batch size 4096, learning rate 4e-3, cosine
+schedule with a warm-up of 20 epochs, weight decay 0.05, RandAugment, mixup, CutMix,
+random erasing, label smoothing, stochastic depth. The paper reports 82.1% (Table 1)
+with a moving average of the parameters, which is left out here. Its RandAugment has two
+operations with magnitude 9 of 10, varied with a standard deviation of 0.5; ours has a
+fixed magnitude of 27 of 30.
 Result: not measured yet.
 
-TFDS must have prepared imagenet2012 as array_record below data.dir.
+Requires imagenet2012, prepared by TFDS as array_record files in data.dir.
 
     python -m jaxcnn train --config=experiments/convnext_tiny_imagenet.py \
         --workdir=runs/convnext_tiny --config.data.dir=/data/tensorflow_datasets

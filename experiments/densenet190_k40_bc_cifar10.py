@@ -1,11 +1,12 @@
 r"""DenseNet-BC (L=190, k=40) on CIFAR-10.
 
 Recipe: Huang et al., "Densely Connected Convolutional Networks", CVPR 2017, sec. 4.2,
-https://arxiv.org/abs/1608.06993: batches of 64, decay 1e-4, see recipes.cifar_300. They
-have 96.54%, and 82.82% on CIFAR-100 (--config.data.name=cifar100), Table 2.
+https://arxiv.org/abs/1608.06993: batch size 64, weight decay 1e-4, see
+recipes.cifar_300. The paper reports 96.54%, and 82.82% on CIFAR-100
+(--config.data.name=cifar100), in Table 2.
 Result: not measured yet.
 
-Put cifar-10-python.tar.gz into data/cifar10 first.
+Requires cifar-10-python.tar.gz in data/cifar10.
 
     python -m jaxcnn train --config=experiments/densenet190_k40_bc_cifar10.py \
         --workdir=runs/densenet190_k40_bc_cifar10

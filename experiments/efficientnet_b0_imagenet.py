@@ -1,15 +1,15 @@
 r"""EfficientNet-B0 on ImageNet for 350 epochs.
 
 Recipe: Tan and Le, "EfficientNet", ICML 2019, sec. 5.2,
-https://arxiv.org/abs/1905.11946: RMSProp with decay and momentum 0.9, rate 0.256 times
-0.97 every 2.4 epochs, decay 1e-5, dropout 0.2, stochastic depth 0.2; batches of 4096,
-warm-up of 5 epochs, epsilon 1e-3 and smoothed labels are of their code,
-models/official/efficientnet in https://github.com/tensorflow/tpu. They have 77.1%
-(Table 2) with AutoAugment, for which RandAugment stands here, and with an average of
-parameters over steps, which is left out.
+https://arxiv.org/abs/1905.11946: RMSProp with decay and momentum 0.9, learning rate
+0.256 multiplied by 0.97 every 2.4 epochs, weight decay 1e-5, dropout 0.2, stochastic
+depth 0.2. Batch size 4096, a warm-up of 5 epochs, epsilon 1e-3 and label smoothing come
+from their code, models/official/efficientnet in https://github.com/tensorflow/tpu. The
+paper reports 77.1% (Table 2) with AutoAugment, which RandAugment replaces here, and
+with a moving average of the parameters, which is left out.
 Result: not measured yet.
 
-TFDS must have prepared imagenet2012 as array_record below data.dir.
+Requires imagenet2012, prepared by TFDS as array_record files in data.dir.
 
     python -m jaxcnn train --config=experiments/efficientnet_b0_imagenet.py \
         --workdir=runs/efficientnet_b0 --config.data.dir=/data/tensorflow_datasets

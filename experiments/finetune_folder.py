@@ -1,12 +1,12 @@
-r"""A network with known weights, fine-tuned on a folder of images.
+r"""A pretrained network, fine-tuned on a folder of images.
 
 Recipe: Howard and Ruder, "Universal Language Model Fine-tuning", ACL 2018, sec. 3.2,
-https://arxiv.org/abs/1801.06146: the new head alone for five epochs, then everything,
-with rates that fall by 0.3 from stage to stage towards the input. Images are
-normalised as those that the weights were trained on.
+https://arxiv.org/abs/1801.06146: only the new head for five epochs, then everything,
+with learning rates multiplied by 0.3 from stage to stage towards the input. Images are
+normalised like those that the weights were trained on.
 Result: depends on the folder; see "Fine-tuning" in the README.
 
-The folder has one sub-folder a class. The weights are a file (see `jaxcnn
+The folder has one subfolder per class. The weights are a file (see `jaxcnn
 import_weights`), a folder of imported weights or another run.
 
     python -m jaxcnn train --config=experiments/finetune_folder.py \

@@ -1,14 +1,15 @@
 r"""GoogLeNet on ImageNet for 60 epochs.
 
 Recipe: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015,
-https://arxiv.org/abs/1409.4842, does not say its rates. These are of the replication of
-BVLC, models/bvlc_googlenet/quick_solver.prototxt in https://github.com/BVLC/caffe:
-batches of 32, rate 0.01 that falls as the root of what is left of the run, twice that
-for biases, momentum 0.9, decay 2e-4, windows of 224 from 256 pixels, flip, and 0.3
-times the losses of the auxiliary heads (the paper's sec. 5). It has 68.7%.
+https://arxiv.org/abs/1409.4842, do not give the learning rates. Ours are from BVLC's
+replication, models/bvlc_googlenet/quick_solver.prototxt in
+https://github.com/BVLC/caffe: batch size 32, learning rate 0.01 that decreases with the
+square root of the remaining fraction of the run, twice that for biases, momentum 0.9,
+weight decay 2e-4, crops of 224 from 256 pixels, flip, and weight 0.3 for the losses of
+the auxiliary heads (the paper's sec. 5). BVLC reports 68.7%.
 Result: not measured yet.
 
-TFDS must have prepared imagenet2012 as array_record below data.dir.
+Requires imagenet2012, prepared by TFDS as array_record files in data.dir.
 
     python -m jaxcnn train --config=experiments/googlenet_2014_imagenet.py \
         --workdir=runs/googlenet_2014 --config.data.dir=/data/tensorflow_datasets

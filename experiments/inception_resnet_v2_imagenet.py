@@ -2,13 +2,13 @@ r"""Inception-ResNet-v2 on ImageNet for 160 epochs.
 
 Recipe: Szegedy, Ioffe, Vanhoucke and Alemi, "Inception-v4, Inception-ResNet and the
 Impact of Residual Connections on Learning", AAAI 2017, sec. 4,
-https://arxiv.org/abs/1602.07261: see recipes.inception. It has 20 replicas that do not
-wait for each other; batches of 32 for each are those of Inception-v3, and the epochs
-those that its figures of the training show. They have 80.1% on all but the blacklisted
-images (Table 2).
+https://arxiv.org/abs/1602.07261: see recipes.inception. The paper used 20 asynchronous
+replicas. We assume batches of 32 per replica, as for Inception-v3, and read the number
+of epochs from its training curves. The paper reports 80.1% on the images that are not
+blacklisted (Table 2).
 Result: not measured yet.
 
-TFDS must have prepared imagenet2012 as array_record below data.dir.
+Requires imagenet2012, prepared by TFDS as array_record files in data.dir.
 
     python -m jaxcnn train --config=experiments/inception_resnet_v2_imagenet.py \
         --workdir=runs/inception_resnet_v2 --config.data.dir=/data/tensorflow_datasets

@@ -1,12 +1,13 @@
 r"""SE-ResNet-50 on ImageNet for 100 epochs.
 
 Recipe: Hu, Shen and Sun, "Squeeze-and-Excitation Networks", CVPR 2018, sec. 5.1,
-https://arxiv.org/abs/1709.01507: batches of 1024, rate 0.6 divided by 10 every 30
-epochs, momentum 0.9. The decay, which they do not tell, is that of ResNet. They have
-76.7% (Table 2); their weights have 77.6%, trained longer with batches of 256.
+https://arxiv.org/abs/1709.01507: batch size 1024, learning rate 0.6 divided by 10 every
+30 epochs, momentum 0.9. The paper does not give the weight decay; we use ResNet's. It
+reports 76.7% (Table 2); the released weights, trained longer with batch size 256, reach
+77.6%.
 Result: not measured yet.
 
-TFDS must have prepared imagenet2012 as array_record below data.dir.
+Requires imagenet2012, prepared by TFDS as array_record files in data.dir.
 
     python -m jaxcnn train --config=experiments/legacy_seresnet50_imagenet.py \
         --workdir=runs/legacy_seresnet50 --config.data.dir=/data/tensorflow_datasets

@@ -1,9 +1,10 @@
 r"""LeNet-5 on the 1,797 digits of scikit-learn, 8x8 scans enlarged to 32x32.
 
-Recipe: chosen on the first half alone, trained on its first 598 images and measured on
-its last 300, which are of other writers: strong affine jitter, smoothed labels, small
-batches and a high rate each helped there; dropout did not. In three such folds 200
-epochs were better than 120 (0.967, 0.962); 160 end within a minute.
+Recipe: tuned on the first half only, training on its first 598 images and validating on
+its last 300, which are by other writers. Strong affine augmentation, label smoothing,
+small batches and a high learning rate each helped; dropout did not. In three such folds
+200 epochs were better than 120 (0.967 against 0.962); 160 epochs take less than a
+minute.
 Result: 0.9862 ± 0.0027 on the second half, seeds 0 to 4, 2026-11-22, two CPU cores;
 scikit-learn's SVC(gamma=0.001) has 0.969 on the same split.
 

@@ -1,14 +1,15 @@
 r"""MobileNetV3-Large on ImageNet for 600 epochs.
 
-Recipe: torchvision's, references/classification of https://github.com/pytorch/vision:
-PyTorch's RMSprop with decay and momentum 0.9 and epsilon 0.0316, batches of 1024, rate
-0.064 times 0.973 every two epochs, decay 1e-5, erasing. It has 74.0%, the mean of the
-parameters of three checkpoints. Here RandAugment stands for its AutoAugment, and there
-is no such mean. Howard et al., "Searching for MobileNetV3", ICCV 2019, sec. 6.1.1,
-https://arxiv.org/abs/1905.02244, have 75.2%, and do not say for how many epochs.
+Recipe: torchvision's, references/classification in https://github.com/pytorch/vision:
+PyTorch's RMSprop with decay and momentum 0.9 and epsilon 0.0316, batch size 1024,
+learning rate 0.064 multiplied by 0.973 every two epochs, weight decay 1e-5, random
+erasing. torchvision reports 74.0% for the average of three checkpoints; we do not
+average, and RandAugment replaces its AutoAugment. Howard et al., "Searching for
+MobileNetV3", ICCV 2019, sec. 6.1.1, https://arxiv.org/abs/1905.02244, report 75.2% and
+do not give the number of epochs.
 Result: not measured yet.
 
-TFDS must have prepared imagenet2012 as array_record below data.dir.
+Requires imagenet2012, prepared by TFDS as array_record files in data.dir.
 
     python -m jaxcnn train --config=experiments/mobilenet_v3_large_imagenet.py \
         --workdir=runs/mobilenet_v3_large --config.data.dir=/data/tensorflow_datasets

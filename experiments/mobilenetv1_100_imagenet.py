@@ -1,13 +1,13 @@
 r"""MobileNet on ImageNet for 300 epochs.
 
 Recipe: Howard et al., "MobileNets", 2017, sec. 3.2, https://arxiv.org/abs/1704.04861,
-train by RMSProp as Inception-v3, with fewer changes of the images and neither auxiliary
-heads nor smoothed labels, and give no rates: these are those of MobileNetV2, see
-recipes.slim_mobilenet. They have 70.6% (Table 6), with little or no decay of depthwise
-filters; here it is that of the others.
+use RMSProp as for Inception-v3, with less augmentation and without auxiliary heads and
+label smoothing, and do not give the learning rates. Ours are those of MobileNetV2, see
+recipes.slim_mobilenet. The paper reports 70.6% (Table 6) with little or no weight decay
+on depthwise filters; ours are decayed like the others.
 Result: not measured yet.
 
-TFDS must have prepared imagenet2012 as array_record below data.dir.
+Requires imagenet2012, prepared by TFDS as array_record files in data.dir.
 
     python -m jaxcnn train --config=experiments/mobilenetv1_100_imagenet.py \
         --workdir=runs/mobilenetv1_100 --config.data.dir=/data/tensorflow_datasets

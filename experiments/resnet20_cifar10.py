@@ -1,10 +1,11 @@
 r"""ResNet-20 on CIFAR-10.
 
 Recipe: He et al., "Deep Residual Learning for Image Recognition", sec. 4.2,
-https://arxiv.org/abs/1512.03385: see recipes.cifar_resnet. They have 91.25% (Table 6).
+https://arxiv.org/abs/1512.03385: see recipes.cifar_resnet. The paper reports 91.25%
+(Table 6).
 Result: not measured yet.
 
-Put cifar-10-python.tar.gz into data/cifar10 first.
+Requires cifar-10-python.tar.gz in data/cifar10.
 
     python -m jaxcnn train --config=experiments/resnet20_cifar10.py \
         --workdir=runs/resnet20_cifar10

@@ -1,9 +1,9 @@
-r"""ResNet-20 on printed letters, to start from where few images are at hand.
+r"""ResNet-20 on printed letters, as a start for fine-tuning on few images.
 
-Recipe: images of 16x16 pixels, on which letters are as large as scanned digits are,
-with affine jitter.
-Result: 0.824 of the letters of the test fonts, seed 0, 2026-11-22, two CPU cores; what
-it is good for is in transfer_digits.
+Recipe: images of 16x16 pixels, in which letters have the size of scanned digits, with
+affine augmentation.
+Result: 0.824 on the test fonts, seed 0, 2026-11-22, two CPU cores; for its use in
+fine-tuning see transfer_digits.
 
     python -m jaxcnn train --config=experiments/resnet20_glyphs.py \
         --workdir=runs/resnet20_glyphs

@@ -1,10 +1,11 @@
 r"""ShuffleNet, three groups, on ImageNet for 240 epochs.
 
 Recipe: Zhang, Zhou, Lin and Sun, "ShuffleNet", CVPR 2018, sec. 4,
-https://arxiv.org/abs/1707.01083: see recipes.shufflenet. They have 67.4% (Table 2).
+https://arxiv.org/abs/1707.01083: see recipes.shufflenet. The paper reports 67.4% (Table
+2).
 Result: not measured yet.
 
-TFDS must have prepared imagenet2012 as array_record below data.dir.
+Requires imagenet2012, prepared by TFDS as array_record files in data.dir.
 
     python -m jaxcnn train --config=experiments/shufflenet_g3_w1_imagenet.py \
         --workdir=runs/shufflenet_g3_w1 --config.data.dir=/data/tensorflow_datasets

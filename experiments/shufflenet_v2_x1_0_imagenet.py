@@ -1,11 +1,11 @@
 r"""ShuffleNetV2 on ImageNet for 240 epochs.
 
 Recipe: Ma, Zhang, Zheng and Sun, "ShuffleNet V2", ECCV 2018, sec. 4,
-https://arxiv.org/abs/1807.11164, the same as of the first version: see
-recipes.shufflenet. They have 69.4% (Table 8).
+https://arxiv.org/abs/1807.11164, the same as for the first version: see
+recipes.shufflenet. The paper reports 69.4% (Table 8).
 Result: not measured yet.
 
-TFDS must have prepared imagenet2012 as array_record below data.dir.
+Requires imagenet2012, prepared by TFDS as array_record files in data.dir.
 
     python -m jaxcnn train --config=experiments/shufflenet_v2_x1_0_imagenet.py \
         --workdir=runs/shufflenet_v2_x1_0 --config.data.dir=/data/tensorflow_datasets

@@ -1,10 +1,10 @@
-r"""The first three stages of VGG-11 on printed letters, to start from.
+r"""The first three stages of VGG-11 on printed letters, as a start for fine-tuning.
 
-Half of the filters, and one hidden layer of 128 units instead of two of 4,096.
-Recipe: images of 16x16 pixels, on which letters are as large as scanned digits are,
-with affine jitter.
-Result: 0.882 of the letters of the test fonts, seed 0, 2026-11-22, two CPU cores; what
-it is good for is in transfer_digits.
+It has half of the filters, and one hidden layer of 128 units instead of two of 4,096.
+Recipe: images of 16x16 pixels, in which letters have the size of scanned digits, with
+affine augmentation.
+Result: 0.882 on the test fonts, seed 0, 2026-11-22, two CPU cores; for its use in
+fine-tuning see transfer_digits.
 
     python -m jaxcnn train --config=experiments/small_vgg_glyphs.py \
         --workdir=runs/small_vgg_glyphs

@@ -1,12 +1,13 @@
 r"""SqueezeNet 1.0 on ImageNet for 68 epochs.
 
 Recipe: Iandola et al., "SqueezeNet", 2016, sec. 3.3, https://arxiv.org/abs/1602.07360,
-and SqueezeNet_v1.0 of https://github.com/forresti/SqueezeNet: batches of 512, rate 0.04
-that falls to 0 in a straight line of 170,000 steps, momentum 0.9, decay 2e-4, windows
-from 256 pixels, flip. They have 57.5% (Table 2). Their windows have 227 pixels.
+and SqueezeNet_v1.0 in https://github.com/forresti/SqueezeNet: batch size 512, learning
+rate decreasing linearly from 0.04 to 0 over 170,000 steps, momentum 0.9, weight decay
+2e-4, crops from 256 pixels, flip. The paper reports 57.5% (Table 2). Its crops have 227
+pixels.
 Result: not measured yet.
 
-TFDS must have prepared imagenet2012 as array_record below data.dir.
+Requires imagenet2012, prepared by TFDS as array_record files in data.dir.
 
     python -m jaxcnn train --config=experiments/squeezenet1_0_imagenet.py \
         --workdir=runs/squeezenet1_0 --config.data.dir=/data/tensorflow_datasets

@@ -1,15 +1,16 @@
-r"""Ten digits from 5, 10 or 20 images each, after letters: which way to fine-tune?
+r"""Transfer from letters to digits with 5, 10 or 20 images per class: which method?
 
-Recipe: networks that resnet20_glyphs and small_vgg_glyphs trained start on a few of
-scikit-learn's digits, in one of the ways of METHODS, or with their first N layer
-groups reused and frozen and the others at random, as in Yosinski et al., "How
+Recipe: networks trained by resnet20_glyphs and small_vgg_glyphs are fine-tuned on a few
+of scikit-learn's digits, by one of METHODS, or with their first N layer groups reused
+and frozen and the others initialised at random, as in Yosinski et al., "How
 transferable are features in deep neural networks?", NeurIPS 2014,
-https://arxiv.org/abs/1411.1792. The seed draws the images, too. A third of the first
-half of the digits validates: it chose the rates (PEAK_LR), for ten images a class, and
-chooses the checkpoint, which is tested on the second half.
+https://arxiv.org/abs/1411.1792. The training images also depend on the seed. A third
+of the first half of the digits is the validation split. The learning rates (PEAK_LR)
+were tuned on it with ten images per class, and it selects the checkpoint, which is
+tested on the second half.
 Result: "Ten digits after 26 letters" in the README.
 
-The choice is NETWORK-METHOD or NETWORK-first_N, such as
+The part after the colon is NETWORK-METHOD or NETWORK-first_N, such as
 
     python -m jaxcnn sweep --config=experiments/transfer_digits.py:resnet20-decay_0.3 \
         --vary=data.num_per_class=5,10,20 --vary=seed=0,1,2,3,4,5,6,7,8,9 --test \
@@ -27,7 +28,7 @@ from jaxcnn.config import (
 from jaxcnn.errors import unknown
 from jaxcnn.recipes import SMALL_VGG
 
-# What the networks are, the run that trained them, and their layer groups.
+# The networks, the runs that trained them, and their layer groups.
 NETWORKS = {
     "resnet20": {
         "model": "resnet20_cifar",
@@ -54,18 +55,18 @@ NETWORKS = {
     },
 }
 
-# Fields of OptimConfig. The head is new in each: it learns digits, no letters.
+# Fields of OptimConfig. The head is always new, since the classes are digits.
 METHODS = {
     "scratch": {},
     "head": {"freeze": ("(?!head).*",)},
     "one_rate": {},
     "decay_0.3": {"lr_decay": 0.3},
     "decay_0.1": {"lr_decay": 0.1},
-    "gradual": {},  # unfreeze, of the network's own stages
+    "gradual": {},  # unfreeze is set below, since the stages depend on the network
 }
 
-# The best by two seeds on validation images, with ten training images a class: of
-# 0.001, 0.003, 0.01 and 0.03, and of 0.0003 or 0.1 where the best was at an end.
+# Tuned on the validation split with two seeds and ten training images per class, over
+# 0.001, 0.003, 0.01 and 0.03, and over 0.0003 or 0.1 where the best was at an end.
 PEAK_LR = {
     ("resnet20", "scratch"): 0.01,
     ("resnet20", "head"): 0.1,
@@ -84,8 +85,8 @@ PEAK_LR = {
 }
 
 
-def get_config(choice: str = "resnet20-scratch") -> Config:
-    network, _, method = choice.partition("-")
+def get_config(variant: str = "resnet20-scratch") -> Config:
+    network, _, method = variant.partition("-")
     if network not in NETWORKS:
         raise unknown("network", network, NETWORKS)
     row = NETWORKS[network]

@@ -1,19 +1,19 @@
-"""Mistakes of the user, told apart from failures of the program."""
+"""User errors, as distinct from failures of the program."""
 
 from collections.abc import Iterable
 import difflib
 
 
 class UserError(ValueError):
-    """A mistake of the user, in one line: the rule, the value, what is allowed.
+    """A user's mistake, in one line: the rule, the value and what is allowed.
 
-    The command line prints the line alone and exits with 2. Every other exception
-    is a failure of the program, keeps its traceback and exits with 1.
+    The command line prints only this line and exits with 2. Any other exception is a
+    failure of the program: it keeps its traceback and exits with 1.
     """
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is in no table, with the names nearest to it."""
+    """Returns the error for an unknown name, with the most similar known names."""
     known = sorted(known)
     nearest = difflib.get_close_matches(name, known, n=5, cutoff=0.6)
     if nearest and len(known) > 12:
@@ -25,6 +25,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def require(holds: bool, name: str, value: object, rule: str) -> None:
-    """Raises UserError, 'NAME must be RULE, not VALUE.', unless it holds."""
+    """Raises UserError("NAME must be RULE, not VALUE.") unless `holds` is true."""
     if not holds:
         raise UserError(f"{name} must be {rule}, not {value!r}.")

@@ -1,16 +1,16 @@
-"""What experiments share: how networks are trained on a data set, and whole recipes.
+"""Training recipes that experiments share.
 
-They differ from their papers in that some training images validate (1% of ImageNet's,
-10% of CIFAR's, so an epoch is that much shorter), that weight decay is of kernels
-alone, that ImageNet is computed in bfloat16, and that its large JPEG files are decoded
-at a smaller scale in training.
+They differ from their papers in four ways: some training images are held out for
+validation (1% of ImageNet's, 10% of CIFAR's, so an epoch is shorter by that much),
+weight decay applies only to kernels, ImageNet is computed in bfloat16, and its large
+JPEG files are decoded at a reduced scale in training.
 """
 
 from typing import Any
 
 from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig, TaskConfig
 
-# Fields of vgg11_bn: its first three stages, half as wide, and a small hidden layer.
+# Fields for vgg11_bn: its first three stages at half width, and a small hidden layer.
 SMALL_VGG = (("depths", (1, 1, 2)), ("filters", (32, 64, 128)), ("hidden", (128,)))
 
 
@@ -22,15 +22,18 @@ def imagenet(
     train_transform: str = "random_resized_crop",
     repeats: int = 1,
     augment: AugmentConfig | None = None,
-    **choices: Any,
+    **fields: Any,
 ) -> Config:
-    """A network on ImageNet, evaluated on one crop.
+    """Trains a model on ImageNet and evaluates it on one centre crop.
 
     Args:
-        model: As of Config, and image_size, batch_size, train_transform and repeats
-            as of DataConfig.
-        augment: None: flip half of the images.
-        **choices: Other fields of Config.
+        model: Model name, see Config.model.
+        image_size: Height and width of the crops, in pixels.
+        batch_size: Global batch size.
+        train_transform: Name of the training crop, see DataConfig.train_transform.
+        repeats: Repetitions of each example, see DataConfig.repeats.
+        augment: Augmentation. None: only a horizontal flip of half of the images.
+        **fields: Other fields of Config.
     """
     return Config(
         model=model,
@@ -47,26 +50,26 @@ def imagenet(
         ),
         augment=augment or AugmentConfig(flip=0.5),
         compute_dtype="bfloat16",
-        **choices,
+        **fields,
     )
 
 
 def cifar(
-    model: str, name: str = "cifar10", *, batch_size: int = 128, **choices: Any
+    model: str, name: str = "cifar10", *, batch_size: int = 128, **fields: Any
 ) -> Config:
-    """A network on CIFAR-10 or CIFAR-100: 4 pixels of padding, crop and flip.
+    """Trains a model on CIFAR-10 or CIFAR-100: padding of 4 pixels, crop and flip.
 
     Args:
-        model: As of Config.
-        name: cifar10 or cifar100.
-        batch_size: As of DataConfig.
-        **choices: Other fields of Config.
+        model: Model name, see Config.model.
+        name: Dataset, "cifar10" or "cifar100".
+        batch_size: Global batch size.
+        **fields: Other fields of Config.
     """
     return Config(
         model=model,
         data=DataConfig(name=name, batch_size=batch_size),
         augment=AugmentConfig(flip=0.5, crop_padding_pixels=4),
-        **choices,
+        **fields,
     )
 
 
@@ -76,10 +79,11 @@ def fb_resnet_torch(
     decay_epochs: tuple[float, ...] = (30.0, 60.0),
     num_epochs: float = 90.0,
 ) -> Config:
-    """ImageNet by https://github.com/facebookarchive/fb.resnet.torch.
+    """The ImageNet recipe of https://github.com/facebookarchive/fb.resnet.torch.
 
-    Batches of 256, rate 0.1 divided by 10 at decay_epochs, decay 1e-4; brightness,
-    contrast and saturation change by up to 40%, and AlexNet's change of colour.
+    Batch size 256, learning rate 0.1 divided by 10 at decay_epochs, weight decay 1e-4;
+    brightness, contrast and saturation vary by up to 40%, with AlexNet's colour
+    augmentation.
     """
     return imagenet(
         model,
@@ -94,15 +98,15 @@ def fb_resnet_torch(
 
 
 def torchvision_600(model: str, image_size: int) -> Config:
-    """ImageNet by torchvision's recipe of 2021, 600 epochs.
+    """torchvision's ImageNet recipe of 2021, with 600 epochs.
 
     https://pytorch.org/blog/how-to-train-state-of-the-art-models-using-torchvision-latest-primitives
-    Without its average of parameters over steps, and evaluated at the size of the
-    training.
+    We leave out its moving average of the parameters, and evaluate at the training
+    resolution.
 
     Args:
-        model: As of Config.
-        image_size: Of the training, pixels.
+        model: Model name, see Config.model.
+        image_size: Height and width of the crops, in pixels.
     """
     return imagenet(
         model,
@@ -121,20 +125,20 @@ def torchvision_600(model: str, image_size: int) -> Config:
 
 
 def inception(model: str, *, batch_size: int, num_epochs: float, **task: Any) -> Config:
-    """ImageNet as the Inceptions from the third on were trained.
+    """The ImageNet recipe of Inception-v3 and its successors.
 
     Szegedy et al., https://arxiv.org/abs/1512.00567, sec. 8: RMSProp with decay 0.9 and
-    epsilon 1, gradients clipped at 2, rate 0.045 times 0.94 every two epochs, smoothed
-    labels; https://arxiv.org/abs/1602.07261, sec. 4, the same. Momentum 0.9 and decay
-    4e-5 are those of the authors' code, research/slim of
-    https://github.com/tensorflow/models. The colours change as in its preprocessing,
-    where brightness is added to instead of multiplied. The average of parameters over
-    steps is left out.
+    epsilon 1, gradients clipped at 2, learning rate 0.045 multiplied by 0.94 every two
+    epochs, label smoothing; https://arxiv.org/abs/1602.07261, sec. 4, is the same.
+    Momentum 0.9 and weight decay 4e-5 come from the authors' code, research/slim in
+    https://github.com/tensorflow/models. So does the colour augmentation, except that
+    theirs adds to the brightness instead of multiplying it. The moving average of the
+    parameters is left out.
 
     Args:
-        model: As of Config.
-        batch_size: As of DataConfig.
-        num_epochs: As of Config.
+        model: Model name, see Config.model.
+        batch_size: Global batch size.
+        num_epochs: Number of epochs.
         **task: Other fields of TaskConfig.
     """
     return imagenet(
@@ -161,12 +165,13 @@ def inception(model: str, *, batch_size: int, num_epochs: float, **task: Any) ->
 
 
 def slim_mobilenet(model: str) -> Config:
-    """ImageNet by Sandler et al., https://arxiv.org/abs/1801.04381, sec. 6.1.
+    """The ImageNet recipe of MobileNetV2.
 
-    RMSProp with decay and momentum 0.9, 16 GPUs with batches of 96, rate 0.045 times
-    0.98 every epoch, decay 4e-5; epsilon 1 of research/slim in
-    https://github.com/tensorflow/models. The paper says no number of epochs: 300 are
-    those of torchvision's recipe. Its GPUs did not wait for each other.
+    Sandler et al., https://arxiv.org/abs/1801.04381, sec. 6.1: RMSProp with decay and
+    momentum 0.9, 16 GPUs with batches of 96, learning rate 0.045 multiplied by 0.98
+    every epoch, weight decay 4e-5; epsilon 1 comes from research/slim in
+    https://github.com/tensorflow/models. The paper does not give the number of epochs;
+    300 is from torchvision's recipe. The paper's training was asynchronous.
     """
     return imagenet(
         model,
@@ -186,11 +191,11 @@ def slim_mobilenet(model: str) -> Config:
 
 
 def shufflenet(model: str) -> Config:
-    """ImageNet by Zhang et al., https://arxiv.org/abs/1707.01083, sec. 4.
+    """The ImageNet recipe of Zhang et al., https://arxiv.org/abs/1707.01083, sec. 4.
 
-    As ResNeXt, but decay 4e-5, batches of 1024, and a rate that falls from 0.5 to 0 in
-    a straight line of 300,000 steps. Their crops are larger than ours: "slightly less
-    aggressive scale augmentation", which is not told further.
+    ResNeXt's recipe with weight decay 4e-5, batch size 1024, and a learning rate that
+    decreases linearly from 0.5 to 0 over 300,000 steps. The paper uses "slightly less
+    aggressive scale augmentation" without details, so its crops are larger than ours.
     """
     return imagenet(
         model,
@@ -201,14 +206,15 @@ def shufflenet(model: str) -> Config:
 
 
 def cifar_resnet(model: str, warmup_epochs: float = 0.0) -> Config:
-    """CIFAR-10 by He et al., https://arxiv.org/abs/1512.03385, sec. 4.2.
+    """The CIFAR-10 recipe of He et al., https://arxiv.org/abs/1512.03385, sec. 4.2.
 
-    Batches of 128, rate 0.1 divided by 10 after 32,000 and 48,000 of 64,000 steps,
-    decay 1e-4. With a tenth of the images left out 32,000 steps are 91 epochs.
+    Batch size 128, learning rate 0.1 divided by 10 after 32,000 and 48,000 of 64,000
+    steps, weight decay 1e-4. With a tenth of the images held out, 32,000 steps are 91
+    epochs.
 
     Args:
-        model: As of Config.
-        warmup_epochs: As of OptimConfig.
+        model: Model name, see Config.model.
+        warmup_epochs: Length of the warm-up in epochs.
     """
     return cifar(
         model,
@@ -224,14 +230,15 @@ def cifar_resnet(model: str, warmup_epochs: float = 0.0) -> Config:
 
 
 def cifar_wide(model: str, name: str = "cifar10") -> Config:
-    """CIFAR by Zagoruyko and Komodakis, https://arxiv.org/abs/1605.07146, sec. 3.
+    """The CIFAR recipe of wide ResNets.
 
-    Batches of 128, rate 0.1 times 0.2 after 60, 120 and 160 of 200 epochs, Nesterov's
-    momentum, decay 5e-4.
+    Zagoruyko and Komodakis, https://arxiv.org/abs/1605.07146, sec. 3: batch size 128,
+    learning rate 0.1 multiplied by 0.2 after 60, 120 and 160 of 200 epochs, Nesterov
+    momentum, weight decay 5e-4.
 
     Args:
-        model: As of Config.
-        name: cifar10 or cifar100.
+        model: Model name, see Config.model.
+        name: Dataset, "cifar10" or "cifar100".
     """
     return cifar(
         model,
@@ -247,12 +254,12 @@ def cifar_wide(model: str, name: str = "cifar10") -> Config:
 
 
 def cifar_300(model: str, *, batch_size: int, weight_decay: float) -> Config:
-    """CIFAR-10 for 300 epochs: rate 0.1, divided by 10 at half and at three quarters.
+    """CIFAR-10 for 300 epochs: rate 0.1, divided by 10 after 1/2 and 3/4 of the run.
 
     Args:
-        model: As of Config.
-        batch_size: As of DataConfig.
-        weight_decay: As of OptimConfig.
+        model: Model name, see Config.model.
+        batch_size: Global batch size.
+        weight_decay: Weight decay of the kernels.
     """
     return cifar(
         model,
@@ -265,11 +272,13 @@ def cifar_300(model: str, *, batch_size: int, weight_decay: float) -> Config:
 
 
 def hmax(name: str) -> Config:
-    """HMAX on small grey images, 48x48: two of its eight bands, 200 patches of 4x4 C1
-    units cut out of training images, and a linear read-out by softmax regression.
+    """HMAX on small grey images of 48x48 pixels.
+
+    It uses two of the eight bands, 200 patches of 4x4 C1 units from training images,
+    and softmax regression as a linear read-out.
 
     Args:
-        name: As of DataConfig.
+        name: Dataset, see DataConfig.name.
     """
     return Config(
         model="hmax",

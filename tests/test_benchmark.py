@@ -232,7 +232,7 @@ def test_a_busy_machine_is_a_warning(load, warned, monkeypatch):
     monkeypatch.setattr(benchmark.os, "cpu_count", lambda: 8)
     monkeypatch.setattr(benchmark, "_measure", lambda *_: [])
     written = report.as_text(run())
-    assert ("Warning: 4.1 other programs ran on 8 processors" in written) == warned
+    assert ("Warning: the load average was 4.1 on 8 CPU cores" in written) == warned
 
 
 @pytest.mark.parametrize(

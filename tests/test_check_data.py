@@ -254,7 +254,7 @@ def test_the_command_takes_images_in_memory_and_refuses_in_one_line(tmp_path, ca
     assert call(tmp_path, "digits") == 0
     out = capsys.readouterr().out
     assert "1,797 of 10 classes" in out
-    assert "all 8x8; the network sees 48x48" in out
+    assert "all 8x8; network input 48x48" in out
     for name, flags, expected in (
         ("digits", ["--similarity=0"], "similarity must be over 0"),
         ("digits", [f"--output={__file__}"], "cannot be made a folder: File exists"),
@@ -283,4 +283,4 @@ def test_many_classes_are_a_short_table(capsys):
     lines = data_check.as_text(report).splitlines()
     assert "(20 others)" in "\n".join(lines)
     assert sum("class" in line for line in lines) == 42  # 40 rows, header, "classes"
-    assert lines[-1] == "Nothing to look at was found."
+    assert lines[-1] == "No problems found."

@@ -73,7 +73,7 @@ def test_a_checkpoint_that_does_not_fit_lists_its_leaves(tmp_path):
         other["params"]["stem"] = other["params"]["head"]
         other.pop("step")
         expected = (
-            r"missing: params/stem/kernel; extra: step; of another shape: "
+            r"missing: params/stem/kernel; extra: step; wrong shape: "
             r"params/head/kernel \(2, 3\) instead of \(2, 4\)"
         )
         with pytest.raises(ValueError, match=expected):

@@ -318,7 +318,7 @@ def test_mistakes_after_training(refuse, folder, tmp_path):
         "evaluate", run, "--split=tset"
     )
     line = refuse("evaluate", run, "--checkpoint=999")
-    assert "there are best, latest, " in line
+    assert "available: best, latest, " in line
     assert "at least one image" in refuse("predict", run)
     assert "/nowhere.png" in refuse("predict", run, "/nowhere.png")
     assert "--format=xml" in refuse("predict", run, "x", "--format=xml")

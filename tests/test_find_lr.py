@@ -163,7 +163,7 @@ def test_the_command_writes_points_and_a_plot_and_no_run(tmp_path, capsys):
     names = sorted(path.name for path in output.iterdir())
     assert names == ["find_lr.csv", "find_lr.json", "find_lr.png"]
     written = json.loads((output / "find_lr.json").read_text())
-    assert f"optim.peak_lr  {written['suggestion']:.2g}, the steepest descent" in out
+    assert f"optim.peak_lr  {written['suggestion']:.2g}, where the loss" in out
     rows = list(csv.DictReader((output / "find_lr.csv").open()))
     assert [int(row["step"]) for row in rows] == list(range(1, len(rows) + 1))
     for name in ("learning_rate", "loss", "smoothed_loss"):

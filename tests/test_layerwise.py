@@ -105,7 +105,7 @@ def test_an_update_keeps_its_dtype():
         ),
         (
             [(".*", 1.0), ("head", 2.0)],
-            r"Pattern 'head' is never the first to match: those before it, \.\*, match",
+            r"Pattern 'head' is never the first to match: the patterns before it, \.",
         ),
         (
             [("head", 1.0), ("head", 2.0), (".*", 1.0)],
@@ -118,7 +118,7 @@ def test_an_update_keeps_its_dtype():
         ([("head", -1.0)], "factor of 'head' must be 0 or more, not -1.0."),
         ([("head", float("nan"))], "factor of 'head' must be 0 or more, not nan."),
         ([("head", float("inf"))], "factor of 'head' must be 0 or more, not inf."),
-        ([("stem(", 1.0)], r"'stem\(' is no regular expression: missing \)"),
+        ([("stem(", 1.0)], r"'stem\(' is not a regular expression: missing \)"),
     ],
 )
 def test_a_table_that_does_not_say_what_it_means_is_refused(rules, text):

@@ -97,7 +97,7 @@ def test_decay_by_stage_gives_the_head_1_and_the_stem_the_least(name):
         ({"lr_decay_per": "layer"}, "lr_decay_per must be stage or block, not 'layer'"),
         (
             {"lr_decay": 0.5, "lr_factors": ((".*", 0.5),)},
-            "optim.lr_decay=0.5 and optim.lr_factors both say",
+            "optim.lr_decay=0.5 and optim.lr_factors both set",
         ),
     ],
 )

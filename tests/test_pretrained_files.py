@@ -96,9 +96,9 @@ def test_a_truncated_safetensors_file_is_refused_wherever_it_ends(tmp_path):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"", "is no weight file that is known.*it is empty"),
-        (b"hello, this is a text", "is no weight file that is known: .pth of PyTorch"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(99), "is no weight file"),
+        (b"", "is not a known kind of weight file.*it is empty"),
+        (b"hello, this is a text", "known kind of weight file: PyTorch's .pth"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(99), "is not a known kind of weight file"),
         (struct.pack("<Q", 2**60) + b"{" + bytes(99), "header would have 115292150460"),
         (safetensors_file({"x": 3}, b""), "its header cannot be read"),
         (
@@ -107,7 +107,7 @@ def test_a_truncated_safetensors_file_is_refused_wherever_it_ends(tmp_path):
             ),
             "is damaged",
         ),
-        (safetensors_file({}, b""), "holds no tensors"),
+        (safetensors_file({}, b""), "contains no tensors"),
     ],
 )
 def test_other_content_is_refused(content, text, tmp_path):
@@ -201,12 +201,12 @@ GLOBAL = b"\x80\x02c%s\n%s\n"
         (b"\x80\x02(cos\nsystem\no.", "refused"),
         (b"\x80\x02(ios\nsystem\n.", "has the operation INST"),
         (b"\x80\x02\x82\x01.", "has the operation EXT1"),
-        (b"\x80\x02}r\xff\xff\xff\x7f.", "wants a memory of 2147483647"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "requests a memo of 2147483647"),
         (b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".", "damaged|operation"),
         (b"\x80\x02X\xff\xff\xff\x7fabc.", "truncated or damaged"),
-        (b"\x80\x02]q\0.", "holds a list, no state dict"),
-        (b"\x80\x02}X\x01\0\0\0aK\x01s.", "'a' is no tensor"),
-        (b"\x80\x02}.", "holds no tensors"),
+        (b"\x80\x02]q\0.", "contains a list, not a state dict"),
+        (b"\x80\x02}X\x01\0\0\0aK\x01s.", "'a' is not a tensor"),
+        (b"\x80\x02}.", "contains no tensors"),
         (b"\x80\x02R.", "truncated or damaged"),
         (b"", "truncated or damaged"),
     ],
@@ -290,7 +290,7 @@ def test_archives_that_torch_does_not_write_are_refused(tmp_path):
         files.read(path)
     with zipfile.ZipFile(tmp_path / "other", "w") as archive:
         archive.writestr("a.txt", "text")
-    with pytest.raises(ValueError, match="is a zip file, but none of PyTorch's"):
+    with pytest.raises(ValueError, match="is a zip file, but not a PyTorch"):
         files.read(tmp_path / "other")
 
 
@@ -349,7 +349,7 @@ def test_hdf5_files_that_point_elsewhere_are_refused(harm, tmp_path):
 def test_other_hdf5_files_are_refused(tmp_path):
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         file["x"] = np.zeros(3)
-    with pytest.raises(ValueError, match="but none of Keras' weights"):
+    with pytest.raises(ValueError, match="but not a Keras weight file"):
         files.read(tmp_path / "weights.h5")
 
 

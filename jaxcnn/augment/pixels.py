@@ -1,4 +1,4 @@
-"""What the pixels are: colour, noise, normalisation, erasing."""
+"""Augmentation of pixel values: colour, noise, normalisation, erasing."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ import jax.numpy as jnp
 
 from jaxcnn.augment.geometry import rectangle
 
-LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601, as in Pillow
+LUMA = (0.299, 0.587, 0.114)  # weights of R, G and B: ITU-R BT.601, as in Pillow
 
 # Eigenvalues, and eigenvectors as columns, of the covariance of ImageNet's colours in
-# [0, 1]: fb.resnet.torch, datasets/imagenet.lua.
+# [0, 1], from fb.resnet.torch, datasets/imagenet.lua.
 EIGENVALUES = (0.2175, 0.0188, 0.0045)
 EIGENVECTORS = (
     (-0.5675, 0.7192, 0.4009),
@@ -18,21 +18,21 @@ EIGENVECTORS = (
     (-0.5836, -0.6948, 0.4203),
 )
 
-# Of torchvision's RandomErasing, which are those of the paper.
-ERASED_AREA = (0.02, 0.33)  # relative to the image
-ERASED_ASPECT = (0.3, 3.3)  # height over width
+# Defaults of torchvision's RandomErasing, which are those of the paper.
+ERASED_AREA = (0.02, 0.33)  # fraction of the image
+ERASED_ASPECT = (0.3, 3.3)  # height / width
 ERASING_TRIES = 10
 
 
 def luma(image: jax.Array) -> jax.Array:
-    """The grey image of a colour one: [..., C] -> float [..., 1]."""
+    """Converts to grey: [..., C] -> float [..., 1]."""
     if image.shape[-1] == 1:
         return image.astype(float)
     return sum(weight * image[..., [i]] for i, weight in enumerate(LUMA))
 
 
 def blend(other: jax.Array, image: jax.Array, factor: jax.Array) -> jax.Array:
-    """other for factor 0, image for 1, and beyond it for more; in [0, 255]."""
+    """Interpolates from other (factor 0) to image (1) and beyond, within [0, 255]."""
     return jnp.clip(other + factor * (image - other), 0.0, 255.0)
 
 
@@ -47,15 +47,17 @@ def colour_jitter(
 ) -> jax.Array:
     """torchvision's ColorJitter: [B, H, W, C] -> float [B, H, W, C] in [0, 255].
 
-    In an order of its own for each example; what has limit 0 is left out.
+    The changes are made in a random order for each example; those with limit 0 are left
+    out.
 
     Args:
         images: Grey levels in [0, 255]; one channel, or RGB.
-        keys: Key of each example.
-        brightness: Its factor is between 1 minus this, at least 0, and 1 plus this.
-        contrast: As brightness; about the mean of the grey image.
-        saturation: As brightness; about the grey image.
-        hue: Largest change each way, turns of the circle of colours.
+        keys: One key per example.
+        brightness: Limit of the brightness change: the factor is uniform in
+            [max(0, 1 - brightness), 1 + brightness].
+        contrast: Limit of the contrast change, relative to the mean grey level.
+        saturation: Limit of the saturation change, relative to the grey image.
+        hue: Limit of the hue shift in each direction, in turns of the colour circle.
     """
     rows = (
         (change_brightness, max(0.0, 1.0 - brightness), 1.0 + brightness),
@@ -77,24 +79,24 @@ def colour_jitter(
 
 
 def change_brightness(image: jax.Array, factor: jax.Array) -> jax.Array:
-    """Black for factor 0: [H, W, C] -> [H, W, C], as the next two."""
+    """Blends with black: [H, W, C] -> [H, W, C]. Factor 1 changes nothing."""
     return blend(jnp.zeros_like(image), image, factor)
 
 
 def change_contrast(image: jax.Array, factor: jax.Array) -> jax.Array:
-    """The mean of the grey image for factor 0."""
+    """Blends with the mean grey level: [H, W, C] -> [H, W, C]."""
     return blend(jnp.mean(luma(image)), image, factor)
 
 
 def change_saturation(image: jax.Array, factor: jax.Array) -> jax.Array:
-    """The grey image for factor 0."""
+    """Blends with the grey image: [H, W, C] -> [H, W, C]."""
     return blend(luma(image), image, factor)
 
 
 def shift_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
-    """Turns the hue, saturation and value left: [H, W, 3] -> [H, W, 3].
+    """Shifts the hue and keeps saturation and value: [H, W, 3] -> [H, W, 3].
 
-    The hexagonal model of Smith, "Color Gamut Transform Pairs", SIGGRAPH 1978.
+    Uses the hexcone model of Smith, "Color Gamut Transform Pairs", SIGGRAPH 1978.
     """
     red, green, blue = image[..., 0], image[..., 1], image[..., 2]
     value = image.max(axis=-1)
@@ -105,8 +107,8 @@ def shift_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
         [(green - blue) / unit, 2.0 + (blue - red) / unit],
         4.0 + (red - green) / unit,
     )
-    # Red is at 0 sixths of a turn, green at 2, blue at 4; each is full up to 1 sixth
-    # from its place, and gone from 2 on.
+    # Red is at 0 sixths of a turn, green at 2 and blue at 4. Each is at full strength
+    # up to 1 sixth from its position and zero from 2 sixths on.
     sixths = sixth[..., None] + 6.0 * turns - jnp.array([0.0, 2.0, 4.0])
     distance = jnp.abs(sixths - 6.0 * jnp.round(sixths / 6.0))  # [H, W, 3], up to 3
     missing = jnp.clip(distance - 1.0, 0.0, 1.0)
@@ -114,17 +116,17 @@ def shift_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
 
 
 def greyscale(images: jax.Array, keys: jax.Array, probability: float) -> jax.Array:
-    """Takes the colour away, with a probability: [B, H, W, 3] -> float [B, H, W, 3]."""
+    """Randomly converts images to grey: [B, H, W, 3] -> float [B, H, W, 3]."""
     grey = jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
     return jnp.where(grey[:, None, None, None], luma(images), images.astype(float))
 
 
 def lighting(images: jax.Array, keys: jax.Array, std: float) -> jax.Array:
-    """Adds a random colour to all of an image: [B, H, W, 3] -> float [B, H, W, 3].
+    """Adds a random colour to each image: [B, H, W, 3] -> float [B, H, W, 3].
 
-    Krizhevsky, Sutskever and Hinton, NeurIPS 2012, sec. 4.1, with std 0.1: along the
-    eigenvectors of the covariance of ImageNet's colours, in proportion to their
-    eigenvalues. The sum is not clipped.
+    Krizhevsky, Sutskever and Hinton, NeurIPS 2012, sec. 4.1, with std 0.1: the colour
+    varies along the eigenvectors of the covariance of ImageNet's colours, in proportion
+    to their eigenvalues. The sum is not clipped.
     """
     axes = 255.0 * jnp.array(EIGENVALUES) * jnp.array(EIGENVECTORS)  # [channel, axis]
     alpha = jax.vmap(lambda key: jax.random.normal(key, (1, 3), float))(keys)
@@ -133,9 +135,9 @@ def lighting(images: jax.Array, keys: jax.Array, std: float) -> jax.Array:
 
 
 def noise(images: jax.Array, keys: jax.Array, std: float) -> jax.Array:
-    """Adds Gaussian noise of std grey levels: [B, H, W, C] -> float [B, H, W, C].
+    """Adds Gaussian noise, std in grey levels: [B, H, W, C] -> float [B, H, W, C].
 
-    The sum is clipped to [0, 255], as a camera saturates.
+    The sum is clipped to [0, 255], like a camera's sensor.
     """
     draw = jax.vmap(lambda key: jax.random.normal(key, images.shape[1:], float))
     return jnp.clip(images.astype(float) + std * draw(keys), 0.0, 255.0)
@@ -144,24 +146,26 @@ def noise(images: jax.Array, keys: jax.Array, std: float) -> jax.Array:
 def normalise(
     images: jax.Array, mean: Sequence[float], std: Sequence[float]
 ) -> jax.Array:
-    """Grey levels to zero mean and unit variance: [B, H, W, C] -> float [B, H, W, C].
+    """Scales to zero mean and unit variance: [B, H, W, C] -> float [B, H, W, C].
 
-    As torchvision's ToTensor and Normalize: float32, or float64 under jax_enable_x64.
+    Equals torchvision's ToTensor and Normalize. float32, or float64 under
+    jax_enable_x64.
 
     Args:
         images: Grey levels in [0, 255].
-        mean: Of each channel, in [0, 1].
-        std: Of each channel, in [0, 1].
+        mean: Mean of each channel, in [0, 1].
+        std: Standard deviation of each channel, in [0, 1].
     """
     return (images.astype(float) / 255.0 - jnp.array(mean)) / jnp.array(std)
 
 
 def erase(images: jax.Array, keys: jax.Array, probability: float) -> jax.Array:
-    """A rectangle becomes 0, with a probability: [B, H, W, C] -> [B, H, W, C].
+    """Randomly sets a rectangle to 0: [B, H, W, C] -> [B, H, W, C].
 
     Zhong, Zheng, Kang, Li and Yang, "Random Erasing Data Augmentation", AAAI 2020,
-    https://arxiv.org/abs/1708.04896, as torchvision's RandomErasing: of ten rectangles
-    the first that fits. Of normalised images 0 is the mean colour.
+    https://arxiv.org/abs/1708.04896. Like torchvision's RandomErasing, it uses the
+    first of ten random rectangles that fits. In a normalised image, 0 is the mean
+    colour.
     """
     size = jnp.array(images.shape[1:3])
 

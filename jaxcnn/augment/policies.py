@@ -1,15 +1,16 @@
-"""RandAugment and TrivialAugment: random operations from one list, random strengths.
+"""RandAugment and TrivialAugment: random operations of random strength.
 
 Papers: Cubuk, Zoph, Shlens and Le, "RandAugment", NeurIPS 2020,
 https://arxiv.org/abs/1909.13719, whose operations and ranges are those of AutoAugment
 (https://arxiv.org/abs/1805.09501, Table 6); Müller and Hutter, "TrivialAugment", ICCV
-2021, https://arxiv.org/abs/2103.10158, with its wide space. The list, its ranges and
-their 31 levels are those of torchvision's transforms/autoaugment.py, and each operation
-is that of Pillow: the nearest pixel, black outside the image, whole grey levels.
+2021, https://arxiv.org/abs/2103.10158, with its wide space. The operations, their
+ranges and the 31 levels are those of torchvision's transforms/autoaugment.py. Each
+operation gives Pillow's result: nearest pixel, black outside the image, integer grey
+levels.
 
-Under vmap a choice between fourteen images would compute all fourteen. So an operation
-is one of a warp, a blend with another image, and a table of new grey levels; each image
-passes all three, and two of them leave it as it is.
+Under vmap, a choice between fourteen operations would compute all fourteen. Each
+operation is therefore written as a warp, a blend with another image, or a lookup table
+for grey levels; every image goes through all three, two of which leave it unchanged.
 """
 
 import functools
@@ -41,15 +42,15 @@ MAX_LEVEL = 30
 
 
 class Limits(NamedTuple):
-    """What an operation does at MAX_LEVEL; it is proportional to the level.
+    """Strengths of the operations at MAX_LEVEL; they are proportional to the level.
 
     Attributes:
-        shear: Pixels across for each pixel along.
-        right: TranslateX, pixels.
-        down: TranslateY, pixels.
-        rotation: Degrees.
-        enhance: Of Brightness, Color, Contrast and Sharpness: change of their factor.
-        bits: Of 8, that Posterize drops.
+        shear: Displacement in pixels per pixel of distance.
+        right: Shift of TranslateX, in pixels.
+        down: Shift of TranslateY, in pixels.
+        rotation: Angle of Rotate, in degrees.
+        enhance: Change in the factor of Brightness, Color, Contrast and Sharpness.
+        bits: Number of the 8 bits that Posterize drops.
     """
 
     shear: float
@@ -64,7 +65,7 @@ TRIVIALAUGMENT = Limits(0.99, 32.0, 32.0, 135.0, 0.99, 6)
 
 
 def randaugment_limits(size: tuple[int, int]) -> Limits:
-    """Of images of this height and width. AutoAugment's had 331 pixels."""
+    """Limits for images of (height, width); those of AutoAugment had 331 pixels."""
     height, width = size
     return Limits(0.3, 150 / 331 * width, 150 / 331 * height, 30.0, 0.9, 4)
 
@@ -72,13 +73,13 @@ def randaugment_limits(size: tuple[int, int]) -> Limits:
 def randaugment(
     images: jax.Array, keys: jax.Array, *, num_operations: int, magnitude: int
 ) -> jax.Array:
-    """num_operations at a strength: uint8 [B, H, W, C] -> uint8 [B, H, W, C].
+    """Random operations of fixed strength: uint8 [B, H, W, C] -> uint8 [B, H, W, C].
 
     Args:
         images: Grey levels; one channel, or RGB.
-        keys: Key of each example.
-        num_operations: Operations on each image, drawn with replacement.
-        magnitude: Strength of each, 0 to MAX_LEVEL.
+        keys: One key per example.
+        num_operations: Number of operations per image, drawn with replacement.
+        magnitude: Strength of each operation, 0 to MAX_LEVEL.
     """
     limits = randaugment_limits(images.shape[1:3])
 
@@ -91,11 +92,11 @@ def randaugment(
 
 
 def trivialaugment(images: jax.Array, keys: jax.Array) -> jax.Array:
-    """One operation at a random strength: uint8 [B, H, W, C] -> uint8 [B, H, W, C].
+    """One operation of random strength: uint8 [B, H, W, C] -> uint8 [B, H, W, C].
 
     Args:
         images: Grey levels; one channel, or RGB.
-        keys: Key of each example.
+        keys: One key per example.
     """
 
     def augment(image, key):
@@ -122,14 +123,14 @@ def operate(
     level: jax.Array,
     sign: jax.Array,
 ) -> jax.Array:
-    """One operation on one image: uint8 [H, W, C] -> uint8 [H, W, C].
+    """Applies one operation to one image: uint8 [H, W, C] -> uint8 [H, W, C].
 
     Args:
         image: Grey levels.
-        operation: Position in OPERATIONS, int32 [].
-        limits: Of the strength.
-        level: 0 to MAX_LEVEL, int32 [].
-        sign: 1 or -1, int32 []: the direction, of the operations that have two.
+        operation: Index in OPERATIONS, int32 [].
+        limits: Strengths at MAX_LEVEL.
+        level: Level, 0 to MAX_LEVEL, int32 [].
+        sign: Direction, 1 or -1, int32 []; used by operations that have two.
     """
     chosen = {name: operation == i for i, name in enumerate(OPERATIONS)}
     image = nearest(image, *_warp(chosen, image.shape[:2], limits, level, sign))
@@ -158,8 +159,10 @@ def _warp(
     level: jax.Array,
     sign: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """matrix [2, 2] and offset [2] as of geometry.inverse_map; the identity for the
-    operations that are no warp."""
+    """Returns matrix [2, 2] and offset [2], see geometry.inverse_map.
+
+    They are the identity for operations that are not warps.
+    """
 
     def amount(name: str, limit: float) -> jax.Array:
         return jnp.where(chosen[name], limit * level / MAX_LEVEL, 0.0) * sign
@@ -175,14 +178,15 @@ def _warp(
         shear_degrees=0.0,
     )
     matrix += jnp.array([[0.0, shear_y], [shear_x, 0.0]])
-    # A shear leaves the image's corner in place, half a pixel before its first centre.
+    # A shear fixes the corner of the image, half a pixel before the first pixel centre.
     return matrix, offset + jnp.array([shear_y, shear_x]) / 2
 
 
 def _blended_with(image: jax.Array) -> list[jax.Array]:
-    """What Pillow's ImageEnhance blends with: black, grey, mean grey, smooth [H, W, C].
+    """The images that Pillow's ImageEnhance blends with, each [H, W, C].
 
-    The smooth image is that of ImageFilter.SMOOTH, which leaves the border as it is.
+    They are black, grey, the mean grey level, and a smooth image. The last is that of
+    ImageFilter.SMOOTH, which leaves the border unchanged.
     """
     grey = jnp.round(luma(image))
     mean = jnp.floor(jnp.mean(grey) + 0.5)
@@ -199,7 +203,7 @@ def _blended_with(image: jax.Array) -> list[jax.Array]:
 
 
 def _tables(image: jax.Array, limits: Limits, level: jax.Array) -> list[jax.Array]:
-    """New grey levels [256, C] of Posterize, Solarize, AutoContrast and Equalize."""
+    """Lookup tables [256, C] of Posterize, Solarize, AutoContrast and Equalize."""
     old = jnp.arange(256)[:, None]
     bits = jnp.round(limits.bits * level / MAX_LEVEL).astype(int)
     solarized = jnp.where(old < 255.0 - 255.0 * level / MAX_LEVEL, old, 255 - old)

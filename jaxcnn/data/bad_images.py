@@ -1,4 +1,4 @@
-"""What happens to images that cannot be decoded."""
+"""Handles images that cannot be decoded."""
 
 import dataclasses
 import fcntl
@@ -12,17 +12,17 @@ POLICIES = ("error", "skip")
 
 @dataclasses.dataclass(frozen=True)
 class BadImages:
-    """Stops at the first bad image of a split, or lists it and goes on.
+    """Stops at the first bad image of a split, or lists bad images and continues.
 
-    Threads and worker processes share the list through its file, and a resumed run
-    goes on with it; each image is listed once.
+    Threads and worker processes share the list through its file, which a resumed run
+    continues. Each image is listed once.
 
     Attributes:
         policy: "error" or "skip".
         split: Name of the split.
-        path: File of lines 'split<TAB>path: why'; None: the list is kept in memory
-            only, by each process for itself.
-        limit: Part of the split above which skipping is an error.
+        path: File of the list, with lines 'split<TAB>path: reason'. None: each process
+            keeps its own list in memory.
+        limit: Fraction of the split above which skipping is an error.
         seen: Lines that this process has handled.
     """
 
@@ -37,11 +37,11 @@ class BadImages:
             raise unknown("bad_images", self.policy, POLICIES)
 
     def handle(self, error: BadImageError, num_examples: int) -> None:
-        """Returns if the image may be skipped.
+        """Returns normally if the image may be skipped.
 
         Raises:
-            UserError: The policy is "error", or more than limit of the split's
-                num_examples are bad.
+            UserError: The policy is "error", or the fraction of bad images in the
+                split exceeds the limit.
         """
         if self.policy == "error":
             raise UserError(
@@ -60,13 +60,13 @@ class BadImages:
             ) from error
 
     def _list(self, line: str) -> set[str]:
-        """Adds a line of this split to the file, and returns all that are there."""
+        """Adds a line to the file, and returns all its lines about this split."""
         if self.path is None:
             return {line}
         with open(self.path, "a+", encoding="utf-8", errors="surrogateescape") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # against the other threads, too
+            fcntl.flock(file, fcntl.LOCK_EX)  # also excludes other threads
             file.seek(0)
             lines = {old for old in file if old.startswith(f"{self.split}\t")}
             if line not in lines:
-                file.write(line)  # at the end, whatever the position: O_APPEND
+                file.write(line)  # at the end, regardless of the position: O_APPEND
             return lines | {line}

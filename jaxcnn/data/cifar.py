@@ -1,10 +1,10 @@
-"""CIFAR-10 and CIFAR-100 from the archives that their author publishes.
+"""CIFAR-10 and CIFAR-100 from the archives published by their author.
 
-https://www.cs.toronto.edu/~kriz/cifar.html, "Dataset layout" of the Python and of the
-binary version. The archive, which is read without extracting it, or the extracted
-folder is looked for in data.dir/NAME and in data.dir. The pickles of the Python version
-are read without running anything in them: their arrays become stand-ins that only
-remember, and any other class is refused.
+https://www.cs.toronto.edu/~kriz/cifar.html, "Dataset layout" of the Python version and
+of the binary version. The archive (which is read without extracting it) or the
+extracted folder must be in data.dir/NAME or in data.dir. The pickles of the Python
+version are read without executing any of their code: arrays become stand-ins that only
+record their arguments, and any other class is refused.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from jaxcnn.data.examples import Dataset
 from jaxcnn.errors import UserError
 
 IMAGE_BYTES = 3 * 32 * 32
-MOST_BYTES = 2**28  # the largest published file, CIFAR-100's train, has 2**27.2
+MOST_BYTES = 2**28  # the largest published file, CIFAR-100's train, has 2**27.2 bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Pickles:
     """The Python version: dictionaries that Python 2 pickled.
 
     Attributes:
-        archive: Its file.
-        folder: What the archive extracts to.
+        archive: File name of the archive.
+        folder: Folder that the archive extracts to.
         train: Files of the training part.
         test: Files of the test part.
         names: File of the class names.
-        labels_key: Of the labels, in the dictionaries of train and test.
-        names_key: Of the class names, in the dictionary of names.
+        labels_key: Key of the labels in the dictionaries of train and test.
+        names_key: Key of the class names in the dictionary of names.
     """
 
     archive: str
@@ -50,7 +50,7 @@ class Pickles:
     names_key: bytes
 
     def images_and_labels(self, data: bytes) -> arrays.Arrays:
-        """[N, 3072] and [N] of a file; ValueError where it is another."""
+        """Reads images [N, 3072] and labels [N]; raises ValueError if damaged."""
         batch = unpickle(data)
         images, labels = batch.get(b"data"), batch.get(self.labels_key)
         if not isinstance(labels, list) or not all(type(n) is int for n in labels):
@@ -68,9 +68,15 @@ class Pickles:
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """The binary version: records of label_bytes labels, the last counts, and an image.
+    """The binary version: records of labels, one byte each, and an image.
 
-    Attributes: as of Pickles.
+    Attributes:
+        archive: File name of the archive.
+        folder: Folder that the archive extracts to.
+        train: Files of the training part.
+        test: Files of the test part.
+        names: File of the class names.
+        label_bytes: Number of labels in a record; the last one is used.
     """
 
     archive: str
@@ -81,7 +87,7 @@ class Records:
     label_bytes: int
 
     def images_and_labels(self, data: bytes) -> arrays.Arrays:
-        """[N, 3072] and [N] of a file; ValueError where it is another."""
+        """Reads images [N, 3072] and labels [N]; raises ValueError if damaged."""
         width = self.label_bytes + IMAGE_BYTES
         if len(data) % width:
             raise ValueError(f"it has {len(data)} bytes, no multiple of {width}")
@@ -136,10 +142,10 @@ NUM_CLASSES = {"cifar10": 10, "cifar100": 100}
 
 
 def load(name: str, config: DataConfig) -> Dataset | None:
-    """The data set, 32x32 RGB, or None where neither archive nor folder is there.
+    """Loads the dataset, 32x32 RGB; returns None without an archive or a folder.
 
     Raises:
-        UserError: Files are missing or broken.
+        UserError: Files are missing or damaged.
     """
     for folder in (pathlib.Path(config.dir, name), pathlib.Path(config.dir)):
         for version in VERSIONS[name]:
@@ -152,7 +158,7 @@ def load(name: str, config: DataConfig) -> Dataset | None:
 def _read(
     name: str, version: Pickles | Records, source: pathlib.Path, config: DataConfig
 ) -> Dataset:
-    """The Dataset in one archive or folder."""
+    """Reads the dataset from an archive or a folder."""
     files = _files(source, {version.names, *version.train, *version.test})
     parts = {}
     file = version.names
@@ -167,7 +173,7 @@ def _read(
             for file in names:
                 batches.append(version.images_and_labels(files.pop(file)))
             images, labels = map(np.concatenate, zip(*batches, strict=True))
-            planes = images.reshape(-1, 3, 32, 32)  # a plane of each colour
+            planes = images.reshape(-1, 3, 32, 32)  # one plane per colour
             parts[part] = planes.transpose(0, 2, 3, 1), labels  # [N, 32, 32, 3], [N]
     except ValueError as error:
         raise UserError(f"{source / file}: {error}.") from None
@@ -175,7 +181,7 @@ def _read(
 
 
 def _files(source: pathlib.Path, wanted: set[str]) -> dict[str, bytes]:
-    """The wanted files of a tar.gz archive or a folder: name -> content."""
+    """Reads the wanted files of a tar.gz archive or a folder: name -> content."""
     found = {}
     try:
         for name, size, file in _members(source):
@@ -191,7 +197,7 @@ def _files(source: pathlib.Path, wanted: set[str]) -> dict[str, bytes]:
 
 
 def _members(source: pathlib.Path) -> Iterator[tuple[str, int, BinaryIO]]:
-    """(name, bytes, opened file) of each file in a tar.gz archive or a folder."""
+    """Yields (name, bytes, open file) for each file in a tar.gz archive or a folder."""
     if source.is_dir():
         for path in sorted(source.iterdir()):
             if path.is_file():
@@ -212,14 +218,14 @@ class PickledDtype:
         self.arguments = arguments
 
     def __setstate__(self, state: Any):
-        """Drops byte order and alignment, which mean nothing for one byte."""
+        """Ignores byte order and alignment, which do not matter for single bytes."""
 
 
 class PickledArray:
     """Stands in for numpy.ndarray while a pickle is read.
 
-    NumPy's own takes any shape, dtype and flags from the file; this one only remembers
-    them, until they are compared with what must be there.
+    NumPy's own class accepts any shape, dtype and flags from the file; this one only
+    records them, to be compared with the expected values.
     """
 
     def __init__(self, *arguments: Any):
@@ -229,7 +235,7 @@ class PickledArray:
         self.state = state
 
     def uint8(self, shape: tuple[int, ...]) -> np.ndarray:
-        """The array; ValueError where it is no uint8 array of this shape."""
+        """Returns the array; raises ValueError if it is not uint8 of this shape."""
         match self.state:
             # numpy.ndarray.__setstate__: version, shape, dtype, is Fortran order, data
             case (_, tuple(found), PickledDtype() as dtype, False | 0, bytes(data)) if (
@@ -240,7 +246,7 @@ class PickledArray:
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Reads numbers, bytes, lists and dictionaries, and arrays as stand-ins."""
+    """An unpickler for numbers, bytes, lists, dictionaries and stand-ins of arrays."""
 
     STAND_INS = {
         ("numpy.core.multiarray", "_reconstruct"): PickledArray,
@@ -256,7 +262,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 def unpickle(data: bytes) -> dict[Any, Any]:
-    """The dictionary that Python 2 pickled; ValueError where it is none."""
+    """Reads a dictionary pickled by Python 2; raises ValueError if it is not one."""
     try:
         value = ArrayUnpickler(io.BytesIO(data), encoding="bytes").load()
     except Exception as error:  # broken pickles raise nearly any type

@@ -1,15 +1,16 @@
-"""Images that are the same picture: copies, rescaled, compressed again, brightened.
+"""Finds near-duplicates: copies that are rescaled, recompressed or brightened.
 
-A perceptual hash proposes pairs and a comparison of the pictures confirms them, since
-the hash alone takes many simple drawings for one another. The hash is the DCT hash of
-Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, sec.
-3.2, as the library imagehash (`phash`) computes it: bit for bit, on the same pixels.
+A perceptual hash proposes pairs, and a comparison of the images confirms them, because
+the hash alone confuses many simple drawings. It is the DCT hash of Zauner,
+"Implementation and Benchmarking of Perceptual Image Hash Functions", 2010, sec. 3.2,
+and equals that of the library imagehash (`phash`) bit for bit on the same pixels.
 
-Of 400 crops of two photographs, of 100 to 299 pixels, at a correlation of 0.98, found
-are 99% or more of the copies by JPEG at quality 30, at half the size, with noise of 15
-grey levels or with 20 levels more light; 97% with 1.3 times the contrast, 94% with 40
-levels more light (which saturates much of them), and 70% where a frame of 2% is cut
-off. Mirrored, rotated and closely cropped copies are not found.
+Tested on 400 crops of 100 to 299 pixels from two photographs, with a correlation
+threshold of 0.98. At least 99% of the copies are found after JPEG compression with
+quality 30, at half the size, with noise of 15 grey levels, and when brightened by 20
+grey levels; 97% with 1.3 times the contrast, 94% when brightened by 40 grey levels
+(which saturates much of the image), and 70% when a border of 2% is cut off. Mirrored,
+rotated and tightly cropped copies are not found.
 """
 
 from collections.abc import Iterator
@@ -19,11 +20,11 @@ from PIL import Image
 from scipy import sparse
 from scipy.sparse import csgraph
 
-SIDE = 32  # of the reduced pictures, pixels
-_LOW = 8  # frequencies each way that are hashed
-_COMPARED = 16  # side of what is compared, pixels
+SIDE = 32  # pixels; side of the reduced images
+_LOW = 8  # frequencies per axis that are hashed
+_COMPARED = 16  # pixels; side of the images that are compared
 _DISTANCE = 8  # bits of 64 in which the hashes of a pair may differ
-_PAIRS = 1 << 20  # looked at in one piece
+_PAIRS = 1 << 20  # pairs compared at a time
 
 # Row k of the unnormalised DCT-II, as scipy.fft.dct computes it.
 _COSINES = 2 * np.cos(
@@ -32,17 +33,17 @@ _COSINES = 2 * np.cos(
 
 
 def reduce(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, C] of any size -> grey, uint8 [32, 32]."""
+    """Reduces an image: uint8 [H, W, C] -> grey, uint8 [32, 32]."""
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
     grey = Image.fromarray(np.ascontiguousarray(pixels)).convert("L")
     return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
 def perceptual_hash(reduced: np.ndarray) -> np.ndarray:
-    """uint8 [N, 32, 32] -> uint64 [N].
+    """Hashes reduced images: uint8 [N, 32, 32] -> uint64 [N].
 
-    A bit for each of the 8x8 lowest frequencies, the first in the highest bit: whether
-    it is above their median.
+    Each bit says whether one of the 8x8 lowest frequencies is above their median. The
+    first frequency is in the highest bit.
     """
     hashes = np.zeros(len(reduced), np.uint64)
     for start in range(0, len(reduced), 1024):  # float64 takes eight times the memory
@@ -57,16 +58,17 @@ def perceptual_hash(reduced: np.ndarray) -> np.ndarray:
 def find_groups(
     digests: np.ndarray, reduced: np.ndarray, similarity: float
 ) -> list[np.ndarray]:
-    """Indices of the images of each group of copies and near-duplicates, ascending.
+    """Returns groups of copies and near-duplicates, each as ascending image indices.
 
-    A group is held together by pairs: of equal digests, or with hashes that differ in
-    at most 8 bits and a correlation of the grey pictures, reduced to 16x16, of at least
-    `similarity`. Images of one grey level have no correlation.
+    Groups are the connected components of matching pairs. Two images match if their
+    digests are equal, or if their hashes differ in at most 8 bits and their grey
+    images, reduced to 16x16, have a correlation of at least `similarity`. The
+    correlation of an image with a single grey level counts as 0.
 
     Args:
-        digests: uint64 [N], equal for equal images only.
-        reduced: uint8 [N, 32, 32], from reduce.
-        similarity: Correlation coefficient, in (0, 1].
+        digests: Digest of each image, uint64 [N], equal only for equal images.
+        reduced: Images returned by reduce, uint8 [N, 32, 32].
+        similarity: Smallest correlation coefficient of a pair, in (0, 1].
     """
     _, first, same = np.unique(digests, return_index=True, return_inverse=True)
     found = [np.stack([np.arange(len(digests)), first[same]])]  # [2, E] each
@@ -84,7 +86,7 @@ def find_groups(
 
 
 def _standardise(reduced: np.ndarray) -> np.ndarray:
-    """float32 [N, 256] of zero mean and unit norm: their product is the correlation."""
+    """Scales to zero mean and unit norm, float32 [N, 256], for correlations."""
     blocks = reduced.reshape(-1, _COMPARED, SIDE // _COMPARED, _COMPARED, 2)
     values = blocks.mean(axis=(2, 4), dtype=np.float32).reshape(-1, _COMPARED**2)
     values -= values.mean(axis=1, keepdims=True)
@@ -93,10 +95,10 @@ def _standardise(reduced: np.ndarray) -> np.ndarray:
 
 
 def _close_pairs(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Indices of the pairs that differ in at most _DISTANCE bits, in pieces.
+    """Yields batches of index pairs whose hashes differ in at most _DISTANCE bits.
 
-    Of _DISTANCE + 1 pieces of a hash, one at least is equal in such a pair, so only
-    images that share a piece are compared. A pair may come more than once.
+    Of the _DISTANCE + 1 pieces of a hash, at least one is equal in such a pair, so only
+    images that share a piece are compared. A pair may occur more than once.
     """
     bounds = np.linspace(0, 64, _DISTANCE + 2).astype(np.uint64)
     for low, high in zip(bounds, bounds[1:], strict=False):
@@ -113,13 +115,13 @@ def _close_pairs(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _components(edges: np.ndarray, count: int) -> np.ndarray:
-    """The number of the connected component of each of `count` nodes."""
+    """Returns the index of each node's connected component."""
     graph = sparse.coo_array((np.ones(edges.shape[1], bool), edges), (count, count))
     return csgraph.connected_components(graph, directed=False)[1]
 
 
 def _spanning(edges: np.ndarray, count: int) -> np.ndarray:
-    """Fewer edges with the same components: from each node to the first of its own."""
+    """Reduces edges to one from each node to the first node of its component."""
     _, first, member = np.unique(
         _components(edges, count), return_index=True, return_inverse=True
     )

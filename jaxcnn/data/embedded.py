@@ -1,4 +1,4 @@
-"""Images that come with a library we need anyway: scikit-learn's digits."""
+"""Images that come with a library that we depend on: scikit-learn's digits."""
 
 import numpy as np
 
@@ -10,16 +10,17 @@ from jaxcnn.data.examples import Dataset
 def digits(config: DataConfig) -> Dataset:
     """The 1,797 scanned digits of sklearn.datasets.load_digits, 8x8 grey.
 
-    A pixel counts the ink in a 4x4 block of the scan, 0 to 16 (Alpaydin and Kaynak,
-    https://archive.ics.uci.edu/dataset/80); here it is round(v * 255 / 16) as uint8.
-    The images stay 8x8 in this data set; data.train_transform and data.eval_transform
-    enlarge them to data.image_size on the host, "resize" by Pillow's bilinear filter.
+    A pixel counts the black pixels in a 4x4 block of the scan, 0 to 16 (Alpaydin and
+    Kaynak, https://archive.ics.uci.edu/dataset/80). It is converted to uint8 as
+    round(v * 255 / 16). The images of this dataset are 8x8; data.train_transform and
+    data.eval_transform enlarge them to data.image_size on the host, for example
+    "resize" with Pillow's bilinear filter.
 
-    The halves are those of scikit-learn's example "Recognizing hand-written digits",
-    in the order of the file: the first 898 images train, the last 899 test. They are
-    partly of other writers. Validation is cut from the first half.
+    The halves are those of scikit-learn's example "Recognizing hand-written digits", in
+    the order of the file: 898 images for training, then 899 for testing, some of which
+    are by other writers. The validation split is cut from the first half.
     """
-    # Imported where it is used: it takes a second.
+    # Imported only when needed, since it takes a second.
     from sklearn import datasets, model_selection
 
     raw = datasets.load_digits()

@@ -1,12 +1,13 @@
-"""A folder of images: `folder:PATH`, one sub-folder per class.
+"""A folder of images: `folder:PATH`, with one subfolder per class.
 
-    PATH/cat/1.jpg, PATH/dog/a/2.png, ...                        cut by data.split_seed
-    PATH/train/cat/1.jpg, ..., PATH/val/..., PATH/test/...       split already
+    PATH/cat/1.jpg, PATH/dog/a/2.png, ...                      split by data.split_seed
+    PATH/train/cat/1.jpg, ..., PATH/val/..., PATH/test/...     split already
 
-val may be called valid or validation. Without it validation is cut off train; without
-train/ test is cut off first. Files count by extension (images.EXTENSIONS), at any depth
-below their class; what starts with a dot is ignored. Classes and files are sorted by
-name, so that the order does not depend on the file system.
+val may also be called valid or validation. Without it, the validation split is cut from
+train; without train/, the test split is cut first. Image files are found by extension
+(images.EXTENSIONS) at any depth below their class; names that start with a dot are
+ignored. Classes and files are sorted by name, so that the order does not depend on the
+file system.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,9 +29,9 @@ SPLIT_FOLDERS = {
     "test": ("test",),
 }
 
-# Mean and standard deviation of ImageNet's training images, as torchvision and timm
-# have them. Of grey: the luma of the mean, and of the standard deviation, which is
-# exact where the three channels rise and fall together.
+# Mean and standard deviation of ImageNet's training images, as in torchvision and timm.
+# For grey: the luma of the means, and of the standard deviations, which is exact if the
+# three channels are perfectly correlated.
 STATISTICS = {
     1: ((0.459,), (0.226,)),
     3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -38,11 +39,11 @@ STATISTICS = {
 
 
 def load(path: str, config: DataConfig) -> Dataset:
-    """The images below a folder, split.
+    """Loads the images below a folder and splits them.
 
     Raises:
-        UserError: The folder is not laid out as the module says, a class is empty or
-            too small to be cut, or the splits differ in their classes.
+        UserError: The folder does not have a layout of the module docstring, a class is
+            empty or too small to be split, or the splits have different classes.
     """
     if not os.path.isdir(path):
         raise UserError(f"There is no folder {path!r} of images.")
@@ -74,13 +75,13 @@ def load(path: str, config: DataConfig) -> Dataset:
 
 
 def _folders(path: str) -> list[str]:
-    """Names of the sub-folders, sorted; hidden ones left out."""
+    """Names of the subfolders, sorted, without hidden ones."""
     with os.scandir(path) as entries:
         return sorted(e.name for e in entries if e.is_dir() and e.name[0] != ".")
 
 
 def _files(path: str) -> list[str]:
-    """Paths of the image files at any depth, sorted; hidden ones left out."""
+    """Paths of the image files at any depth, sorted, without hidden ones."""
     found = []
     for folder, subfolders, names in os.walk(path, followlinks=True):
         subfolders[:] = [name for name in subfolders if name[0] != "."]
@@ -93,10 +94,10 @@ def _files(path: str) -> list[str]:
 
 
 def find_images(paths: Sequence[str]) -> list[str]:
-    """Files as they are named, and of each folder the image files at any depth.
+    """Returns the given files, and the image files at any depth in the given folders.
 
     Raises:
-        UserError: A path that does not exist, or a folder without images.
+        UserError: A path does not exist, or a folder has no images.
     """
     found = []
     for path in paths:
@@ -113,7 +114,7 @@ def find_images(paths: Sequence[str]) -> list[str]:
 
 
 def _split_folders(path: str) -> dict[str, str]:
-    """Split -> its folder; {"all": "."} where train/ holds no class folders."""
+    """Returns split -> its folder; {"all": "."} if train/ has no class folders."""
     folders = _folders(path)
     splits_there = {
         split: [name for name in names if name in folders]
@@ -143,7 +144,7 @@ def _split_folders(path: str) -> dict[str, str]:
 
 
 def _class_files(path: str, split: str) -> dict[str, list[str]]:
-    """Class -> paths of its images, both sorted."""
+    """Returns class -> paths of its images, both sorted."""
     whose = "" if split == "all" else f" of the {split} split"
     files = {name: _files(os.path.join(path, name)) for name in _folders(path)}
     if not files:
@@ -160,7 +161,7 @@ def _class_files(path: str, split: str) -> dict[str, list[str]]:
 
 
 def _check_classes(split: str, found: list[str], expected: list[str]) -> None:
-    """Raises UserError unless the classes of a split are those of training."""
+    """Raises UserError unless a split has the same classes as the training split."""
     if len(expected) < 2:
         raise UserError(
             f"There is one class, {expected[0]!r}; at least two are needed, each in a "

@@ -1,16 +1,16 @@
-"""Printed letters, rendered from TrueType fonts, with unseen families to test on.
+"""Printed letters rendered from TrueType fonts, tested on unseen font families.
 
-The letters a to z of each font, white on black, anti-aliased, 32x32 grey, rendered by
-Pillow (FreeType). Placement is that of a line of type: all letters of a font stand on
-one baseline, so that "p" hangs below it and "b" does not; across, the ink of each
-letter is centred. Of each font there are 13 sizes: the box that holds every letter of
-the font, from the highest ascender to the lowest descender and as wide as the widest
-letter, has a longer side of 16, 17, ... 28 pixels, to 2 pixels (the hinter rounds), and
-is centred up and down. So no letter is ever clipped, and families are of like size
-although their em squares differ.
+The letters a to z of each font, white on black, anti-aliased, 32x32 grey, are rendered
+by Pillow (FreeType). Vertically they are placed as in a line of text: all letters of a
+font share a baseline, so that "p" extends below it and "b" does not. Horizontally the
+ink of each letter is centred. Each font has 13 sizes. The size is that of the box that
+contains every letter of the font, from the highest ascender to the lowest descender and
+as wide as the widest letter: its longer side has 16, 17, ... 28 pixels, to within 2
+pixels because of hinting, and it is centred vertically. No letter is therefore clipped,
+and families have similar sizes although their em squares differ.
 
-Splits are by family, validation too: letters of another style or size of a known
-family say little of a family that the network has not seen.
+Training, validation and test split by family: letters in another style or size of a
+known family say little about a family that the network has not seen.
 """
 
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ from jaxcnn.errors import UserError
 
 LETTERS = string.ascii_lowercase
 CANVAS_PIXELS = 32
-BOX_PIXELS = range(16, 29)  # the sizes; a frame of 2 pixels stays free
+BOX_PIXELS = range(16, 29)  # the sizes, which leave a margin of 2 pixels
 
-# The text fonts that matplotlib ships. Left out: cmmi10, the math italic of Computer
-# Modern, made for formulas (cmti10 is its text italic); symbol fonts; the two Display
-# fonts of DejaVu, which hold no letters a to z; Last Resort, which draws boxes.
+# The text fonts that come with matplotlib. Left out: cmmi10, Computer Modern's math
+# italic for formulas (cmti10 is its text italic); symbol fonts; the two Display fonts
+# of DejaVu, which do not contain a to z; Last Resort, which draws boxes.
 MATPLOTLIB_FONTS = {
     "train": (
         *("DejaVuSansMono", "DejaVuSansMono-Bold"),
@@ -51,15 +51,15 @@ MATPLOTLIB_FONTS = {
 
 
 def matplotlib_fonts(config: DataConfig) -> Dataset:
-    """Letters of the 21 text fonts that matplotlib ships, MATPLOTLIB_FONTS.
+    """Letters of the 21 text fonts that come with matplotlib, MATPLOTLIB_FONTS.
 
-    DejaVu Sans Mono and DejaVu Serif train (8 fonts, 2,704 images), DejaVu Sans
-    validates (4 fonts, 1,352 images), STIX and Computer Modern test (9 fonts, 3,042
-    images). DejaVu Sans is like the Mono, so validation accuracy comes near 1.0; with
-    the Mono in its place it was nearer to the test accuracy (0.93 each), but a small
-    network then lost 0.02 on the test fonts.
+    Training uses DejaVu Sans Mono and DejaVu Serif (8 fonts, 2,704 images), validation
+    DejaVu Sans (4 fonts, 1,352 images), and testing STIX and Computer Modern (9 fonts,
+    3,042 images). DejaVu Sans resembles Sans Mono, so the validation accuracy is close
+    to 1.0. With the two swapped, it was closer to the test accuracy (both 0.93), but a
+    small network lost 0.02 on the test fonts.
     """
-    # Imported where it is used: a run on other data does not need it.
+    # Imported only when needed, since other datasets do not use it.
     import matplotlib
 
     folder = pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf")
@@ -73,10 +73,11 @@ def matplotlib_fonts(config: DataConfig) -> Dataset:
 def folder_of_fonts(path: str, config: DataConfig) -> Dataset:
     """Letters of the .ttf and .otf fonts below a folder, split by family.
 
-    A family is what the font's name table calls so. data.split_seed shuffles the
-    families; data.test_fraction and data.validation_fraction of them, but at least one
-    each, test and validate. Fonts without all of a to z are left out. Symbol fonts
-    that draw something else for a to z cannot be told apart: take them away.
+    The family name is that in the font's name table. data.split_seed shuffles the
+    families; the fractions data.test_fraction and data.validation_fraction of them, but
+    at least one each, are for testing and validation. Fonts without all of a to z are
+    left out. Symbol fonts that draw something else for a to z cannot be detected, so
+    remove them from the folder.
 
     Raises:
         UserError: There is no such folder, a font cannot be read, or fewer than three
@@ -96,7 +97,7 @@ def folder_of_fonts(path: str, config: DataConfig) -> Dataset:
             if _has_all_letters(font):
                 family, _ = ImageFont.truetype(font, 16).getname()
                 families.setdefault(family or font.stem, []).append(font)
-        except (OSError, RuntimeError) as error:  # of Pillow, of matplotlib
+        except (OSError, RuntimeError) as error:  # from Pillow, from matplotlib
             raise UserError(f"{font}: not a readable font ({error}).") from None
     if len(families) < 3:
         found = f": {', '.join(sorted(families))}" if families else ""
@@ -132,7 +133,7 @@ def folder_of_fonts(path: str, config: DataConfig) -> Dataset:
 def _dataset(
     name: str, paths: dict[str, list[pathlib.Path]], config: DataConfig
 ) -> Dataset:
-    """The Dataset of these font files, part by part."""
+    """Makes the dataset of these font files, given for each split."""
     labels = np.tile(np.arange(len(LETTERS)), len(BOX_PIXELS))
     parts = {
         part: (np.concatenate([render(f) for f in fonts]), np.tile(labels, len(fonts)))
@@ -142,8 +143,8 @@ def _dataset(
 
 
 def render(path: pathlib.Path) -> np.ndarray:
-    """uint8 [13 * 26, 32, 32, 1]: a to z at the smallest size, then at the next."""
-    # The box grows in proportion to the size, but for the rounding of the hinter.
+    """Renders a to z at each size in ascending order: uint8 [13 * 26, 32, 32, 1]."""
+    # The box is proportional to the font size, except for rounding by the hinter.
     reference = ImageFont.truetype(path, 256)
     longer_side = max(_line_box(reference)[2:])
     images = []
@@ -162,18 +163,21 @@ def render(path: pathlib.Path) -> np.ndarray:
 
 
 def _line_box(font: ImageFont.FreeTypeFont) -> Sequence[int]:
-    """Top and bottom of all letters from the baseline; height and largest width."""
+    """Returns (top, bottom, height, width) of the box of all letters.
+
+    Top and bottom are relative to the baseline.
+    """
     boxes = np.array([font.getbbox(letter, anchor="ls") for letter in LETTERS])
     top, bottom = boxes[:, 1].min(), boxes[:, 3].max()
     return top, bottom, bottom - top, (boxes[:, 2] - boxes[:, 0]).max()
 
 
 def _has_all_letters(path: pathlib.Path) -> bool:
-    """Whether the font has a shape of its own, with ink, for each of a to z.
+    """Whether the font has a distinct, non-empty glyph for each of a to z.
 
-    A placeholder font, such as Last Resort, maps all letters to one box.
+    A placeholder font, such as Last Resort, maps all letters to the same box.
     """
-    # Pillow does not show which characters a font has; matplotlib's FreeType does.
+    # Pillow does not say which characters a font has; matplotlib's FreeType does.
     from matplotlib import ft2font
 
     shapes = ft2font.FT2Font(str(path)).get_charmap()

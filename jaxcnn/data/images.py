@@ -1,26 +1,26 @@
-"""Files to pixels: the one decoder of folders, TFDS and prediction.
+"""Decodes image files; used for folders, TFDS and prediction.
 
-JPEG, PNG, WebP and BMP are told apart by their content, not by their names, and decoded
+JPEG, PNG, WebP and BMP are recognised by their content, not by their names, and decoded
 by Pillow. Training, evaluation and prediction see the same pixels:
-  * The EXIF orientation is applied; of several frames the first is taken; colour
+  * The EXIF orientation is applied; only the first of several frames is used; colour
     profiles are ignored.
-  * Alpha, as a channel, in a palette or as one transparent colour, is composited over
-    white.
-  * Palettes become their colours, one bit becomes 0 and 255. CMYK becomes RGB by
-    Pillow's (255 - c) * (255 - k) / 255; that of JPEG files is taken as Adobe writes
-    it, inverted.
-  * 16-bit grey is scaled, round(v / 257); Pillow's own conversion would clip it at 255.
-    Its transparent grey level, if it has one, is ignored. Of other 16-bit images
+  * Transparency, whether an alpha channel, in a palette or a single transparent colour,
+    is composited over white.
+  * Palettes are converted to their colours, 1-bit images to 0 and 255. CMYK is
+    converted to RGB by Pillow's (255 - c) * (255 - k) / 255; in JPEG files it is
+    assumed to be inverted, as Adobe writes it.
+  * 16-bit grey is scaled to round(v / 257); Pillow's own conversion would clip it at
+    255. If it has a transparent grey level, that is ignored. For other 16-bit images
     Pillow keeps the high byte.
-  * Three channels of a grey image are equal. One channel of a colour image is its luma
-    by ITU-R 601, 0.299 R + 0.587 G + 0.114 B.
+  * A grey image converted to RGB has three equal channels. A colour image converted to
+    grey becomes its ITU-R 601 luma, 0.299 R + 0.587 G + 0.114 B.
 
-A JPEG file can be decoded at 1/2, 1/4 or 1/8 of its size, in much less time: libjpeg
-then computes fewer pixels of each block, from its lower frequencies. Training does so
-where data.scaled_decoding says it; evaluation and prediction never do.
+A JPEG file can be decoded at 1/2, 1/4 or 1/8 of its size in much less time: libjpeg
+then computes fewer pixels per block, from its lower frequencies. Training does so if
+data.scaled_decoding is set; evaluation and prediction never do.
 
-Another version of Pillow or of its libjpeg may give other bits, so a run records
-decoder().
+Another version of Pillow or of its libjpeg may decode to different bits, so a run
+records decoder().
 """
 
 from collections.abc import Iterator
@@ -37,11 +37,11 @@ from PIL import ExifTags, Image, ImageOps, features
 from jaxcnn.data.examples import BadImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")  # in any case, for folders
+EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")  # upper or lower case
 
-SCALES = (8, 4, 2, 1)  # one over each, a JPEG can be decoded at; Pillow's draft
-# EXIF orientations that swap rows and columns, and those with which the stored image's
-# last pixels come first from top to bottom, and from left to right (EXIF 2.3, tag 274).
+SCALES = (8, 4, 2, 1)  # a JPEG can be decoded at 1 / scale; Pillow's draft
+# EXIF orientations that swap rows and columns, and those that reverse the stored image
+# vertically and horizontally (EXIF 2.3, tag 274).
 _TURNED = (5, 6, 7, 8)
 _REVERSED = ((3, 4, 7, 8), (2, 3, 6, 7))
 
@@ -51,31 +51,33 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 def decode(
     source: bytes | str | os.PathLike, channels: int, name: str | None = None
 ) -> np.ndarray:
-    """An image file as uint8 [H, W, channels].
+    """Decodes an image file to uint8 [H, W, channels].
 
     Args:
-        source: The path of a file, or the bytes of one.
-        channels: 1 for grey, 3 for RGB.
-        name: What an error calls the image; None: its path.
+        source: Path of the file, or its content as bytes.
+        channels: Channels of the result: 1 grey, 3 RGB.
+        name: Name of the image in error messages. None: its path.
 
     Raises:
-        BadImageError: It is no image of FORMATS, broken, truncated, or of more pixels
-            than Pillow reads (179 million, its guard against decompression bombs).
+        BadImageError: It is not an image in one of FORMATS, is damaged or truncated, or
+            has more pixels than Pillow allows (179 million, its protection against
+            decompression bombs).
     """
     return Encoded(source, channels, name).pixels()
 
 
 class Encoded:
-    """An image file of known size, to be decoded once, whole or as far as needed.
+    """An image file of known size that can be decoded once, completely or in part.
 
     Attributes:
-        shape: (H, W, channels) of all pixels, with the EXIF orientation applied.
+        shape: Shape (H, W, channels) of the full image, with the EXIF orientation
+            applied.
     """
 
     def __init__(
         self, source: bytes | str | os.PathLike, channels: int, name: str | None = None
     ):
-        """Reads the file but decodes its header only; see decode for the rest."""
+        """Reads the file and decodes only its header; see decode for the arguments."""
         if channels not in (1, 3):
             raise ValueError(
                 f"channels is {channels}; 1 (grey) and 3 (RGB) are possible."
@@ -96,43 +98,43 @@ class Encoded:
         self.shape = (height, width, channels)
 
     def pixels(self) -> np.ndarray:
-        """uint8 [H, W, channels]. Raises BadImageError as decode."""
+        """Decodes the image: uint8 [H, W, channels]. May raise BadImageError."""
         with _bad_image(self._name):
             return to_pixels(self._image, self.shape[2])
 
     def window(
         self, top: int, left: int, height: int, width: int, size: tuple[int, int]
     ) -> tuple[np.ndarray, Box]:
-        """The pixels of a window that is to be resized.
+        """Decodes a window that will be resized.
 
-        A JPEG is decoded at the smallest of SCALES at which the window is at least as
-        high and as wide as it will be, any other file at full size.
+        A JPEG is decoded at the smallest size at which the window is still at least as
+        high and wide as after resizing, any other file at full size.
 
         Args:
-            top: First row of the window, in all pixels.
+            top: First row of the window, in pixels of the full image.
             left: First column of the window.
-            height: Rows of the window.
-            width: Columns of the window.
+            height: Number of rows.
+            width: Number of columns.
             size: Height and width that the window will be resized to.
 
         Returns:
-            uint8 [h, w, channels], those pixels that touch the window, and its place
-            in them, which need not begin or end with a pixel.
+            The decoded pixels that the window touches, uint8 [h, w, channels], and the
+            position of the window in them, which may be fractional.
 
         Raises:
-            BadImageError: As decode.
+            BadImageError: The image cannot be decoded, see decode.
         """
         shrink = min(height // size[0], width // size[1])
         scale = max((s for s in SCALES if s <= shrink), default=1)
         if scale > 1:
             stored = self._image.size
             scaled = self._image.draft(None, (stored[0] // scale, stored[1] // scale))
-            scale = 1 if scaled is None else scale  # None: no JPEG
+            scale = 1 if scaled is None else scale  # None: not a JPEG
         pixels = self.pixels()
         spans = []
         for axis, (start, length) in enumerate([(top, height), (left, width)]):
-            # The last pixel of a side that scale does not divide stands for fewer than
-            # scale, as if the image went on; turned round, it begins there.
+            # If scale does not divide a side, the last decoded pixel is only partly in
+            # the image. In a reversed image it comes first.
             reverse = self._orientation in _REVERSED[axis]
             whole = self.shape[axis] / scale
             before = pixels.shape[axis] - whole if reverse else 0.0
@@ -144,7 +146,7 @@ class Encoded:
 
 
 def decoded(example: dict[str, Any]) -> dict[str, Any]:
-    """An example with its image decoded, if it is an Encoded."""
+    """Returns the example with its image decoded if it is an Encoded."""
     image = example["image"]
     if isinstance(image, Encoded):
         return example | {"image": image.pixels()}
@@ -153,20 +155,20 @@ def decoded(example: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _bad_image(where: str) -> Iterator[None]:
-    """Whatever goes wrong inside is a BadImageError."""
+    """Turns every exception in this context into a BadImageError."""
     try:
         yield
         return
     except PIL.UnidentifiedImageError:
         why = "no JPEG, PNG, WebP or BMP image"  # Pillow's text has a memory address
-    except Exception as error:  # broken files raise nearly any type in Pillow
+    except Exception as error:  # damaged files raise almost any type in Pillow
         text = error.strerror if isinstance(error, OSError) else None
         why = " ".join((text or str(error) or type(error).__name__).split())
     raise BadImageError(f"{where}: {why}") from None
 
 
 def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """An image of any mode as uint8 [H, W, channels], as the module says."""
+    """Converts an image of any mode to uint8 [H, W, channels], see the module."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16-bit grey
         wide = np.asarray(image).astype(np.int64)
@@ -178,13 +180,13 @@ def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
     elif image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
     mode = {1: "L", 3: "RGB"}[channels]
-    if image.mode != mode:  # else convert would copy
+    if image.mode != mode:  # otherwise convert would copy
         image = image.convert(mode)
     return np.asarray(image).reshape(image.height, image.width, channels)
 
 
 def decoder() -> str:
-    """Name and version of what decodes, as 'Pillow 13.0.0, libjpeg-turbo 3.1.2'."""
+    """Names and versions of the decoders: 'Pillow 13.0.0, libjpeg-turbo 3.1.2'."""
     if features.check("libjpeg_turbo"):
         jpeg = f"libjpeg-turbo {features.version('libjpeg_turbo')}"
     else:

@@ -1,7 +1,7 @@
-"""MNIST and Fashion-MNIST from the four files that their authors publish.
+"""MNIST and Fashion-MNIST from the four files published by their authors.
 
-They are looked for in data.dir/NAME only: the files of both have the same names, so
-that the folder alone tells them apart.
+The files must be in data.dir/NAME: both datasets use the same file names, so only the
+folder tells them apart.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-MOST_ITEMS = 60_000  # in a published file; a header that says more is broken
+MOST_ITEMS = 60_000  # in a published file; a header with more is damaged
 
 DIGITS = tuple("0123456789")
 # https://github.com/zalandoresearch/fashion-mnist#labels
@@ -32,10 +32,10 @@ CLOTHES = (
 
 
 def load(name: str, class_names: Sequence[str], config: DataConfig) -> Dataset | None:
-    """The data set, 28x28 grey, or None where none of its files is there.
+    """Loads the dataset, 28x28 grey; returns None if none of its files exists.
 
     Raises:
-        UserError: Some of the files are missing, or one is broken.
+        UserError: Some of the files are missing, or one is damaged.
     """
     folder = pathlib.Path(config.dir, name)
     wanted = [file for pair in FILES.values() for file in pair]
@@ -64,13 +64,13 @@ def load(name: str, class_names: Sequence[str], config: DataConfig) -> Dataset |
 
 
 def read_idx(path: pathlib.Path, item_shape: tuple[int, ...]) -> np.ndarray:
-    """uint8 [N, *item_shape] of an idx file, gzip or plain.
+    """Reads an idx file, gzip or plain: uint8 [N, *item_shape].
 
     http://yann.lecun.com/exdb/mnist, "File formats": two zero bytes, the type (8 is
     uint8), the number of dimensions, and each dimension as a big-endian uint32.
 
     Raises:
-        UserError: It is no such file, or of another length than its header says.
+        UserError: It is not an idx file, or its length differs from its header.
     """
     header = struct.Struct(f">4B{1 + len(item_shape)}I")
     try:
@@ -91,7 +91,7 @@ def read_idx(path: pathlib.Path, item_shape: tuple[int, ...]) -> np.ndarray:
                     f"{[MOST_ITEMS, *item_shape]} is expected."
                 )
             size = count * int(np.prod(item_shape))
-            data = file.read(size + 1)  # one more, to see what should not be there
+            data = file.read(size + 1)  # one more byte, to detect trailing data
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: it cannot be read ({error}).") from None
     if len(data) != size:

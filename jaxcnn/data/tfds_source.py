@@ -1,8 +1,8 @@
-"""Data sets that TensorFlow Datasets has prepared, read without TensorFlow.
+"""Datasets prepared by TensorFlow Datasets (TFDS), read without TensorFlow.
 
 TFDS must have prepared them for random access, in the array_record format (its default
-is tfrecord). They are read from data.dir alone; nothing is ever downloaded. Image files
-are decoded by data/images.py, as everywhere, not by TFDS.
+is tfrecord). They are read only from data.dir; nothing is downloaded. Image files are
+decoded by data/images.py, like those of other sources, not by TFDS.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from jaxcnn.data.examples import Dataset, Examples, make_dataset
 from jaxcnn.errors import UserError
 from jaxcnn.targets import classes
 
-# What a TFDS split may be called, where no row of a table says it.
+# Names of the TFDS split for each of our splits, unless a TfdsSet says otherwise.
 NAMES = {
     "train": ("train",),
     "validation": ("validation", "val", "valid"),
@@ -31,15 +31,15 @@ NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class TfdsSet:
-    """A data set of TFDS; called with a config it gives the Dataset.
+    """A TFDS dataset; call it with a config to get the Dataset.
 
     Attributes:
-        name: NAME or NAME/CONFIG of TFDS. Where one config alone is prepared, NAME is
-            enough.
-        parts: Which TFDS split plays "train", "validation" and "test"; None: the one
-            that NAMES says.
-        stratify: Whether a cut of validation images keeps the proportions of classes.
-            It reads the training split once for its labels.
+        name: NAME or NAME/CONFIG in TFDS. NAME is enough if only one config is
+            prepared.
+        parts: TFDS split to use for "train", "validation" and "test". None: those
+            listed in NAMES.
+        stratify: Whether a validation split that is cut from the training split keeps
+            the class proportions. This reads the training split once for its labels.
     """
 
     name: str
@@ -47,11 +47,12 @@ class TfdsSet:
     stratify: bool = True
 
     def __call__(self, config: DataConfig) -> Dataset:
-        """Opens the data; images are read and decoded later, one by one.
+        """Opens the dataset; images are read and decoded later, one by one.
 
         Raises:
-            UserError: It is not prepared below config.dir, or not for random access;
-                a split is missing; or it is not of images with one class each.
+            UserError: The dataset is not prepared in config.dir, or not for random
+                access; a split is missing; or its examples are not images with one
+                class label each.
         """
         path = prepared_folder(self.name, config.dir)
         if path is None:
@@ -61,7 +62,7 @@ class TfdsSet:
                 f"--file_format=array_record --data_dir={config.dir}` does it."
             )
         _check_format(path)
-        # Imported where it is used: it takes half a second.
+        # Imported only when needed, since it takes half a second.
         import tensorflow_datasets as tfds
 
         builder = tfds.builder_from_directory(path)
@@ -119,7 +120,7 @@ class TfdsSet:
         )
 
     def _parts(self, there: Sequence[str]) -> dict[str, str]:
-        """Part -> TFDS split; "validation" and "test" only where there are such."""
+        """Returns our split -> TFDS split, for the splits that exist."""
         parts = self.parts
         if parts is None:
             found = {
@@ -138,7 +139,7 @@ class TfdsSet:
 
 
 class Parser:
-    """Takes these features, and no others, out of the bytes of a record."""
+    """Parses only the given features from the bytes of a record."""
 
     def __init__(self, features: Any, *keys: str):
         import tensorflow_datasets as tfds
@@ -158,14 +159,14 @@ class Parser:
 
 @dataclasses.dataclass(eq=False)
 class TfdsExamples:
-    """One split of a prepared data set.
+    """One split of a prepared dataset.
 
     Attributes:
-        source: TFDS's random access to the records, as bytes.
-        parse: Bytes of a record -> its image, a file or pixels, and its label.
-        parse_label: Bytes of a record -> its label.
-        channels: Of the images given: 1 for grey, 3 for RGB.
-        where: What errors call the split.
+        source: Random access to the records as bytes, provided by TFDS.
+        parse: Parser of a record's image (a file or pixels) and label.
+        parse_label: Parser of a record's label only.
+        channels: Channels of the returned images: 1 grey, 3 RGB.
+        where: Name of the split in error messages.
     """
 
     source: Sequence[bytes]
@@ -190,7 +191,7 @@ class TfdsExamples:
         return images.decoded(self.encoded(index))
 
     def encoded(self, index: int) -> dict[str, Any]:
-        """As of examples.encoded."""
+        """Returns an example before decoding, see examples.encoded."""
         image, label = self.parse(self.source[index])
         if isinstance(image, bytes):
             image = images.Encoded(image, self.channels, f"{self.where}[{index}]")
@@ -200,12 +201,12 @@ class TfdsExamples:
 
 
 def prepared_folder(name: str, data_dir: str) -> pathlib.Path | None:
-    """data_dir/NAME[/CONFIG]/VERSION of the newest version; None where there is none.
+    """Finds the newest version, data_dir/NAME[/CONFIG]/VERSION; None if there is none.
 
-    TFDS's own search would load its code for the data set, which may use TensorFlow.
+    TFDS's own search would load its code for the dataset, which may use TensorFlow.
 
     Raises:
-        UserError: NAME has several configs, and the name says none.
+        UserError: The dataset has several configs, and the name does not choose one.
     """
     root = pathlib.Path(data_dir, *name.split("/"))
     found = _versions(root)
@@ -222,7 +223,7 @@ def prepared_folder(name: str, data_dir: str) -> pathlib.Path | None:
 
 
 def _versions(root: pathlib.Path) -> list[pathlib.Path]:
-    """Prepared versions in a folder, 1.9.0 before 1.10.0."""
+    """Returns the prepared versions in a folder, in numerical order."""
     found = [path.parent for path in root.glob("*.*.*/dataset_info.json")]
     numbers = {path: path.name.split(".") for path in found}
     found = [p for p in found if all(number.isdecimal() for number in numbers[p])]
@@ -234,7 +235,7 @@ def _check_format(path: pathlib.Path) -> None:
     about = json.loads((path / "dataset_info.json").read_text())
     formats = [about.get("fileFormat"), *about.get("alternativeFileFormats", [])]
     if "array_record" not in formats:
-        # One worker: with more, TFDS 4.9.10 converts in a thread and drops its errors.
+        # With more than one worker, TFDS 4.9.10 converts in a thread and hides errors.
         raise UserError(
             f"{path} holds {formats[0]} files, which cannot be read at random without "
             "TensorFlow. Convert them once, in another environment with "
@@ -245,17 +246,17 @@ def _check_format(path: pathlib.Path) -> None:
 
 
 def image_and_label(info: Any) -> tuple[str, str]:
-    """Keys of the image and the label of a tfds.core.DatasetInfo.
+    """Returns the keys of the image and the label in a tfds.core.DatasetInfo.
 
     They are its supervised_keys (Oxford-IIIT Pet has a second image and a second
-    label) or, where it has none, the only features of their kind.
+    label) or, if it has none, the only features of their kind.
 
     Raises:
-        UserError: There is none, or it cannot be told which.
+        UserError: There is no image or no label, or more than one.
     """
     import tensorflow_datasets as tfds
 
-    features = dict(sorted(info.features.items()))  # their order varies by process
+    features = dict(sorted(info.features.items()))  # their order differs by process
     image_keys = [
         key
         for key, feature in features.items()
@@ -281,7 +282,7 @@ def image_and_label(info: Any) -> tuple[str, str]:
 
 
 def _fingerprint(info: Any) -> str:
-    """Of name, config, version, and the examples and bytes in every file."""
+    """SHA-256 of name, config, version, bytes of each split and examples per file."""
     splits_there = {
         name: [int(split.num_bytes), list(split.shard_lengths)]
         for name, split in sorted(info.splits.items())

@@ -1,4 +1,4 @@
-"""Every network by its name, and what can be computed from a network alone.
+"""All networks by name, and what can be computed from a network alone.
 
 A family of architectures is one file with a VARIANTS table, and one line in MODELS.
 """
@@ -97,16 +97,16 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
-    """The network of that name.
+    """Creates a network by name.
 
     Args:
-        name: A name in MODELS.
-        num_classes: Size of the last axis of the logits. With 0 the network has no
-            head and gives its pooled features [B, C].
-        **fields: Other values for fields of its module class, such as dropout=0.5.
+        name: Name of the network, a key of MODELS.
+        num_classes: Number of classes. 0: the network has no head and returns its
+            pooled features [B, C].
+        **fields: Values that override fields of the module class, such as dropout=0.5.
 
     Raises:
-        UserError: An unknown name or field, or a value that the field cannot have.
+        UserError: The name or a field is unknown, or a value is not allowed.
     """
     return build(name, {"num_classes": num_classes, **fields})
 
@@ -193,7 +193,7 @@ def imprint(name: str) -> Callable[..., dict[str, Any]] | None:
 def layer_groups(
     model: nn.Module, image_shape: ImageShape = (224, 224, 3)
 ) -> tuple[str, ...]:
-    """The layer groups from input to head.
+    """Returns the layer groups from input to head.
 
     A group is a top-level name of the parameters, such as "stage2_block1", so each
     parameter belongs to exactly one. Names of our networks say where they stand; those
@@ -227,34 +227,33 @@ def sort_groups(groups: Iterable[str]) -> tuple[str, ...]:
 
 
 def abstract_variables(model: nn.Module, image_shape: ImageShape) -> dict[str, Any]:
-    """Shapes and dtypes of the variables, without computing them."""
+    """Returns the shapes and dtypes of the variables without computing them."""
     init = functools.partial(model.init, train=False)
     return jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *image_shape)))
 
 
 def count_params(model: nn.Module, image_shape: ImageShape) -> int:
-    """Trainable numbers of the network."""
+    """Number of trainable parameters of the network."""
     params = abstract_variables(model, image_shape)["params"]
     return sum(p.size for p in jax.tree.leaves(params))
 
 
 def count_macs(model: nn.Module, image_shape: ImageShape) -> int:
-    """Multiply-adds of one image's convolutions and linear layers in evaluation, as
-    in counting.equation_macs."""
+    """Number of multiply-adds for one image, see counting.equation_macs."""
     variables = abstract_variables(model, image_shape)
     return counting.macs(counting.forward(model, variables, image_shape).jaxpr)
 
 
 def catalogue(pattern: str = "*") -> list[dict[str, Any]]:
-    """What there is to say of each network, for 1000 classes or the paper's own.
+    """Describes each network, with 1000 classes or the paper's number of classes.
 
-    It is read from catalogue.json, which `python -m jaxcnn.models.generate` writes.
+    Reads catalogue.json, which `python -m jaxcnn.models.generate` writes.
 
     Args:
-        pattern: As in list_models.
+        pattern: Shell pattern for the names, see list_models.
 
     Returns:
-        One dict a network: "model", "paper", "image_size", "channels", "num_classes",
+        One dict per network: "model", "paper", "image_size", "channels", "num_classes",
         "parameters", "macs", "top1" (percent, or None), "top1_source", "reference"
         (what the network is checked against).
     """
@@ -286,8 +285,10 @@ def _depth(group: str) -> tuple[int, ...]:
 
 
 def _is_a(value: Any, hint: Any) -> bool:
-    """Whether a value is of a type; types other than numbers, texts and tuples of
-    them are not looked at."""
+    """Whether a value has a type.
+
+    Only numbers, strings and tuples of them are checked; other types always pass.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:
         return any(_is_a(value, argument) for argument in arguments)
@@ -300,5 +301,5 @@ def _is_a(value: Any, hint: Any) -> bool:
     if hint is float:
         return type(value) in (int, float)
     if hint in (int, str, bool):
-        return type(value) is hint  # bool is no int here
+        return type(value) is hint  # a bool does not count as an int
     return True

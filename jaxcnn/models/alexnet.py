@@ -1,4 +1,4 @@
-"""AlexNet, as printed and as it is written today, and ZFNet.
+"""AlexNet in its original and in its modern form, and ZFNet.
 
 Papers: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep
 Convolutional Neural Networks", NIPS 2012, Figure 2, https://papers.nips.cc/paper/
@@ -8,21 +8,22 @@ Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 
 Figure 3, https://arxiv.org/abs/1311.2901.
 
 `alexnet_2012` has the layers of Figure 2, with two groups where the paper has two GPUs
-that do not speak to each other, the response normalisation of section 3.3, overlapping
-pooling, and the initial values of section 5. Its 60,965,224 parameters follow from
-these; the paper rounds them to 60 million. Two of its numbers do not fit the rest:
-filters of 11 pixels at stride 4 make 55x55 outputs of the printed 224 pixels only with
-a border, here of 2; and 55x55x96 outputs are 290,400 units, not 253,440.
+that do not communicate, the response normalisation of section 3.3, overlapping pooling,
+and the initial values of section 5. This gives 60,965,224 parameters, which the paper
+rounds to 60 million. Two of the paper's numbers are inconsistent: 11x11 filters with
+stride 4 give 55x55 outputs for 224 pixels only with padding, which is 2 here; and
+55x55x96 outputs are 290,400 units, not 253,440.
 
 `alexnet` is torchvision's: the filters of "One weird trick", no groups, no response
 normalisation, dropout before the hidden layers instead of after them.
 
 `zfnet` and `zfnetb` (the paper's model with 512, 1024 and 512 maps) are pytorchcv's,
-with its borders, which give the sizes of Figure 3. It normalises before it pools, where
+with its padding, which gives the sizes of Figure 3. It normalises before pooling, where
 the figure pools first, and divides alpha by 5 as Caffe does. Initial values are the
 paper's.
 
-For images of other sizes all of them average the last maps to 6x6, as torchvision does.
+For images of other sizes, all of them average the last maps to 6x6, as torchvision
+does.
 """
 
 from collections.abc import Callable
@@ -51,12 +52,12 @@ GaussianDense = functools.partial(Dense, kernel_init=gaussian, bias_init=zeros)
 
 
 def relu_and_norm(x: jax.Array) -> jax.Array:
-    """ReLU and response normalisation, with the numbers of section 3.3."""
+    """ReLU and response normalisation, with the constants of section 3.3."""
     return local_response_norm(relu(x), size=5, alpha=1e-4, beta=0.75, k=2.0)
 
 
 def relu_and_caffe_norm(x: jax.Array) -> jax.Array:
-    """As relu_and_norm, but alpha weighs the mean of the squares, not their sum."""
+    """ReLU and Caffe's normalisation: alpha scales the mean of the squares."""
     return local_response_norm(relu(x), size=5, alpha=1e-4 / 5, beta=0.75, k=2.0)
 
 
@@ -91,11 +92,11 @@ class AlexNet(nn.Module):
     """Stages of convolutions that end with a max-pool, two hidden layers, linear head.
 
     Attributes:
-        stages: The convolutions of each stage, called as layer(name=...); the first
-            stage has one, the stem.
-        pool: Called as pool(x, window, stride).
-        dense: Hidden layer, called as dense(width, dropout).
-        dropout: Probability that an input or output of a hidden layer is set to 0.
+        stages: Convolutions of each stage, called as layer(name=...). The first stage
+            has one convolution, the stem.
+        pool: Pooling function, called as pool(x, window, stride).
+        dense: Hidden layer class, called as dense(width, dropout).
+        dropout: Dropout rate of the inputs or outputs of hidden layers.
         last: Linear layer class of the head.
     """
 
@@ -180,8 +181,8 @@ _zeiler = functools.partial(
     Variant, paper="Zeiler and Fergus 2014, https://arxiv.org/abs/1311.2901"
 )
 
-# The papers' accuracies are means over ten crops. top1 of alexnet: acc@1 of the
-# weights, in the metadata of torchvision 0.28.
+# The papers' accuracies are averages over ten crops. top1 of alexnet is acc@1 in the
+# metadata of torchvision 0.28's weights.
 VARIANTS = {
     "alexnet": Variant(
         _alexnet,

@@ -1,4 +1,4 @@
-"""What the Inception networks share: branches side by side, and auxiliary heads."""
+"""Shared parts of the Inception networks: parallel branches and auxiliary heads."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ Pool = Callable[[jax.Array], jax.Array]
 
 
 class Unit(NamedTuple):
-    """One convolution with its activation; fields as in layers.ConvNorm."""
+    """A convolution with activation; for the fields see layers.ConvNorm."""
 
     filters: int
     kernel: Size = 1
@@ -22,7 +22,7 @@ class Unit(NamedTuple):
 
 
 class Fork(NamedTuple):
-    """Two convolutions of the same input, the end of a branch."""
+    """Two convolutions with the same input, at the end of a branch."""
 
     a: Unit
     b: Unit
@@ -32,14 +32,14 @@ Branch = Sequence[Unit | Fork | Pool]
 
 
 class Branches(nn.Module):
-    """Branches that run side by side and whose channels are put together.
+    """Parallel branches whose channels are concatenated.
 
     The convolutions of the second branch are branch2_conv1, branch2_conv2, ..., those
     of a fork branch2_conv3a and branch2_conv3b.
 
     Attributes:
         branches: Convolutions and pools of each branch, from input to output.
-        conv: Called as conv(*unit, name=...)(x, train=...).
+        conv: Convolution class, called as conv(*unit, name=...)(x, train=...).
     """
 
     branches: Sequence[Branch]
@@ -69,14 +69,14 @@ class Branches(nn.Module):
 
 
 def run_auxiliary(head: nn.Module, x: jax.Array, size: int, *, train: bool) -> None:
-    """Runs an auxiliary head where it is wanted: in training.
+    """Runs an auxiliary head in training only.
 
     Args:
-        head: Sows its logits.
+        head: Auxiliary head, which sows its logits.
         x: Features [B, H, W, C].
-        size: H and W for which its parameters are made. They do not depend on it, but
-            it is large enough for the head, as x may not be.
-        train: Whether the network trains.
+        size: H and W of the features that initialise the head. Its parameters do not
+            depend on them, but x may be too small for it.
+        train: Whether the network is training.
     """
     if head.is_initializing():
         x = jnp.zeros((1, size, size, x.shape[-1]), x.dtype)

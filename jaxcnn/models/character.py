@@ -1,11 +1,12 @@
-"""The character network of a practical.
+"""The character network of the Oxford VGG practical.
 
 Vedaldi and Zisserman, "VGG Convolutional Neural Networks Practical", part 4, University
 of Oxford, https://www.robots.ox.ac.uk/~vgg/practicals/cnn/: 26 letters in grey images
-of 32x32 pixels. Nothing is padded, so the last convolution sees all of such an image.
-On larger ones it sees several places, and the logits are the mean of theirs.
+of 32x32 pixels. There is no padding, so the last convolution sees such an image as a
+whole. For larger images, the logits are the mean over all its positions.
 
-Kernels start as normal numbers of deviation 0.01 and biases at 0, as there.
+As in the practical, kernels are initialised from a normal distribution with standard
+deviation 0.01, biases with 0.
 """
 
 import functools

@@ -4,11 +4,12 @@ Paper: Liu, Mao, Wu, Feichtenhofer, Darrell and Xie, "A ConvNet for the 2020s", 
 2022, https://arxiv.org/abs/2201.03545. The block is its Figure 4 (right), the depths
 and widths are those of section 3, the rates of stochastic depth those of its Table 5.
 
-Epsilon, initial values and where the last LayerNorm stands (after the pool) are
-torchvision's. The paper's ConvNeXt-XL is not here: torchvision has no weights of it.
+Epsilon, initial values and the position of the last LayerNorm (after the pool) are
+torchvision's. The paper's ConvNeXt-XL is left out, since torchvision has no weights for
+it.
 
-What lowers the resolution between two stages is the first block of the later one, and
-the last LayerNorm is stage 5, so that a new head throws neither away.
+The downsampling layer between two stages is the first block of the later stage, and the
+last LayerNorm is stage 5, so that replacing the head keeps both.
 """
 
 from collections.abc import Callable
@@ -39,11 +40,11 @@ PlainDense = functools.partial(Dense, **_inits)
 
 
 class Block(nn.Module):
-    """7x7 depthwise convolution, norm, two layers on each pixel, and a shortcut.
+    """7x7 depthwise convolution, norm, two layers at each pixel, and a shortcut.
 
     Attributes:
-        drop_rate: Probability that the branch is left out in training.
-        layer_scale: Initial factor of each filter of the branch (Touvron et al.,
+        drop_rate: Probability that the branch is dropped in training.
+        layer_scale: Initial factor of each of the branch's filters (Touvron et al.,
             https://arxiv.org/abs/2103.17239, section 2).
     """
 
@@ -66,7 +67,7 @@ class Block(nn.Module):
 
 
 class Stem(nn.Module):
-    """Convolution of patches of 4x4 pixels, and norm."""
+    """Convolution of 4x4 patches, norm."""
 
     filters: int
     norm: Callable[..., nn.Module] = LayerNorm
@@ -79,7 +80,7 @@ class Stem(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Norm, and convolution of patches of 2x2 pixels."""
+    """Norm, convolution of 2x2 patches."""
 
     filters: int
     norm: Callable[..., nn.Module] = LayerNorm
@@ -95,11 +96,12 @@ class ConvNeXt(nn.Module):
     """Stem, stages of blocks, global average pool, norm, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
-        depths: Blocks per stage, without the one that lowers the resolution.
-        filters: Of the first stage; each later one has twice those before it.
-        drop_rate: Of the last block, see Block; it grows in a straight line from 0.
-        layer_scale: See Block.
+        num_classes: Number of classes. 0: no head, the output is the features [B, C].
+        depths: Blocks per stage, excluding downsampling layers.
+        filters: Number of filters of the first stage, doubled in each later stage.
+        drop_rate: Stochastic depth rate of the last block; it increases linearly from
+            0, see Block.
+        layer_scale: Initial factor of the branches, see Block.
         norm: Normalisation class, called as norm(name=...)(x, train=...).
     """
 

@@ -1,4 +1,4 @@
-"""The computation of a network for one image, equation by equation, and its cost."""
+"""The jaxpr of a network's forward pass, and the multiply-adds of its equations."""
 
 from collections.abc import Iterator
 import math
@@ -16,10 +16,15 @@ def forward(
     image_shape: tuple[int, int, int],
     batch_size: int = 1,
 ) -> core.ClosedJaxpr:
-    """The jaxpr of evaluation, a function of the variables' leaves and the images.
+    """Returns the jaxpr of the forward pass in evaluation.
+
+    Its inputs are the leaves of the variables, then the images.
 
     Args:
-        variables: Arrays, or their shapes and dtypes.
+        model: The network.
+        variables: Variables of the network, or their shapes and dtypes.
+        image_shape: Shape [H, W, C] of an image.
+        batch_size: Number of images.
     """
     images = jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.float32)
 
@@ -30,7 +35,10 @@ def forward(
 
 
 def live(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:
-    """The equations that the results need, in order: auxiliary heads fall out."""
+    """Returns the equations that the results depend on, in order.
+
+    Auxiliary heads are thereby left out.
+    """
     needed, found = set(_variables(jaxpr.outvars)), []
     for equation in reversed(jaxpr.eqns):
         if needed.intersection(equation.outvars):
@@ -44,7 +52,7 @@ def _variables(atoms: list[Any]) -> Iterator[core.Var]:
 
 
 def body(equation: core.JaxprEqn) -> core.Jaxpr | None:
-    """What an equation calls, whose inputs and results are the equation's own."""
+    """Returns the jaxpr that an equation calls with its own inputs and results."""
     for name in "jaxpr", "call_jaxpr":
         if name in equation.params:
             called = equation.params[name]
@@ -53,7 +61,7 @@ def body(equation: core.JaxprEqn) -> core.Jaxpr | None:
 
 
 def macs(jaxpr: core.Jaxpr) -> int:
-    """Multiply-adds of all convolutions and matrix products that are needed."""
+    """Number of multiply-adds of all convolutions and matrix products that are live."""
     total = 0
     for equation in live(jaxpr):
         called = body(equation)
@@ -62,10 +70,10 @@ def macs(jaxpr: core.Jaxpr) -> int:
 
 
 def equation_macs(equation: core.JaxprEqn) -> int:
-    """Multiply-adds of a convolution or a matrix product; 0 of anything else.
+    """Number of multiply-adds of a convolution or a matrix product; 0 for others.
 
-    Counted from shapes, the padded border included, as papers and torchvision count;
-    XLA's cost analysis leaves the border out.
+    They are counted from shapes and include the padding, as in papers and torchvision;
+    XLA's cost analysis excludes it.
     """
     shapes = [atom.aval.shape for atom in equation.invars]
     out = math.prod(equation.outvars[0].aval.shape)

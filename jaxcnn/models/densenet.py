@@ -1,13 +1,14 @@
 """Densely connected networks.
 
 Paper: Huang, Liu, van der Maaten and Weinberger, "Densely Connected Convolutional
-Networks", CVPR 2017, https://arxiv.org/abs/1608.06993. All rows are DenseNet-BC: with
-1x1 bottlenecks, and transitions that halve the channels. Table 1 for ImageNet, as in
-torchvision, and sections 3 and 4 for CIFAR, as in pytorchcv: the name has depth L and
-growth rate k. As in both, the BatchNorm before the average pool is followed by a ReLU.
+Networks", CVPR 2017, https://arxiv.org/abs/1608.06993. All rows are DenseNet-BC, with
+1x1 bottlenecks and transitions that halve the channels. The ImageNet networks follow
+Table 1 and torchvision, the CIFAR networks sections 3 and 4 and pytorchcv; their names
+contain depth L and growth rate k. As in both libraries, the BatchNorm before the
+average pool is followed by a ReLU.
 
-stage<i>_block<j> is the j-th layer of dense block i, its last the transition to the
-next one, so that every layer can have a learning rate of its own.
+stage<i>_block<j> is the j-th layer of dense block i; the last one is the transition to
+the next block. Every layer can thus have its own learning rate.
 """
 
 from collections.abc import Callable
@@ -29,17 +30,17 @@ from jaxcnn.models.layers import (
 )
 from jaxcnn.models.variant import Variant
 
-# nn.init.kaiming_normal_ by default, as torchvision's DenseNet.
+# nn.init.kaiming_normal_ with its defaults, as in torchvision's DenseNet.
 fan_in_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 PlainConv = functools.partial(Conv, bias=False, kernel_init=fan_in_normal)
 ZeroBiasDense = functools.partial(Dense, bias_init=nn.initializers.zeros)
 
 
 class DenseLayer(nn.Module):
-    """1x1 and 3x3 convolution, pre-activated, whose output joins the input.
+    """Pre-activation 1x1 and 3x3 convolution whose output is appended to the input.
 
     Attributes:
-        growth: Channels that it adds.
+        growth: Number of channels that it adds.
         norm: Normalisation class, see ConvNorm.
     """
 
@@ -57,7 +58,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """Pre-activated 1x1 convolution to half the channels, 2x2 average pool."""
+    """Pre-activation 1x1 convolution that halves the channels, 2x2 average pool."""
 
     norm: Callable[..., nn.Module] = BatchNorm
 
@@ -98,7 +99,7 @@ class CifarStem(nn.Module):
     """One 3x3 convolution, for 32-pixel images.
 
     Attributes:
-        norm: Not used: the first dense layer begins with a normalisation.
+        norm: Unused, since the first dense layer begins with a normalisation.
     """
 
     filters: int
@@ -114,10 +115,10 @@ class DenseNet(nn.Module):
     """Stem, dense blocks with transitions between, average pool, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
-        depths: Layers of each dense block.
-        growth: Channels that a layer adds; the stem gives twice as many.
-        stem: Called as stem(filters, norm); maps images to the first block's input.
+        num_classes: Number of classes. 0: no head, the output is the features [B, C].
+        depths: Number of layers in each dense block.
+        growth: Number of channels that a layer adds; the stem has twice as many.
+        stem: Stem class, called as stem(filters, norm).
         norm: Normalisation class, see ConvNorm.
     """
 
@@ -145,7 +146,7 @@ class DenseNet(nn.Module):
 
 _cifar = functools.partial(DenseNet, stem=CifarStem)
 
-# top1: acc@1 on torchvision's model cards; for CIFAR-10, 100% less the error with
+# top1: acc@1 on torchvision's model cards; for CIFAR-10, 100% minus the error with
 # augmentation (C10+), https://github.com/liuzhuang13/DenseNet
 _row = functools.partial(
     Variant,

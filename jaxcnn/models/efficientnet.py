@@ -1,17 +1,18 @@
 """EfficientNets: one small network, scaled in width, depth and resolution together.
 
 Papers: Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural
-Networks", ICML 2019, https://arxiv.org/abs/1905.11946, Table 1 (B0, which B1 to B7
-widen and deepen); Tan and Le, "EfficientNetV2: Smaller Models and Faster Training",
-ICML 2021, https://arxiv.org/abs/2104.00298, Table 4 (S; M and L as in the authors'
-code).
+Networks", ICML 2019, https://arxiv.org/abs/1905.11946, Table 1 (B0; B1 to B7 are wider
+and deeper); Tan and Le, "EfficientNetV2: Smaller Models and Faster Training", ICML
+2021, https://arxiv.org/abs/2104.00298, Table 4 (S; M and L are from the authors' code).
 
 Padding, initial values, BatchNorm's epsilon and momentum, dropout and image sizes are
-torchvision's: PyTorch's numbers up to B4, epsilon 1e-3 with momentum 0.01 (in PyTorch's
-words) from B5 on, epsilon 1e-3 with momentum 0.1 for V2. Departures, torchvision's too:
-  * Symmetric padding where TensorFlow, and so the papers, pad below and to the right.
-  * The rate of stochastic depth grows in a straight line from 0 to 20% just after the
-    last block (the papers' 20% at the end, for B0 and for V2).
+torchvision's: PyTorch's defaults up to B4, epsilon 1e-3 and momentum 0.01 (PyTorch's
+convention) from B5 on, epsilon 1e-3 and momentum 0.1 for V2. Departures, shared with
+torchvision:
+  * Symmetric padding, where TensorFlow and therefore the papers pad below and to the
+    right.
+  * The rate of stochastic depth increases linearly from 0 and would reach 20% one block
+    after the last (the papers give 20% at the end, for B0 and for V2).
 """
 
 from collections.abc import Callable
@@ -46,12 +47,13 @@ Gate = functools.partial(
 
 
 class MBConv(nn.Module):
-    """1x1 expand, depthwise, gate, linear 1x1 project; where the shape stays, a
-    shortcut and stochastic depth.
+    """1x1 expand, depthwise, gate, linear 1x1 project.
+
+    If the shape does not change, it has a shortcut and stochastic depth.
 
     Attributes:
-        expansion: Filters within, over those of the input.
-        drop_rate: Of stochastic depth.
+        expansion: Ratio of inner filters to input channels.
+        drop_rate: Rate of stochastic depth.
     """
 
     filters: int
@@ -80,11 +82,14 @@ class MBConv(nn.Module):
 
 
 class FusedMBConv(nn.Module):
-    """One full convolution that expands, linear 1x1 project; where the shape stays, a
-    shortcut and stochastic depth (EfficientNetV2, Figure 2). Without expansion the
-    convolution is all.
+    """One full convolution that expands, linear 1x1 project (EfficientNetV2, Figure 2).
 
-    Attributes: As of MBConv.
+    If the shape does not change, it has a shortcut and stochastic depth. With expansion
+    1 there is no projection.
+
+    Attributes:
+        expansion: Ratio of inner filters to input channels.
+        drop_rate: Rate of stochastic depth.
     """
 
     filters: int
@@ -108,7 +113,7 @@ class FusedMBConv(nn.Module):
 
 
 class Stage(NamedTuple):
-    """One row of a table: what its blocks are; the first of them strides."""
+    """A row of a table: the blocks of a stage, of which only the first has a stride."""
 
     block: Callable[..., nn.Module]
     expansion: int
@@ -122,12 +127,12 @@ class EfficientNet(nn.Module):
     """Stem, stages, a last 1x1 convolution, global average pool, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
-        stem_filters: Of the first convolution.
+        num_classes: Number of classes. 0: no head, the output is the features [B, C].
+        stem_filters: Number of filters of the first convolution.
         stages: Rows of the table.
-        last_filters: Of the last convolution.
-        dropout: Of the pooled features.
-        drop_rate: Of stochastic depth, at the end of the network.
+        last_filters: Number of filters of the last convolution.
+        dropout: Dropout rate of the pooled features.
+        drop_rate: Rate of stochastic depth at the end of the network.
         norm: Normalisation class, see ConvNorm.
     """
 
@@ -145,7 +150,7 @@ class EfficientNet(nn.Module):
         conv_norm = functools.partial(ConvNorm, act=silu, norm=self.norm)
         x = conv_norm(self.stem_filters, 3, 2, name="stem")(images, train=train)
         num_blocks = sum(stage.depth for stage in self.stages)
-        num_before = 0  # blocks between stem and this one
+        num_before = 0  # blocks before this one, without the stem
         for i, stage in enumerate(self.stages):
             for j in range(stage.depth):
                 x = stage.block(
@@ -165,7 +170,7 @@ class EfficientNet(nn.Module):
         return head(self.num_classes, LinearHead)(x)
 
 
-# torchvision: uniform on +-1/sqrt(classes).
+# torchvision: uniform in +-1/sqrt(classes).
 LinearHead = functools.partial(
     Dense,
     kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform"),
@@ -218,7 +223,7 @@ def scaled(
     dropout: float,
     norm: Callable[..., nn.Module] = BatchNorm,
 ) -> Callable[..., nn.Module]:
-    """B0 with its widths and depths multiplied (section 4)."""
+    """B0 with scaled widths and depths (section 4)."""
     return functools.partial(
         EfficientNet,
         stem_filters=round_filters(32 * width),
@@ -236,7 +241,7 @@ def scaled(
 
 
 def second(stages: tuple[Stage, ...], dropout: float) -> Callable[..., nn.Module]:
-    """One of EfficientNetV2."""
+    """A row for a network of EfficientNetV2."""
     return functools.partial(
         EfficientNet,
         stem_filters=stages[0].filters,

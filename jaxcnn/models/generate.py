@@ -1,7 +1,7 @@
 """Writes the catalogue of networks: python -m jaxcnn.models.generate.
 
-To be run after a row of a VARIANTS table or of docs/parity.md has changed. Counting
-takes some seconds a network, too long for a verb that lists them all.
+Run it after a row of a VARIANTS table or of docs/parity.md has changed. Counting takes
+some seconds per network, too long for the command that lists them all.
 """
 
 import json
@@ -14,9 +14,9 @@ PARITY = Path(__file__).parents[2] / "docs" / "parity.md"
 
 
 def references() -> dict[str, str]:
-    """The libraries that each network of docs/parity.md is compared with.
+    """Returns the libraries that each network in docs/parity.md is compared with.
 
-    Where a network is compared only with changes, they are said in brackets.
+    If a network is compared only with changes, they are given in brackets.
     """
     plain: dict[str, list[str]] = {}
     changed: dict[str, list[str]] = {}
@@ -32,7 +32,7 @@ def references() -> dict[str, str]:
 
 
 def row(name: str) -> dict[str, Any]:
-    """What models.catalogue says of a network, computed."""
+    """Computes the entry of a network in models.catalogue."""
     variant = models.MODELS[name]
     shape = (variant.image_size, variant.image_size, variant.channels)
     model = models.create_model(name, variant.num_classes)

@@ -1,22 +1,22 @@
-"""GoogLeNet, as printed and with BatchNorm.
+"""GoogLeNet in its original form and with BatchNorm.
 
 Paper: Szegedy et al., "Going Deeper with Convolutions", CVPR 2015,
 https://arxiv.org/abs/1409.4842, Table 1 and Figure 3. Stage 1 has the paper's inception
 (3a) and (3b), stage 2 (4a) to (4e), stage 3 (5a) and (5b).
 
 `googlenet_2014` is the paper's, with response normalisation in the stem and two
-auxiliary heads. The paper does not give the numbers of the normalisation and the
-initial values: they are those of BVLC's replication in Caffe. Table 1 is misprinted:
-with the filters of the table, the parameters of (4a) to (5b) and the operations of (5a)
-are others than it says, and the first layer has 9.2K parameters and 118M operations,
+auxiliary heads. The paper does not give the constants of the normalisation and the
+initial values; they are from BVLC's replication in Caffe. Table 1 has misprints: with
+the table's filters, the parameters of (4a) to (5b) and the operations of (5a) differ
+from those that it lists, and the first layer has 9.2K parameters and 118M operations,
 not 2.7K and 34M.
 
-`googlenet` is torchvision's: BatchNorm, 3x3 convolutions in place of 5x5, no response
+`googlenet` is torchvision's: BatchNorm, 3x3 instead of 5x5 convolutions, no response
 normalisation, a 2x2 max-pool before stage 3. It has auxiliary heads with
-aux=AdaptiveAuxiliary. torchvision's weights expect images that are normalised with mean
-and standard deviation 0.5, which it does inside the network (transform_input).
+aux=AdaptiveAuxiliary. torchvision's weights expect images normalised with mean and
+standard deviation 0.5, which torchvision does inside the network (transform_input).
 
-An auxiliary head sows its logits as intermediates, in training alone:
+An auxiliary head sows its logits as intermediates, only in training:
 `model.apply(..., train=True, mutable=["intermediates"])` also gives
 {"intermediates": {"aux1": {"logits": (logits,)}, ...}}. The paper adds 0.3 times the
 losses of both to that of the head.
@@ -68,11 +68,11 @@ max_pool3x3 = functools.partial(max_pool, window=3, stride=1, padding=1)
 def inception(
     filters: tuple[int, int, int, int, int, int], largest: int
 ) -> tuple[Branch, ...]:
-    """Figure 2(b).
+    """Returns the branches of an Inception module (Figure 2b).
 
     Args:
-        filters: A row of TABLE_1.
-        largest: Kernel of what the paper calls 5x5.
+        filters: Numbers of filters, a row of TABLE_1.
+        largest: Kernel size of the paper's 5x5 convolutions.
     """
     conv1x1, reduce3x3, conv3x3, reduce5x5, conv5x5, proj = filters
     return (
@@ -84,7 +84,7 @@ def inception(
 
 
 def _response_norm(x: jax.Array) -> jax.Array:
-    """Caffe's, which divides alpha by size."""
+    """Caffe's response normalisation, which divides alpha by size."""
     return local_response_norm(x, size=5, alpha=1e-4 / 5, beta=0.75, k=1.0)
 
 
@@ -96,8 +96,8 @@ class Stem(nn.Module):
     """The layers before the first Inception module.
 
     Attributes:
-        conv: As in Branches.
-        response_norm: After the first max-pool, and before the second.
+        conv: Class of the convolutions, see Branches.
+        response_norm: Function applied after the first and before the second max-pool.
     """
 
     conv: Callable[..., nn.Module]
@@ -119,8 +119,8 @@ class Auxiliary(nn.Module):
     """Auxiliary head of section 5.
 
     Attributes:
-        conv: As in Branches.
-        pool: Makes 4x4 maps.
+        conv: Class of the convolutions, see Branches.
+        pool: Pooling function whose output maps have 4x4 pixels.
         dense: Linear layer class.
     """
 
@@ -143,7 +143,7 @@ class Auxiliary(nn.Module):
 
 
 def _four_by_four(x: jax.Array) -> jax.Array:
-    """5x5 windows at stride 3; for images of 224 pixels that makes 4x4 maps."""
+    """Average pool of 5x5 with stride 3; images of 224 pixels give 4x4 maps."""
     return adaptive_avg_pool(avg_pool(x, 5, 3), 4)
 
 
@@ -155,7 +155,7 @@ AdaptiveAuxiliary = functools.partial(
     dense=NormedDense,
 )
 
-# Caffe's "xavier", and its biases.
+# Caffe's "xavier" initialisation, and its biases.
 _caffe = {
     "kernel_init": nn.initializers.variance_scaling(1.0, "fan_in", "uniform"),
     "bias_init": nn.initializers.constant(0.2),
@@ -166,7 +166,7 @@ PaperAuxiliary = functools.partial(Auxiliary, pool=_four_by_four, dense=CaffeDen
 
 
 def plain_conv(*unit: Any, norm: Callable[..., nn.Module], name: str) -> nn.Module:
-    """The paper's convolution, which does not normalise."""
+    """The paper's convolution, without normalisation."""
     return ConvAct(*unit, **_caffe, name=name)
 
 
@@ -174,14 +174,15 @@ class GoogLeNet(nn.Module):
     """Stem, three stages of Inception modules, global average pool, linear head.
 
     Attributes:
-        conv: Convolution with activation, called as conv(*unit, norm=..., name=...).
-        stem: Called as stem(conv).
-        largest: Kernel of what the paper calls 5x5.
-        windows: Of the max-pools before stage 2 and stage 3.
-        aux: Auxiliary head, called as aux(num_classes, conv); None: there is none.
+        conv: Convolution class, called as conv(*unit, norm=..., name=...).
+        stem: Stem class, called as stem(conv).
+        largest: Kernel size of the paper's 5x5 convolutions.
+        windows: Window sizes of the max-pools before stage 2 and stage 3.
+        aux: Auxiliary head class, called as aux(num_classes, conv). None: no auxiliary
+            heads.
         dense: Linear layer class of the head.
-        dropout: Before the head: probability that a feature is set to 0.
-        norm: Normalisation class of convolutions that normalise, see layers.ConvNorm.
+        dropout: Dropout rate before the head.
+        norm: Normalisation class of convolutions with one, see layers.ConvNorm.
     """
 
     num_classes: int

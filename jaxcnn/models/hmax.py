@@ -6,18 +6,18 @@ Neuroscience 2, 1999, in the form of Serre, Wolf, Bileschi, Riesenhuber and Pogg
 Analysis and Machine Intelligence 29(3), 2007, https://doi.org/10.1109/TPAMI.2007.56.
 BANDS is its Table 1.
 
-How it is trained: S1 is fixed. `imprint` cuts the patches of S2 out of training images;
-they stay as they are, in the collection batch_stats, the one of what training images
-leave in a network without a gradient. Only the head, a linear read-out of C2, is
-trained by gradient. Before `imprint` all patches are 0 and tell nothing apart.
+Training: S1 is fixed. `imprint` cuts the patches of S2 out of training images. They
+then stay fixed in the collection batch_stats, which holds everything learned from
+training images without a gradient. Only the head, a linear read-out of C2, is trained
+by gradient descent. Before `imprint`, all patches are 0 and S2 distinguishes nothing.
 
 Departures:
   * The read-out is softmax regression on standardised C2 units (BatchNorm without
-    parameters); the paper has a support vector machine.
-  * S2 is as sharp for large patches as for those of 4x4, per unit (Mutch and Lowe,
-    International Journal of Computer Vision 80(1), 2008).
-  * C1 and S2 have no units whose windows reach beyond the border, S1 has.
-  * Of colour images the mean of the channels is taken.
+    parameters); the paper uses a support vector machine.
+  * The sharpness of S2, per unit, is the same for large patches as for 4x4 patches
+    (Mutch and Lowe, International Journal of Computer Vision 80(1), 2008).
+  * C1 and S2 have no units whose windows extend beyond the border; S1 has.
+  * Colour images are replaced by the mean of their channels.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.models.layers import BatchNorm, avg_pool, convolve, head, max_pool
 from jaxcnn.models.variant import Variant
 
-Maps = tuple[jax.Array, ...]  # of each band [B, h, w, orientations]
+Maps = tuple[jax.Array, ...]  # one per band, [B, h, w, orientations]
 
 ANGLES = (0, 45, 90, 135)  # degrees
 ASPECT = 0.3  # gamma of equation 1
@@ -47,11 +47,11 @@ class Band(NamedTuple):
     """Two sizes of S1 units and the C1 units that pool them, a row of Table 1.
 
     Attributes:
-        sizes: Of the two filters, pixels.
-        sigmas: Width of their Gaussian, pixels.
-        wavelengths: Of their cosine, pixels.
-        window: Side of the neighbourhood that a C1 unit pools; the next unit is half
-            of it away.
+        sizes: Sizes of the two filters, in pixels.
+        sigmas: Widths of their Gaussians, in pixels.
+        wavelengths: Wavelengths of their cosines, in pixels.
+        window: Side of the neighbourhood that a C1 unit pools; the stride is half of
+            it.
     """
 
     sizes: tuple[int, int]
@@ -73,7 +73,10 @@ BANDS = (
 
 
 def gabor_bank(size: int, sigma: float, wavelength: float) -> np.ndarray:
-    """Equation 1 at four orientations, with mean 0 and length 1: [size, size, 1, 4]."""
+    """Filters of equation 1 in four orientations, zero mean, unit norm.
+
+    Their shape is [size, size, 1, 4].
+    """
     offsets = np.arange(size) - size // 2
     x, y = offsets[None, :, None], offsets[:, None, None]
     angles = np.deg2rad(ANGLES)
@@ -86,7 +89,7 @@ def gabor_bank(size: int, sigma: float, wavelength: float) -> np.ndarray:
 
 
 def simple_units(x: jax.Array, size: int, sigma: float, wavelength: float) -> jax.Array:
-    """S1: how like a filter each place is, whatever its contrast and its sign.
+    """S1: similarity of each position to a filter, regardless of contrast and sign.
 
     [B, H, W, 1] -> [B, H, W, 4], between 0 and 1.
     """
@@ -98,13 +101,13 @@ def simple_units(x: jax.Array, size: int, sigma: float, wavelength: float) -> ja
 
 
 class Stem(nn.Module):
-    """S1, and C1: the largest S1 unit of a neighbourhood, of a band's two sizes."""
+    """S1, and C1: the largest S1 unit in a neighbourhood, over a band's two sizes."""
 
     num_bands: int
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> Maps:
-        """[B, H, W, C] -> of each band [B, h, w, 4]."""
+        """[B, H, W, C] -> one [B, h, w, 4] per band."""
         x = jnp.mean(x, axis=-1, keepdims=True)  # [B, H, W, 1]
         maps = []
         for band in BANDS[: self.num_bands]:
@@ -115,12 +118,12 @@ class Stem(nn.Module):
 
 
 class PatchBlock(nn.Module):
-    """S2: how near each place of C1 is to a patch. C2: the nearest place of all bands.
+    """S2: distance of each C1 position to each patch. C2: minimum over all bands.
 
     Attributes:
-        patch_sizes: Sides of the patches, C1 units.
-        num_patches: Of each size.
-        sharpness: beta of exp(-beta * squared distance), for patches of 4x4.
+        patch_sizes: Sides of the patches, in C1 units.
+        num_patches: Number of patches of each size.
+        sharpness: beta in exp(-beta * squared distance), for 4x4 patches.
     """
 
     patch_sizes: tuple[int, ...]
@@ -129,7 +132,7 @@ class PatchBlock(nn.Module):
 
     @nn.compact
     def __call__(self, maps: Maps, *, train: bool) -> jax.Array:
-        """Of each band [B, h, w, 4] -> [B, patches of all sizes]."""
+        """One [B, h, w, 4] per band -> [B, patches of all sizes]."""
         nearest = []
         for size in self.patch_sizes:
             shape = (size, size, len(ANGLES), self.num_patches)
@@ -153,7 +156,7 @@ class PatchBlock(nn.Module):
 
 
 def squared_distances(x: jax.Array, patches: jax.Array) -> jax.Array:
-    """Between each window of x and each patch.
+    """Squared distances between each window of x and each patch.
 
     [B, H, W, C], [size, size, C, P] -> [B, H - size + 1, W - size + 1, P].
     """
@@ -168,12 +171,12 @@ class Hmax(nn.Module):
     """S1 and C1, S2 and C2, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: standardised C2 units, no
-            head.
-        num_bands: How many of BANDS; the first ones are for the finest details.
-        patch_sizes: See PatchBlock.
-        num_patches: See PatchBlock.
-        sharpness: See PatchBlock.
+        num_classes: Number of classes. 0: no head, the output is the standardised C2
+            units.
+        num_bands: Number of BANDS to use, starting with the finest details.
+        patch_sizes: Sides of the patches, see PatchBlock.
+        num_patches: Number of patches of each size, see PatchBlock.
+        sharpness: Sharpness of S2, see PatchBlock.
         norm: Normalisation class of the C2 units, called as norm(name=...).
     """
 
@@ -204,13 +207,13 @@ class Hmax(nn.Module):
 def imprint(
     model: Hmax, variables: dict[str, Any], images: jax.Array, key: jax.Array
 ) -> dict[str, Any]:
-    """The variables with patches cut out of C1 at random places of random images.
+    """Returns variables with patches of C1 from random positions in random images.
 
     Args:
         model: The network.
-        variables: From its init.
-        images: Training images as the network sees them, [B, H, W, C].
-        key: Chooses images and places.
+        variables: Initial variables of the network.
+        images: Normalised training images, [B, H, W, C].
+        key: Random key for the choice of images and positions.
 
     Raises:
         UserError: A patch is larger than the map that it is cut from.

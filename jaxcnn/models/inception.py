@@ -7,19 +7,19 @@ Inception-ResNet and the Impact of Residual Connections on Learning", AAAI 2017,
 https://arxiv.org/abs/1602.07261, Figures 3 to 9.
 
 `inception_v3` is torchvision's, with the auxiliary head. Its stem is that of the
-network that the authors released, not of Table 1. torchvision's weights expect images
-that are normalised with mean and standard deviation 0.5, which it does inside the
-network (transform_input).
+network that the authors released, not that of Table 1. torchvision's weights expect
+images normalised with mean and standard deviation 0.5, which torchvision does inside
+the network (transform_input).
 
-`inception_v3_keras` is Keras': no auxiliary head, average pools whose mean leaves the
-border out, where torchvision's counts it as zeros, BatchNorm without scale.
+`inception_v3_keras` is Keras': no auxiliary head, average pools that exclude the
+padding (torchvision's count it as zeros), BatchNorm without scale.
 
 `inception_v4` is timm's, whose weights are those of the authors. Its average pools are
-as in Keras.
+like Keras'.
 
-The stages begin where the maps become smaller: the paper's 35x35, 17x17 and 8x8
-modules, the reductions included. BatchNorm has epsilon 1e-3, as the authors'. The
-auxiliary head sows its logits, see googlenet.py.
+A stage begins where the maps become smaller: the stages are the paper's 35x35, 17x17
+and 8x8 modules, including the reductions. BatchNorm has epsilon 1e-3, like the
+authors'. The auxiliary head sows its logits, see googlenet.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ ROW, COLUMN = (1, 7), (7, 1)
 
 
 def v3_a(proj: int, pool: Pool) -> tuple[Branch, ...]:
-    """Figure 5; proj is the width of the branch with the pool."""
+    """A module of Figure 5; proj is the width of the branch with the pool."""
     return (
         (Unit(64),),
         (Unit(48), Unit(64, 5)),
@@ -68,7 +68,7 @@ def v3_a(proj: int, pool: Pool) -> tuple[Branch, ...]:
 
 
 def v3_c(width: int, pool: Pool) -> tuple[Branch, ...]:
-    """Figure 6, with n = 7; width is that of the narrow convolutions."""
+    """A module of Figure 6 with n = 7; width is that of the narrow convolutions."""
     return (
         (Unit(192),),
         (Unit(width), Unit(width, ROW), Unit(192, COLUMN)),
@@ -96,7 +96,7 @@ V3_D = (  # to 8x8
 
 
 def v3_e(pool: Pool) -> tuple[Branch, ...]:
-    """Figure 7."""
+    """A module of Figure 7."""
     fork = Fork(Unit(384, (1, 3)), Unit(384, (3, 1)))
     return (
         (Unit(320),),
@@ -107,7 +107,7 @@ def v3_e(pool: Pool) -> tuple[Branch, ...]:
 
 
 def v3_stages(pool: Pool) -> tuple[tuple[tuple[Branch, ...], ...], ...]:
-    """The modules of each stage; pool is their 3x3 average pool."""
+    """Returns the modules of each stage; pool is their 3x3 average pool."""
     return (
         (v3_a(32, pool), v3_a(64, pool), v3_a(64, pool)),
         (V3_B, *(v3_c(width, pool) for width in (128, 160, 160, 192))),
@@ -137,7 +137,7 @@ class AuxiliaryV3(nn.Module):
     """Auxiliary head on the last 17x17 maps (Figure 8).
 
     Attributes:
-        conv: As in Branches.
+        conv: Class of the convolutions, see Branches.
     """
 
     num_classes: int
@@ -227,12 +227,12 @@ class Inception(nn.Module):
     """Stem, three stages of Inception modules, global average pool, linear head.
 
     Attributes:
-        stem: Called as stem(conv).
-        stages: The branches of each module of each stage.
-        aux: Auxiliary head after stage 2, called as aux(num_classes, conv); None:
-            there is none.
-        kernel_init: Of convolutions and the head.
-        dropout: Before the head: probability that a feature is set to 0.
+        stem: Stem class, called as stem(conv).
+        stages: Branches of each module in each stage.
+        aux: Class of the auxiliary head after stage 2, called as aux(num_classes,
+            conv). None: no auxiliary head.
+        kernel_init: Initializer of the kernels of convolutions and head.
+        dropout: Dropout rate before the head.
         norm: Normalisation class, see layers.ConvNorm.
     """
 
@@ -262,8 +262,8 @@ class Inception(nn.Module):
         return head(self.num_classes, dense)(x)
 
 
-# top1: acc@1 of the weights, in the metadata of torchvision 0.28; of the authors'
-# weights, the README of research/slim in https://github.com/tensorflow/models.
+# top1: acc@1 in the metadata of torchvision 0.28's weights; for the authors' weights,
+# the README of research/slim in https://github.com/tensorflow/models.
 VARIANTS = {
     "inception_v3": Variant(
         functools.partial(

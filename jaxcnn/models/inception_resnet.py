@@ -5,8 +5,8 @@ Impact of Residual Connections on Learning", AAAI 2017,
 https://arxiv.org/abs/1602.07261, Figures 7 and 10 to 20, Table 1.
 
 `inception_resnet_v1` is facenet-pytorch's and David Sandberg's: Figures 10 to 15 with a
-last linear layer to 512 features, the embedding of a face, of which facenet-pytorch
-takes the direction (num_classes=0 gives the features as they are).
+last linear layer to 512 features, a face embedding. facenet-pytorch normalises the
+embedding to unit length; with num_classes=0 we return it unnormalised.
 
 `inception_resnet_v2` is timm's, whose weights are those of the authors. It is the
 network that they released, not that of Figure 15: the stem is Inception-v3's with one
@@ -14,10 +14,11 @@ more Inception module, there are 10, 20 and 10 residual modules instead of 5, 10
 and a last 1x1 convolution to 1,536 features. `inception_resnet_v2_keras` is the same
 with BatchNorm without scale.
 
-Both add a last residual module, unscaled and without ReLU, that the paper does not
-draw. The branch of a residual module is scaled by 0.17, 0.1 or 0.2 (section 3.3). The
-stages begin where the maps become smaller: 35x35, 17x17 and 8x8, the reductions
-included; stage 4 is what follows. BatchNorm has epsilon 1e-3, as the authors'.
+Both add a last residual module, unscaled and without ReLU, which the paper does not
+show. The branch of a residual module is scaled by 0.17, 0.1 or 0.2 (section 3.3). A
+stage begins where the maps become smaller: 35x35, 17x17 and 8x8, including the
+reductions; stage 4 is the layers after them. BatchNorm has epsilon 1e-3, like the
+authors'.
 """
 
 from collections.abc import Callable, Sequence
@@ -56,10 +57,10 @@ class Residual(nn.Module):
     """Branches, a 1x1 convolution back to the width of the input, and a shortcut.
 
     Attributes:
-        branches: See Branches.
-        conv: See Branches.
+        branches: Convolutions and pools of each branch, see Branches.
+        conv: Class of the convolutions, see Branches.
         scale: Factor of the branches before they are added.
-        act: After the addition; None: no activation.
+        act: Activation after the addition. None: no activation.
     """
 
     branches: Sequence[Branch]
@@ -76,7 +77,7 @@ class Residual(nn.Module):
 
 
 def residual_a(*widths: int) -> Callable[..., nn.Module]:
-    """Figures 10 and 16; widths of the third branch's two 3x3 convolutions."""
+    """Figures 10 and 16; widths are those of the two 3x3 convolutions in branch 3."""
     branches = (
         (Unit(32),),
         (Unit(32), Unit(32, 3)),
@@ -86,25 +87,25 @@ def residual_a(*widths: int) -> Callable[..., nn.Module]:
 
 
 def residual_b(first: int, *widths: int) -> Callable[..., nn.Module]:
-    """Figures 11 and 17; widths of the first branch and of the second's three."""
+    """Figures 11 and 17; widths are those of branch 1 and of the three in branch 2."""
     reduce, row, column = widths
     branches = ((Unit(first),), (Unit(reduce), Unit(row, ROW), Unit(column, COLUMN)))
     return functools.partial(Residual, branches, scale=0.1)
 
 
 def residual_c(row: int, column: int) -> Callable[..., nn.Module]:
-    """Figures 13 and 19; widths of the second branch."""
+    """Figures 13 and 19; widths are those of the second branch."""
     branches = ((Unit(192),), (Unit(192), Unit(row, (1, 3)), Unit(column, (3, 1))))
     return functools.partial(Residual, branches, scale=0.2)
 
 
 def last(residual: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """The last residual module: not scaled, no ReLU."""
+    """The last residual module, without scaling and ReLU."""
     return functools.partial(residual, scale=1.0, act=None)
 
 
 def reduction_a(*widths: int) -> Callable[..., nn.Module]:
-    """Figure 7; widths are k, l, m, n of Table 1."""
+    """Figure 7; widths are k, l, m and n in Table 1."""
     k, l, m, n = widths  # noqa: E741
     branches = (
         (Unit(n, 3, 2, 0),),
@@ -115,7 +116,7 @@ def reduction_a(*widths: int) -> Callable[..., nn.Module]:
 
 
 def reduction_b(second: int, *third: int) -> Callable[..., nn.Module]:
-    """Figures 12 and 18; widths of 3x3 convolutions in the second and third branch."""
+    """Figures 12 and 18; widths are those of the 3x3 convolutions in branches 2, 3."""
     branches = (
         (Unit(256), Unit(384, 3, 2, 0)),
         (Unit(256), Unit(second, 3, 2, 0)),
@@ -187,11 +188,12 @@ class InceptionResNet(nn.Module):
     """Stem, three stages of residual Inception modules, features, linear head.
 
     Attributes:
-        stem: Called as stem(conv).
-        stages: The modules of each stage, called as module(conv=...).
-        kernel_init: Of convolutions and the head.
-        end: What makes features [B, C], called as end(conv, dropout).
-        dropout: Probability that a pooled feature is set to 0.
+        stem: Stem class, called as stem(conv).
+        stages: Modules of each stage, called as module(conv=...).
+        kernel_init: Initializer of the kernels of convolutions and head.
+        end: Class of the layers that compute the features [B, C], called as end(conv,
+            dropout).
+        dropout: Dropout rate of the pooled features.
         norm: Normalisation class, see layers.ConvNorm.
     """
 
@@ -242,7 +244,7 @@ _row = functools.partial(
     image_size=299,
 )
 
-# top1 of the authors' weights: the README of research/slim in
+# top1: that of the authors' weights, in the README of research/slim in
 # https://github.com/tensorflow/models.
 VARIANTS = {
     "inception_resnet_v1": _row(

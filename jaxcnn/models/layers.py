@@ -1,12 +1,12 @@
-"""The layers that every network is built of.
+"""The layers that all networks are built from.
 
-Convolution, pooling, normalisation, dropout and ReLU come from here and from nowhere
-else. Padding, epsilon, momentum and initial values are PyTorch's, because most of the
-networks are compared with torchvision; a family that follows another library passes
-that library's numbers.
+Networks use convolution, pooling, normalisation, dropout and ReLU only from this file.
+Padding, epsilon, momentum and initial values are PyTorch's, because most networks are
+compared with torchvision; a family that follows another library passes that library's
+constants.
 
-Parameters start in float32. A layer computes in the wider of the dtypes of its input
-and its parameters: the caller alone chooses the precision, by casting both.
+Parameters are initialised in float32. A layer computes in the wider of the dtypes of
+its input and its parameters, so the caller chooses the precision by casting both.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,13 @@ from jaxcnn.errors import UserError
 
 Activation = Callable[[jax.Array], jax.Array]
 Initializer = nn.initializers.Initializer
-Size = int | tuple[int, int]  # of both axes, or (rows, columns)
+Size = int | tuple[int, int]  # the same for both axes, or (rows, columns)
 
 NAMED: set[str] = set()  # functions that are one layer of a network's table
 
 
 def named(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Marks what a function computes with its name."""
+    """Marks the operations of a function with its name in the jaxpr."""
     NAMED.add(function.__name__)
     return jax.named_scope(function.__name__)(function)
 
@@ -36,12 +36,12 @@ silu = jax.nn.silu  # x * sigmoid(x), "swish"
 
 
 def relu6(x: jax.Array) -> jax.Array:
-    """ReLU that does not pass 6."""
+    """ReLU clipped at 6."""
     return jnp.minimum(relu(x), 6)
 
 
 def hard_sigmoid(x: jax.Array) -> jax.Array:
-    """A sigmoid of three straight pieces (Howard et al., ICCV 2019, section 5.2)."""
+    """A piecewise linear sigmoid (Howard et al., ICCV 2019, section 5.2)."""
     return relu6(x + 3) / 6
 
 
@@ -58,14 +58,14 @@ ACTIVATIONS: dict[str, Activation] = {
     "tanh": jnp.tanh,
 }
 
-# nn.init.kaiming_normal_(mode="fan_out"), as torchvision's ResNet.
+# nn.init.kaiming_normal_(mode="fan_out"), as in torchvision's ResNet.
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-# nn.Conv2d and nn.Linear by default: uniform on +-1/sqrt(fan_in).
+# The default of nn.Conv2d and nn.Linear: uniform in +-1/sqrt(fan_in).
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def _torch_bias(kernel: jax.Array) -> Initializer:
-    """Uniform on +-1/sqrt(fan_in of the kernel), as nn.Conv2d and nn.Linear."""
+    """Uniform in +-1/sqrt(fan_in of the kernel), like nn.Conv2d and nn.Linear."""
     bound = 1 / math.sqrt(kernel.size // kernel.shape[-1])
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
@@ -79,9 +79,10 @@ def _pair(size: Size) -> tuple[int, int]:
 
 
 def _padding(x: jax.Array, window: Size, padding: Size) -> list[tuple[int, int]]:
-    """Symmetric padding (before, after) of both axes, once the window fits x.
+    """Returns the symmetric padding (before, after) of both axes.
 
-    Explicit, because with a stride "SAME" starts one pixel later than PyTorch.
+    Checks that the window fits x. The padding is explicit, because with a stride "SAME"
+    starts one pixel later than PyTorch.
     """
     pads = _pair(padding)
     for size, width, pad in zip(x.shape[1:3], _pair(window), pads, strict=True):
@@ -101,9 +102,9 @@ def convolve(
     groups: int = 1,
     dilation: Size = 1,
 ) -> jax.Array:
-    """Convolution with a kernel [kh, kw, C/groups, filters], as in Conv.
+    """Convolution with a given kernel [kh, kw, C/groups, filters].
 
-    For kernels that are fixed or computed; where they are parameters, use Conv.
+    For kernels that are fixed or computed; if they are parameters, use Conv.
     """
     dilation = _pair(dilation)
     reach = [d * (k - 1) for k, d in zip(kernel.shape[:2], dilation, strict=True)]
@@ -120,12 +121,13 @@ def convolve(
 
 
 class Conv(nn.Module):
-    """Convolution, nn.Conv2d of PyTorch.
+    """Convolution, equal to PyTorch's nn.Conv2d.
 
     Attributes:
-        padding: Zeros on each side; None: dilation * (kernel - 1) // 2, which keeps
-            the size where the kernel is odd and the stride 1.
-        bias_init: None: uniform on +-1/sqrt(fan_in of the kernel), as in PyTorch.
+        padding: Zeros on each side. None: dilation * (kernel - 1) // 2, which keeps the
+            size if the kernel is odd and the stride is 1.
+        bias_init: Initializer of the bias. None: uniform in +-1/sqrt(fan_in of the
+            kernel), as in PyTorch.
     """
 
     filters: int
@@ -153,10 +155,11 @@ class Conv(nn.Module):
 
 
 class Dense(nn.Module):
-    """Linear layer, nn.Linear of PyTorch.
+    """Linear layer, equal to PyTorch's nn.Linear.
 
     Attributes:
-        bias_init: None: uniform on +-1/sqrt(fan_in of the kernel), as in PyTorch.
+        bias_init: Initializer of the bias. None: uniform in +-1/sqrt(fan_in of the
+            kernel), as in PyTorch.
     """
 
     features: int
@@ -177,11 +180,11 @@ class Dense(nn.Module):
 def head(
     num_classes: int, dense: Callable[..., nn.Module] = Dense
 ) -> Callable[[jax.Array], jax.Array]:
-    """The last linear layer of a network; with num_classes=0 there is none, and the
-    pooled features pass.
+    """Returns the last linear layer of a network, the identity if num_classes is 0.
 
     Args:
-        dense: Called as dense(num_classes, name="head").
+        num_classes: Number of classes.
+        dense: Linear layer class, called as dense(num_classes, name="head").
     """
     if num_classes == 0:
         return lambda features: features
@@ -191,16 +194,16 @@ def head(
 class BatchNorm(nn.BatchNorm):
     """Batch normalisation with PyTorch's epsilon and momentum.
 
-    Its running variance is the biased one, as Flax keeps it; PyTorch's is larger by
-    n/(n - 1). Under pmap, axis_name makes the replicas share their statistics.
+    Its running variance is the biased one, as in Flax; PyTorch's is larger by a factor
+    of n/(n - 1). Under pmap, axis_name makes the replicas share their statistics.
 
     Attributes:
-        num_examples: Consecutive examples that are normalised by their own statistics
-            in training; the running ones follow the mean of all of these. None: the
-            whole batch.
+        num_examples: Number of consecutive examples that are normalised together in
+            training; the running statistics follow the mean over these groups. None:
+            the whole batch.
     """
 
-    momentum: float = 0.9  # the share that is kept: 0.1 in PyTorch's words
+    momentum: float = 0.9  # fraction that is kept; 0.1 in PyTorch's convention
     epsilon: float = 1e-5
     num_examples: int | None = None
 
@@ -232,8 +235,9 @@ class ConvNorm(nn.Module):
     """Convolution without bias, normalisation, activation.
 
     Attributes:
-        act: None: no activation.
-        norm: Called as norm(scale_init=..., name=...)(x, train=...).
+        act: Activation function. None: no activation.
+        norm: Normalisation class, called as
+            norm(scale_init=..., name=...)(x, train=...).
         scale_init: Initial scale of the normalisation.
     """
 
@@ -295,7 +299,7 @@ class ConvAct(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Sets each value to 0 with probability rate in training, and scales the rest."""
+    """In training, sets each value to 0 with probability rate and scales the rest."""
 
     rate: float
 
@@ -305,13 +309,13 @@ class Dropout(nn.Module):
 
 
 class StochasticDepth(nn.Module):
-    """Leaves a residual branch out, of each example by itself, in training.
+    """In training, drops the residual branch of each example independently.
 
     Huang et al., ECCV 2016, https://arxiv.org/abs/1603.09382; as in torchvision
-    (mode "row") what stays is divided by the probability that it stays.
+    (mode "row"), a branch that is kept is divided by the probability of keeping it.
 
     Attributes:
-        rate: Probability that the branch is left out.
+        rate: Probability that the branch is dropped.
     """
 
     rate: float
@@ -324,13 +328,13 @@ class StochasticDepth(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """A gate for each channel, from the mean of all (Hu et al., CVPR 2018, Figure 3).
+    """A gate per channel, from the channel means (Hu et al., CVPR 2018, Figure 3).
 
     Attributes:
-        filters: Of the squeezed vector.
-        act: After the first of the two linear layers.
-        gate: After the second.
-        kernel_init, bias_init: Of both, see Conv.
+        filters: Size of the squeezed vector.
+        act: Activation after the first linear layer.
+        gate: Activation after the second linear layer.
+        kernel_init, bias_init: Initializers of both linear layers, see Conv.
     """
 
     filters: int
@@ -349,12 +353,12 @@ class SqueezeExcitation(nn.Module):
 
 
 class LayerNorm(nn.LayerNorm):
-    """Normalisation over the channels of each pixel; epsilon as in ConvNeXt."""
+    """Normalisation over the channels of each pixel, with ConvNeXt's epsilon."""
 
     epsilon: float = 1e-6
 
     def __post_init__(self) -> None:
-        self.axis_name = None  # nothing to share between the replicas of pmap
+        self.axis_name = None  # pmap's replicas have no statistics to share
         super().__post_init__()
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -366,7 +370,7 @@ class LayerNorm(nn.LayerNorm):
 def local_response_norm(
     x: jax.Array, size: int, alpha: float, beta: float, k: float
 ) -> jax.Array:
-    """x / (k + alpha * sum of squares over size neighbouring channels) ** beta.
+    """Returns x / (k + alpha * sum of squares over `size` adjacent channels) ** beta.
 
     Krizhevsky et al., NIPS 2012, section 3.3. Caffe and PyTorch divide alpha by size.
     """
@@ -380,7 +384,7 @@ def local_response_norm(
 
 
 def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
-    """Takes channels from each group in turn (ShuffleNet, Figure 1).
+    """Interleaves the channels of the groups (ShuffleNet, Figure 1).
 
     [B, H, W, C] -> [B, H, W, C].
     """
@@ -395,10 +399,10 @@ def max_pool(
     padding: Size = 0,
     ceil_mode: bool = False,
 ) -> jax.Array:
-    """Largest value of each window; what is padded is minus infinity.
+    """Largest value of each window; the padding is minus infinity.
 
-    With ceil_mode, as in PyTorch, a last window that starts inside the image may
-    reach beyond it.
+    With ceil_mode, as in PyTorch, a last window that starts inside the image may extend
+    beyond it.
     """
     if ceil_mode:
         sides = zip(_pair(window), _pair(stride), strict=True)
@@ -412,7 +416,7 @@ def max_pool(
 def _ceil_padding(
     x: jax.Array, window: Size, stride: Size, padding: list[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """The padding with what PyTorch's ceil_mode adds behind."""
+    """Returns the padding including what PyTorch's ceil_mode adds at the end."""
     result = []
     axes = zip(x.shape[1:3], _pair(window), _pair(stride), padding, strict=True)
     for size, width, step, (before, after) in axes:
@@ -431,7 +435,7 @@ def avg_pool(
     padding: Size = 0,
     count_include_pad: bool = True,
 ) -> jax.Array:
-    """Mean of each window, with the padded zeros counted or left out."""
+    """Mean of each window, including or excluding the zeros of the padding."""
     padding = _padding(x, window, padding)
     return nn.avg_pool(x, _pair(window), _pair(stride), padding, count_include_pad)
 
@@ -440,8 +444,8 @@ def avg_pool(
 def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
     """[B, H, W, C] -> [B, size, size, C], for any H and W, as in PyTorch.
 
-    Each output is the mean of the pixels that its share of the axis touches, so
-    windows overlap, or repeat pixels where there are fewer than size.
+    Each output is the mean of the pixels that its share of the axis touches. Windows
+    may therefore overlap, or repeat pixels if there are fewer than size.
     """
     for axis in 1, 2:
         length = x.shape[axis]
@@ -460,9 +464,9 @@ def global_avg_pool(x: jax.Array) -> jax.Array:
 
 
 def round_filters(filters: float, divisor: int = 8) -> int:
-    """The nearest multiple of divisor, but not below 90% of filters.
+    """Returns the nearest multiple of divisor that is at least 90% of filters.
 
-    How the MobileNets and EfficientNets scale their widths; as in torchvision.
+    MobileNets and EfficientNets scale their widths in this way, as in torchvision.
     """
     nearest = max(divisor, int(filters + divisor / 2) // divisor * divisor)
     return nearest if nearest >= 0.9 * filters else nearest + divisor

@@ -1,18 +1,18 @@
-"""LeNet-5, as printed and as it is written today.
+"""LeNet-5 in its original and in its modern form.
 
 Paper: LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document
 Recognition", Proceedings of the IEEE 1998, section II.B and Figure 2,
-http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf. Images have 32 pixels: those of 28
-are padded by 2 before they come here.
+http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf. Images have 32x32 pixels; those of
+28x28 must be padded by 2 first.
 
 `lenet5_1998` has the paper's layers C1 to F6 and their 60,000 parameters. Departures:
-  * The head is a trainable linear layer, so that there can be any classes; the paper
-    has 84 fixed weights a class, the pixels of a stylised character, and gives the
-    squared distance to each.
-  * Biases start at 0, where Appendix A draws them as the weights.
-  * Colour images feed all their channels to each map of C1.
+  * The head is a trainable linear layer, so that any classes are possible. The paper's
+    head has 84 fixed weights per class, the pixels of a stylised character, and outputs
+    the squared distance to each.
+  * Biases are initialised with 0; Appendix A draws them like the weights.
+  * With colour images, each map of C1 is connected to all channels.
 
-`lenet5` is what textbooks call LeNet-5: ReLU, max-pooling, C3 connected to every map.
+`lenet5` is what textbooks call LeNet-5: ReLU, max-pooling, C3 connected to all maps.
 Its initial values are PyTorch's.
 """
 
@@ -28,7 +28,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.models.layers import Conv, Dense, Dropout, avg_pool, head, max_pool, relu
 from jaxcnn.models.variant import Variant
 
-# Table I: the maps of S2 that each map of C3 is connected to.
+# Table I: the maps of S2 to which each map of C3 is connected.
 C3_TABLE = (
     *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
     *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5)),
@@ -39,7 +39,7 @@ C3_TABLE = (
 
 
 def squash(x: jax.Array) -> jax.Array:
-    """1.7159 tanh(2/3 x), which has f(1) = 1 and f(-1) = -1 (Appendix A)."""
+    """f(x) = 1.7159 tanh(2/3 x), so that f(1) = 1 and f(-1) = -1 (Appendix A)."""
     return 1.7159 * jnp.tanh(2 / 3 * x)
 
 
@@ -49,7 +49,7 @@ def fan_in_uniform(
     dtype: jnp.dtype,
     fan_in: int | None = None,
 ) -> jax.Array:
-    """Uniform on +-2.4/fan_in (Appendix A); a kernel's is in its shape."""
+    """Uniform in +-2.4/fan_in (Appendix A); fan_in follows from the kernel's shape."""
     bound = 2.4 / (fan_in or math.prod(shape[:-1]))
     return jax.random.uniform(key, shape, dtype, -bound, bound)
 
@@ -60,7 +60,7 @@ PaperDense = functools.partial(Dense, **_inits)
 
 
 class Subsample(nn.Module):
-    """S2 and S4: the sum of 2x2 units, with one coefficient and one bias a map."""
+    """S2 and S4: sums of 2x2 units, with one coefficient and one bias per map."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -83,13 +83,13 @@ class PaperStem(nn.Module):
 
 
 class PartialConvBlock(nn.Module):
-    """C3, each of whose maps sees some maps of S2 (Table I), and S4."""
+    """C3, whose maps are each connected to some maps of S2 (Table I), and S4."""
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, 14, 14, 6] -> [B, 5, 5, 16]."""
-        # One convolution a map: the gradient of grouped ones is some 30 times slower
-        # on a CPU.
+        # One convolution per map: the gradient of a grouped convolution is about 30
+        # times slower on a CPU.
         maps = [
             PaperConv(1, name=f"conv{i + 1}")(x[..., np.array(inputs)])
             for i, inputs in enumerate(C3_TABLE)
@@ -118,7 +118,7 @@ class PaperDenseLayer(nn.Module):
 
 
 class LeNet5As1998(nn.Module):
-    """The paper's C1 to F6 and a linear head."""
+    """The paper's layers C1 to F6 and a linear head."""
 
     num_classes: int
 
@@ -161,7 +161,7 @@ class LeNet5(nn.Module):
     """Two convolutions with max-pooling, two hidden layers, linear head.
 
     Attributes:
-        dropout: Of the two hidden layers: probability that a unit is set to 0.
+        dropout: Dropout rate of the two hidden layers.
     """
 
     num_classes: int

@@ -4,8 +4,8 @@ The two simplest classifiers of LeCun, Bottou, Bengio and Haffner, "Gradient-Bas
 Learning Applied to Document Recognition", Proceedings of the IEEE 1998,
 http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf, sections III.C.1 and III.C.5.
 
-Departures: logits for a cross-entropy loss, where the paper fits targets by squared
-error, and a ReLU where it has a scaled tanh. Initial values are PyTorch's.
+Departures: logits for a cross-entropy loss instead of targets fitted by squared error,
+and a ReLU instead of a scaled tanh. Initial values are PyTorch's.
 """
 
 import functools
@@ -47,7 +47,7 @@ class Mlp(nn.Module):
 
     Attributes:
         hidden: Width of each hidden layer.
-        activation: A name in ACTIVATIONS.
+        activation: Name of the activation, a key of ACTIVATIONS.
     """
 
     num_classes: int

@@ -1,18 +1,18 @@
-"""MobileNet, the first: a network of depthwise-separable convolutions.
+"""MobileNetV1: a network of depthwise-separable convolutions.
 
 Paper: Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile
-Vision Applications", 2017, https://arxiv.org/abs/1704.04861. The network is its
-Table 1; the number of a name is the width multiplier alpha of section 3.3, in percent.
+Vision Applications", 2017, https://arxiv.org/abs/1704.04861. The network is that of
+Table 1; the number in a name is the width multiplier alpha of section 3.3, in percent.
 
 `mobilenetv1_100` is timm's network, with PyTorch's padding and epsilon; the narrower
-ones are built alike. `mobilenetv1_100_keras` and its narrower kin are those of Keras,
-which has published weights of all four: where a convolution strides, it pads below and
-to the right only; epsilon is 1e-3.
+ones are built in the same way. `mobilenetv1_100_keras` and its narrower variants are
+Keras', which has published weights for all four: convolutions with a stride pad only
+below and to the right; epsilon is 1e-3.
 
-Departures from the paper, all of them the references' too:
-  * ReLU6 in place of ReLU.
-  * The last strided convolution of Table 1 does stride, and the one after it, printed
-    with stride 2, does not: 7x7 pixels are left of 224.
+Departures from the paper, all shared with the references:
+  * ReLU6 instead of ReLU.
+  * The last strided convolution of Table 1 has its stride, but the convolution after
+    it, printed with stride 2, has stride 1: 224 pixels are reduced to 7x7.
   * Keras drops 0.1% of the pooled features; timm and the paper drop none.
   * Initial values are those of torchvision's MobileNet v2; the paper gives none.
 """
@@ -35,12 +35,12 @@ from jaxcnn.models.layers import (
 )
 from jaxcnn.models.variant import Variant
 
-# Table 1: filters and blocks of each stage; all but the first begin with stride 2.
+# Table 1: filters and blocks of each stage; all except the first begin with stride 2.
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))
 
 
 class EndPaddedConvNorm(ConvNorm):
-    """Padded by one row below and one column to the right, as in Keras' blocks."""
+    """ConvNorm padded only below and to the right, as in Keras' blocks."""
 
     padding: int = 0
 
@@ -51,8 +51,11 @@ class EndPaddedConvNorm(ConvNorm):
 
 
 class SamePaddedConvNorm(ConvNorm):
-    """Padded as TensorFlow's "SAME" for a 3x3 kernel with stride 2: also above and to
-    the left where the size is odd. Keras' stem."""
+    """ConvNorm with TensorFlow's "SAME" padding, as in Keras' stem.
+
+    For a 3x3 kernel with stride 2, it also pads above and to the left if the size is
+    odd.
+    """
 
     padding: int = 0
 
@@ -67,7 +70,7 @@ class SeparableBlock(nn.Module):
     """3x3 depthwise and 1x1 pointwise convolution (Figure 3, right).
 
     Attributes:
-        strided: Class of the depthwise convolution where it strides, see ConvNorm.
+        strided: Class of the depthwise convolution if it has a stride, see ConvNorm.
     """
 
     filters: int
@@ -91,12 +94,12 @@ class MobileNetV1(nn.Module):
     """Stem, five stages of separable convolutions, global average pool, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
-        width: Multiplies the filters of every layer.
-        dropout: Of the pooled features.
+        num_classes: Number of classes. 0: no head, the output is the features [B, C].
+        width: Multiplier of the filters of every layer.
+        dropout: Dropout rate of the pooled features.
         norm: Normalisation class, see ConvNorm.
         stem: Class of the first convolution, see ConvNorm.
-        strided: Class of the depthwise convolutions that stride, see ConvNorm.
+        strided: Class of depthwise convolutions with a stride, see ConvNorm.
     """
 
     num_classes: int

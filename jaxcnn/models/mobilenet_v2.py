@@ -1,15 +1,15 @@
-"""MobileNetV2: inverted residual blocks, wide within and narrow between.
+"""MobileNetV2: inverted residual blocks, wide inside and narrow between them.
 
 Paper: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR
-2018, https://arxiv.org/abs/1801.04381. The network is its Table 2.
+2018, https://arxiv.org/abs/1801.04381. The network is that of Table 2.
 
 Padding, epsilon, rounding of widths and initial values are torchvision's; its network
-is `mobilenet_v2`. `mobilenetv2_050` and its kin are those of timm; the number is the
-width multiplier in percent. They are the same network with other widths.
+is `mobilenet_v2`. `mobilenetv2_050` and the other widths are timm's, the same network
+with the width multiplier in percent in its name.
 
-Departures from the paper, both of them torchvision's too: 20% of the pooled features
-are dropped, and a multiplier below 1 leaves the last convolution its 1280 filters
-(which the paper does as well, section 6.1).
+Departure from the paper, shared with torchvision: 20% of the pooled features are
+dropped. As in the paper (section 6.1), a multiplier below 1 does not reduce the 1280
+filters of the last convolution.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ from jaxcnn.models.variant import Variant
 
 
 class Stage(NamedTuple):
-    """One row of Table 2: t, c, n and s."""
+    """A row of Table 2: t, c, n and s."""
 
     expansion: int
     filters: int
@@ -53,8 +53,10 @@ STAGES = (
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expand, 3x3 depthwise, linear 1x1 project, and a shortcut where the shape
-    stays (Table 1, Figure 4d)."""
+    """1x1 expand, 3x3 depthwise, linear 1x1 project (Table 1, Figure 4d).
+
+    It has a shortcut if the shape does not change.
+    """
 
     filters: int
     stride: int
@@ -76,13 +78,12 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Stem, stages of inverted residuals, a last 1x1 convolution, global average pool,
-    linear head.
+    """Stem, stages of inverted residuals, 1x1 convolution, average pool, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
-        width: Multiplies the filters of every layer.
-        dropout: Of the pooled features.
+        num_classes: Number of classes. 0: no head, the output is the features [B, C].
+        width: Multiplier of the filters of every layer.
+        dropout: Dropout rate of the pooled features.
         stages: Rows of Table 2.
         norm: Normalisation class, see ConvNorm.
     """
@@ -123,7 +124,7 @@ LinearHead = functools.partial(
 _row = functools.partial(
     Variant, paper="Sandler et al. 2018, https://arxiv.org/abs/1801.04381"
 )
-# The authors' own weights; the paper has no figures for 0.5 and 0.75.
+# The authors' own weights; the paper does not report 0.5 and 0.75.
 _slim = functools.partial(
     _row,
     top1_source="ImageNet, https://github.com/tensorflow/models, slim mobilenet_v2",

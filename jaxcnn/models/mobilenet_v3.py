@@ -3,11 +3,12 @@
 Paper: Howard et al., "Searching for MobileNetV3", ICCV 2019,
 https://arxiv.org/abs/1905.02244. LARGE and SMALL are its Tables 1 and 2.
 
-Padding, initial values and BatchNorm's epsilon of 1e-3 and momentum of 0.01 (in
-PyTorch's words) are torchvision's. Departures from the paper, both torchvision's:
-  * A gate squeezes to a quarter of the expanded filters, rounded to a multiple of 8
-    (as the authors' code), and not to a quarter exactly (section 5.3).
-  * 20% of the last hidden layer are dropped (0.8 in section 6.1.1 is what is kept).
+Padding, initial values and BatchNorm's epsilon of 1e-3 and momentum of 0.01 (PyTorch's
+convention) are torchvision's. Departures from the paper, both shared with torchvision:
+  * A gate squeezes to a quarter of the expanded filters, rounded to a multiple of 8 (as
+    in the authors' code) instead of exactly a quarter (section 5.3).
+  * 20% of the last hidden layer is dropped (the 0.8 of section 6.1.1 is the fraction
+    that is kept).
 """
 
 from collections.abc import Callable
@@ -48,12 +49,12 @@ LinearLayer = functools.partial(
 
 
 def no_gate(filters: int, *, name: str) -> Callable[..., jax.Array]:
-    """In place of a Gate where there is none."""
+    """Replaces the gate in blocks without one."""
     return lambda x, *, train: x
 
 
 class Row(NamedTuple):
-    """One row of Table 1 or 2, one block."""
+    """A row of Table 1 or 2, which is a block."""
 
     kernel: int
     expanded: int
@@ -63,7 +64,7 @@ class Row(NamedTuple):
     stride: int
 
 
-# A stage: the blocks that have as many filters.
+# A stage is the consecutive blocks with the same number of filters.
 LARGE = (
     (Row(3, 16, 16, no_gate, relu, 1),),
     (
@@ -115,8 +116,10 @@ SMALL = (
 
 
 class GatedInvertedResidual(nn.Module):
-    """1x1 expand, depthwise, gate, linear 1x1 project, and a shortcut where the shape
-    stays (Figure 4)."""
+    """1x1 expand, depthwise, gate, linear 1x1 project (Figure 4).
+
+    It has a shortcut if the shape does not change.
+    """
 
     row: Row
     norm: Callable[..., nn.Module]
@@ -150,14 +153,13 @@ class HiddenLayer(nn.Module):
 
 
 class MobileNetV3(nn.Module):
-    """Stem, stages of gated inverted residuals, a last 1x1 convolution, global average
-    pool, hidden layer, linear head.
+    """Stem, gated inverted residuals, 1x1 convolution, pool, hidden layer, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
+        num_classes: Number of classes. 0: no head, the output is the features [B, C].
         stages: Rows of each stage.
-        hidden: Width of the layer after pooling.
-        dropout: Of the hidden layer.
+        hidden: Width of the hidden layer after pooling.
+        dropout: Dropout rate of the hidden layer.
         norm: Normalisation class, see ConvNorm.
     """
 

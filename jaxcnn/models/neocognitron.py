@@ -5,16 +5,17 @@ of Pattern Recognition Unaffected by Shift in Position", Biological Cybernetics 
 1980, https://doi.org/10.1007/BF00344251. The equations of S- and C-cells, the numbers
 of cells and the constants are the paper's.
 
-It is trained by gradient here, not by the paper's self-organisation, in which the
-S-cell that answers most in its neighbourhood reinforces its inputs. Weights stay
-positive as there: they are softplus of the parameters. More departures:
-  * A linear head on the 24 last C-cells; in the paper each comes to stand for a
-    pattern.
-  * The receptors pass no negative values: what is darker than the data's mean is 0.
-  * Windows have the paper's sizes. It does not print their strides, the borders, or how
-    the fixed weights fall with the distance; here they give its numbers of cells, and
-    the weights fall by FALL for each pixel of distance.
-Images of 16x16 pixels end in one C-cell a plane; of larger ones the head sees the mean.
+It is trained by gradient descent instead of the paper's self-organisation, in which the
+S-cell with the largest response in its neighbourhood reinforces its inputs. As in the
+paper, weights are positive: they are the softplus of the parameters. More departures:
+  * There is a linear head on the last 24 C-cells; in the paper each of them comes to
+    represent a pattern.
+  * The receptors have no negative values: pixels darker than the data's mean are 0.
+  * Windows have the paper's sizes. It does not give their strides, the padding, or how
+    the fixed weights decrease with distance. Ours give the paper's numbers of cells,
+    and the weights decrease by a factor of FALL per pixel.
+Images of 16x16 pixels end in one C-cell per plane; for larger ones the head gets the
+mean.
 """
 
 import math
@@ -28,33 +29,33 @@ from jaxcnn.models.layers import convolve, global_avg_pool, head, relu
 from jaxcnn.models.variant import Variant
 
 PLANES = 24
-ALPHA = 0.5  # how soon a C-cell saturates
+ALPHA = 0.5  # half-saturation input of a C-cell
 FALL = 0.8
 
-# Initial values of our own, with which few S-cells answer, and to different features.
+# Our own initial values, with which few S-cells respond, and to different features.
 SPREAD = 2.5
 INHIBITION = 4.0
 
 
 def falling_weights(size: int) -> np.ndarray:
-    """FALL ** distance from the middle, [size, size]."""
+    """Weights FALL ** (distance from the centre), [size, size]."""
     offsets = np.arange(size) - (size - 1) / 2
     return FALL ** np.hypot(offsets[:, None], offsets)
 
 
 def excitation(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
-    """Its softplus is about log-normal: a few strong weights among many weak ones."""
+    """Initializer whose softplus is about log-normal: few strong weights, many weak."""
     fan_in = math.prod(shape[:-1])
     return SPREAD * jax.random.normal(key, shape, dtype) - math.log(fan_in)
 
 
 class SCells(nn.Module):
-    """Cells that extract a feature: excited by it, inhibited by anything else.
+    """Cells that detect a feature: excited by it and inhibited by anything else.
 
     Attributes:
-        selectivity: The paper's r: how exactly the feature must be matched.
-        window: Height and width of what a cell sees in each plane.
-        padding: Cells of value 0 on each side.
+        selectivity: The paper's r, how precisely the feature must match.
+        window: Height and width of a cell's receptive field in each plane.
+        padding: Number of cells with value 0 on each side.
     """
 
     selectivity: float
@@ -74,7 +75,7 @@ class SCells(nn.Module):
         c = jnp.asarray(c / c.sum() / x.shape[-1], x.dtype)
         c = jnp.broadcast_to(c, (*shape[:3], 1))
         mean_square = convolve(jnp.square(x), c, padding=self.padding)
-        tiny = float(jnp.finfo(jnp.float32).tiny)  # no array: it would widen bfloat16
+        tiny = float(jnp.finfo(jnp.float32).tiny)  # an array would widen bfloat16
         v = jnp.sqrt(jnp.maximum(mean_square, tiny))  # [B, H', W', 1]
         excited = 1 + convolve(x, a, padding=self.padding)
         r = self.selectivity
@@ -83,9 +84,9 @@ class SCells(nn.Module):
 
 
 class CCells(nn.Module):
-    """Cells that tolerate shifts: they answer if any S-cell nearby in its plane does.
+    """Cells that tolerate shifts: they respond if any nearby S-cell of the plane does.
 
-    All planes together inhibit each, and every cell saturates below 1.
+    Each plane is inhibited by all planes together, and every cell saturates below 1.
     """
 
     window: int

@@ -2,12 +2,12 @@
 
 Paper: Radosavovic, Kosaraju, Girshick, He and Dollar, "Designing Network Design
 Spaces", CVPR 2020, https://arxiv.org/abs/2003.13678. A row of VARIANTS has the numbers
-that its tables of the best models give; widths and depths of the stages follow from
+in the paper's tables of the best models; widths and depths of the stages follow from
 them as in section 3.3.
 
-Epsilon, initial values and how a width is made to fit the group width are those of
-torchvision. The last gives one stage of `regnet_x_400mf`, `regnet_y_800mf` and
-`regnet_y_8gf` another width than the paper has (400 for 384, 784 for 768, 224 for 168).
+Epsilon, initial values and the rounding of widths to the group width are torchvision's.
+The rounding gives one stage of `regnet_x_400mf`, `regnet_y_800mf` and `regnet_y_8gf` a
+different width than in the paper (400 for 384, 784 for 768, 224 for 168).
 
 `regnet_y_128gf` is from Goyal et al., "Self-supervised Pretraining of Visual Features
 in the Wild", https://arxiv.org/abs/2103.01988.
@@ -41,9 +41,9 @@ PlainDense = functools.partial(
 
 
 def block_widths(depth: int, w0: int, wa: float, wm: float) -> tuple[int, ...]:
-    """The width of each block: equations 2 to 4, rounded to multiples of 8.
+    """Returns the width of each block by equations 2 to 4, as multiples of 8.
 
-    A straight line, u_j = w0 + wa * j, is rounded to w0 times powers of wm.
+    The line u_j = w0 + wa * j is rounded to w0 times a power of wm.
     """
     if not (depth >= 1 and w0 >= 8 and w0 % 8 == 0 and wa >= 0 and wm > 1):
         raise UserError(
@@ -56,21 +56,21 @@ def block_widths(depth: int, w0: int, wa: float, wm: float) -> tuple[int, ...]:
 
 
 def fit_to_groups(width: int, group_width: int) -> int:
-    """The multiple of group_width nearest to width, or above it.
+    """Returns the multiple of group_width nearest to width.
 
-    Above it where the nearest would be less than 90% of width.
+    If that is less than 90% of width, returns the next larger multiple.
     """
     fitting = max(group_width, (width + group_width // 2) // group_width * group_width)
     return fitting if fitting >= 0.9 * width else fitting + group_width
 
 
 class XBlock(nn.Module):
-    """1x1, grouped 3x3, 1x1 convolution, all of one width, and a shortcut.
+    """1x1, grouped 3x3 and 1x1 convolution of the same width, and a shortcut.
 
-    Figure 4 with the bottleneck ratio 1 of section 3.3.
+    This is Figure 4 with the bottleneck ratio 1 of section 3.3.
 
     Attributes:
-        group_width: Filters in each group of the 3x3 convolution.
+        group_width: Filters per group of the 3x3 convolution.
     """
 
     filters: int
@@ -92,7 +92,7 @@ class XBlock(nn.Module):
         return relu(x + y)
 
     def gate(self, y: jax.Array, inputs: int, *, train: bool) -> jax.Array:
-        """What happens before the last convolution of a block with that many inputs."""
+        """Returns the layer before the last convolution, given the block's inputs."""
         return y
 
 
@@ -119,13 +119,13 @@ class RegNet(nn.Module):
     """Stem, stages that each halve the resolution, global average pool, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
-        block: Called as block(filters, stride, group_width, norm).
-        depth: Blocks of all stages.
+        num_classes: Number of classes. 0: no head, the output is the features [B, C].
+        block: Block class, called as block(filters, stride, group_width, norm).
+        depth: Number of blocks in all stages together.
         w0: Width of the first block.
         wa: Slope of the line that the widths follow.
-        wm: Ratio of two widths.
-        group_width: See XBlock; narrower stages are one group.
+        wm: Ratio of consecutive widths, before rounding.
+        group_width: Filters per group; a narrower stage is a single group.
         norm: Normalisation class, see ConvNorm.
     """
 
@@ -139,7 +139,7 @@ class RegNet(nn.Module):
     norm: Callable[..., nn.Module] = BatchNorm
 
     def __post_init__(self) -> None:
-        block_widths(self.depth, self.w0, self.wa, self.wm)  # refuses wrong numbers
+        block_widths(self.depth, self.w0, self.wa, self.wm)  # raises for bad numbers
         super().__post_init__()
 
     @nn.compact
@@ -178,7 +178,7 @@ def _row(
 _x, _y = functools.partial(_row, XBlock), functools.partial(_row, YBlock)
 
 # top1: acc@1 of torchvision's first weights for 224 pixels,
-# https://pytorch.org/vision/stable/models.html; those of regnet_y_128gf are a linear
+# https://pytorch.org/vision/stable/models.html; for regnet_y_128gf that of a linear
 # layer on features of Singh et al. 2022, https://arxiv.org/abs/2201.08371.
 VARIANTS = {
     # name, depth, w0, wa, wm, group width, top1

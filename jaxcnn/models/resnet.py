@@ -6,19 +6,19 @@ and its section 4.2 for CIFAR-10.
 
 Two departures from the paper:
   * "v1.5", as in torchvision: a bottleneck strides in its 3x3 convolution, not in
-    its first 1x1. The rows that end with _v1 stride as the paper does.
+    its first 1x1. The rows that end with _v1 stride as in the paper.
   * The last BatchNorm of a residual branch starts at scale 0, so that every block
     starts as its shortcut (Goyal et al., https://arxiv.org/abs/1706.02677, 5.1;
     torchvision's zero_init_residual=True, not its default).
 
-`resnet18_cifar` is not in the paper: the ImageNet network with the stem of the CIFAR
-ones, as in many later papers.
+`resnet18_cifar` is not in the paper: it is the ImageNet network with the stem of the
+CIFAR networks, as in many later papers.
 
-With dilated_stages the last stages keep their resolution: dilation takes the place of
-stride (Yu, Koltun and Funkhouser, "Dilated Residual Networks", CVPR 2017,
+With dilated_stages, the last stages keep their resolution: dilation replaces stride
+(Yu, Koltun and Funkhouser, "Dilated Residual Networks", CVPR 2017,
 https://arxiv.org/abs/1705.09914, section 2; torchvision's
-replace_stride_with_dilation). The parameters are the same, and the strided network's
-features are every second pixel of the dilated one's.
+replace_stride_with_dilation). The parameters are the same, and the features of the
+strided network are every second pixel of those of the dilated network.
 """
 
 from collections.abc import Callable, Iterator
@@ -47,10 +47,10 @@ Projection = functools.partial(LinearConvNorm, kernel=1)  # option B of section 
 
 
 class Subsampling(nn.Module):
-    """Option A of section 3.3: every stride-th pixel, new filters zero, no parameters.
+    """Option A of section 3.3: takes every stride-th pixel and appends zero filters.
 
     Attributes:
-        norm: Not used: what passes through is not changed.
+        norm: Unused, since what passes through is not changed.
     """
 
     filters: int
@@ -68,8 +68,8 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (Figure 5, left).
 
     Attributes:
-        dilation: Before and after the stride, see block_steps.
-        shortcut: Where the shape changes, called as
+        dilation: Dilations before and after the stride, see block_steps.
+        shortcut: Class of the shortcut if the shape changes, called as
             shortcut(filters, stride=..., norm=..., name="proj")(x, train=...).
     """
 
@@ -97,11 +97,11 @@ class BottleneckBlock(nn.Module):
     """1x1 reduce, 3x3, 1x1 expand, and a shortcut (Figure 5, right).
 
     Attributes:
-        dilation: Before and after the stride, see block_steps.
-        groups: Of the 3x3 convolution.
-        group_width: Filters of a group in a stage of 64 filters.
-        gate: Called as gate(4 * filters, name="gate")(y, train=...) on the branch
-            before it is added; None: no gate.
+        dilation: Dilations before and after the stride, see block_steps.
+        groups: Number of groups of the 3x3 convolution.
+        group_width: Filters per group in a stage of 64 filters.
+        gate: Class of the gate on the branch before the addition, called as
+            gate(4 * filters, name="gate")(y, train=...). None: no gate.
     """
 
     filters: int
@@ -137,7 +137,7 @@ class BottleneckBlock(nn.Module):
 
 
 class OriginalBottleneckBlock(BottleneckBlock):
-    """The paper's: it strides in its first 1x1 convolution."""
+    """The paper's bottleneck block, which strides in its first 1x1 convolution."""
 
     def steps(self) -> tuple[int, int, int]:
         """Stride of the first 1x1, stride and dilation of the 3x3 convolution."""
@@ -173,11 +173,12 @@ class CifarStem(nn.Module):
 def block_steps(
     depths: tuple[int, ...], dilated_stages: int
 ) -> Iterator[tuple[int, int, int, tuple[int, int]]]:
-    """Stage and number of each block from 1, its stride, and its dilations.
+    """Yields (stage, block, stride, dilations) for each block, counted from 1.
 
-    Each stage but the first begins with stride 2, which a dilated stage replaces: what
-    came after the stride sees every second pixel, as it would have done. A block gets
-    the dilations before and after its stride; they differ only in such a place.
+    Each stage except the first begins with stride 2. In a dilated stage, dilation
+    replaces the stride, so that the layers after it still use every second pixel. A
+    block gets the dilations before and after its stride; they differ only in the first
+    block of a dilated stage.
     """
     dilation = 1
     for i, depth in enumerate(depths):
@@ -190,7 +191,7 @@ def block_steps(
 
 
 def check_dilated_stages(depths: tuple[int, ...], dilated_stages: int) -> None:
-    """Raises UserError for more dilated stages than begin with a stride."""
+    """Raises UserError if there are more dilated stages than stages with a stride."""
     if not 0 <= dilated_stages < len(depths):
         raise UserError(
             f"dilated_stages={dilated_stages}; of {len(depths)} stages the last "
@@ -202,14 +203,14 @@ class ResNet(nn.Module):
     """Stem, stages of residual blocks, global average pool, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
+        num_classes: Number of classes. 0: no head, the output is the features [B, C].
         block: Residual block class, called as
             block(filters, stride, norm, dilation=...).
         depths: Blocks per stage; stage i (from 0) has filters * 2**i filters.
-        filters: Of the first stage.
-        stem: Called as stem(filters, norm); maps images to the first stage's input.
-        dilated_stages: How many of the last stages dilate in place of striding.
-        dropout: Of the pooled features: probability that one is set to 0.
+        filters: Number of filters of the first stage.
+        stem: Stem class, called as stem(filters, norm).
+        dilated_stages: Number of last stages that use dilation instead of stride.
+        dropout: Dropout rate of the pooled features.
         norm: Normalisation class, see ConvNorm.
     """
 
@@ -250,8 +251,8 @@ _cifar = functools.partial(
 )
 
 # top1: acc@1 of the IMAGENET1K_V1 weights, https://pytorch.org/vision/stable/models.html;
-# of _v1, 100% less the authors' 1-crop error; for CIFAR-10, 100% less the error of the
-# paper's Table 6, the best run of 110 layers.
+# for _v1, 100% minus the authors' 1-crop error; for CIFAR-10, 100% minus the error in
+# the paper's Table 6, which is that of the best run for 110 layers.
 _row = functools.partial(
     Variant,
     paper="He et al. 2016, https://arxiv.org/abs/1512.03385",

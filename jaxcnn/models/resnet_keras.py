@@ -1,16 +1,16 @@
-"""Residual networks as keras.applications has them, for weights of Keras.
+"""Residual networks of keras.applications, for Keras' weights.
 
 Papers: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016,
 https://arxiv.org/abs/1512.03385, and "Identity Mappings in Deep Residual Networks",
 ECCV 2016, https://arxiv.org/abs/1603.05027. Depths and widths are those of resnet.py.
 
-What Keras does otherwise than the papers and than resnet.py and resnet_v2.py:
-  * Convolutions have a bias, but for the first two of a pre-activated block.
+Differences from resnet.py and resnet_v2.py:
+  * Convolutions have a bias, except the first two of a pre-activation block.
   * Epsilon is 1.001e-5, and 0.99 of the running statistics is kept. Initial values are
     Keras' (Glorot uniform, zero); no scale starts at 0.
-  * ResNet v1 strides in the first 1x1 convolution, as the paper.
-  * ResNet v2 strides in the last block of a stage, whose shortcut is every second
-    pixel, and pads the max-pool of its stem with zeros, though no ReLU precedes it.
+  * ResNet v1 strides in the first 1x1 convolution, as in the paper.
+  * ResNet v2 strides in the last block of a stage, whose shortcut takes every second
+    pixel. It pads the max-pool of its stem with zeros, although no ReLU precedes it.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ class ConvNorm(nn.Module):
     """Convolution with bias, normalisation, activation.
 
     Attributes:
-        act: None: no activation.
+        act: Activation function. None: no activation.
     """
 
     filters: int
@@ -58,7 +58,7 @@ class BlockV1(nn.Module):
     """1x1 reduce, 3x3, 1x1 expand, and a shortcut; it strides in the first 1x1.
 
     Attributes:
-        dilation: Before and after the stride, see resnet.block_steps.
+        dilation: Dilations before and after the stride, see resnet.block_steps.
     """
 
     filters: int
@@ -82,10 +82,10 @@ class BlockV1(nn.Module):
 
 
 class BlockV2(nn.Module):
-    """Pre-activated 1x1 reduce, 3x3, 1x1 expand, and a shortcut.
+    """Pre-activation 1x1 reduce, 3x3, 1x1 expand, and a shortcut.
 
     Attributes:
-        dilation: Before and after the stride, see resnet.block_steps.
+        dilation: Dilations before and after the stride, see resnet.block_steps.
     """
 
     filters: int
@@ -141,7 +141,7 @@ class StemV2(nn.Module):
 def late_block_steps(
     depths: tuple[int, ...], dilated_stages: int
 ) -> Iterator[tuple[int, int, int, tuple[int, int]]]:
-    """As resnet.block_steps, but each stage except the last ends with stride 2."""
+    """Like resnet.block_steps, but each stage except the last ends with stride 2."""
     dilation = 1
     for i, depth in enumerate(depths, start=1):
         for j in range(1, depth + 1):

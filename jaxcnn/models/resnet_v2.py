@@ -1,15 +1,15 @@
 """Residual networks with pre-activation.
 
 Paper: He, Zhang, Ren and Sun, "Identity Mappings in Deep Residual Networks", ECCV
-2016, https://arxiv.org/abs/1603.05027. Its Figure 4(e): normalisation and ReLU come
-before each convolution, nothing comes after the sum. Depths and widths are those of
-resnet.py; CIFAR networks as in section 4.1.
+2016, https://arxiv.org/abs/1603.05027, Figure 4(e): normalisation and ReLU come before
+each convolution, and nothing comes after the addition. Depths and widths are those of
+resnet.py; the CIFAR networks follow section 4.1.
 
-As in timm (ImageNet) and pytorchcv (CIFAR), where the paper leaves it open or does
-otherwise:
+Details that the paper leaves open or does differently are those of timm (ImageNet) and
+pytorchcv (CIFAR):
   * A bottleneck strides in its 3x3 convolution, not in its first 1x1.
   * The stem has no normalisation: the first block begins with one.
-  * A shortcut that changes the shape is a 1x1 convolution of the pre-activated input.
+  * A shortcut that changes the shape is a 1x1 convolution of the pre-activation.
 Initial values are those of resnet.py, without a scale that starts at 0.
 """
 
@@ -50,10 +50,10 @@ class NormRelu(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two pre-activated 3x3 convolutions and a shortcut (Figure 4, e).
+    """Two pre-activation 3x3 convolutions and a shortcut (Figure 4e).
 
     Attributes:
-        dilation: Before and after the stride, see resnet.block_steps.
+        dilation: Dilations before and after the stride, see resnet.block_steps.
     """
 
     filters: int
@@ -75,10 +75,10 @@ class BasicBlock(nn.Module):
 
 
 class BottleneckBlock(nn.Module):
-    """Pre-activated 1x1 reduce, 3x3, 1x1 expand, and a shortcut.
+    """Pre-activation 1x1 reduce, 3x3, 1x1 expand, and a shortcut.
 
     Attributes:
-        dilation: Before and after the stride, see resnet.block_steps.
+        dilation: Dilations before and after the stride, see resnet.block_steps.
     """
 
     filters: int
@@ -125,16 +125,17 @@ class CifarStem(nn.Module):
 
 
 class ResNetV2(nn.Module):
-    """Stem, stages of pre-activated blocks, normalisation, average pool, linear head.
+    """Stem, stages of pre-activation blocks, normalisation, average pool, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
-        block: Called as block(filters, stride, norm, dilation=...).
+        num_classes: Number of classes. 0: no head, the output is the features [B, C].
+        block: Block class, called as block(filters, stride, norm, dilation=...).
         depths: Blocks per stage; stage i (from 0) has filters * 2**i filters.
-        filters: Of the first stage.
+        filters: Number of filters of the first stage.
         stem: Module class that maps images to the input of the first stage.
-        steps: Where the blocks stride, called as steps(depths, dilated_stages).
-        dilated_stages: How many of the last stages dilate in place of striding.
+        steps: Function that gives the blocks their strides, called as steps(depths,
+            dilated_stages).
+        dilated_stages: Number of last stages that use dilation instead of stride.
         norm: Normalisation class, see ConvNorm.
     """
 
@@ -168,7 +169,7 @@ _bottleneck = functools.partial(ResNetV2, block=BottleneckBlock)
 _cifar = functools.partial(ResNetV2, block=BottleneckBlock, filters=16, stem=CifarStem)
 _cifar_basic = functools.partial(_cifar, block=BasicBlock)
 
-# top1: 100% less the median error of 5 runs,
+# top1: 100% minus the median error of 5 runs,
 # https://github.com/szagoruyko/wide-residual-networks, which cites the paper.
 _row = functools.partial(
     Variant, paper="He et al. 2016, https://arxiv.org/abs/1603.05027"

@@ -1,12 +1,12 @@
 """ResNeXt: residual networks with grouped convolutions.
 
 Paper: Xie, Girshick, Dollar, Tu and He, "Aggregated Residual Transformations for Deep
-Neural Networks", CVPR 2017, https://arxiv.org/abs/1611.05431. Its Table 1 for
-ImageNet, its section 5.3 and Figure 7 for CIFAR; a name says the cardinality (groups
-of the 3x3 convolution) and the width d of one group in the first stage.
+Neural Networks", CVPR 2017, https://arxiv.org/abs/1611.05431: Table 1 for ImageNet,
+section 5.3 and Figure 7 for CIFAR. The names contain the cardinality (number of groups
+of the 3x3 convolution) and the width d of a group in the first stage.
 
-The blocks are those of resnet.py, in the form of the paper's Figure 3(c). The last
-BatchNorm of a branch starts at scale 0, as there. ImageNet networks are torchvision's.
+The blocks are those of resnet.py, in the form of the paper's Figure 3(c), including the
+initial scale 0 of a branch's last BatchNorm. The ImageNet networks are torchvision's.
 """
 
 import functools
@@ -23,8 +23,8 @@ def _block(groups: int, group_width: int) -> functools.partial:
 
 _resnext = functools.partial(resnet.ResNet, depths=resnet.DEPTHS_101)
 
-# top1: acc@1 on torchvision's model cards; of 64x4d with a longer recipe than the
-# others', https://pytorch.org/vision/stable/models.html
+# top1: acc@1 on torchvision's model cards; 64x4d has a longer recipe than the others,
+# https://pytorch.org/vision/stable/models.html
 _row = functools.partial(
     Variant,
     paper="Xie et al. 2017, https://arxiv.org/abs/1611.05431",

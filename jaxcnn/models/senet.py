@@ -1,14 +1,15 @@
 """Squeeze-and-excitation networks.
 
 Paper: Hu, Shen and Sun, "Squeeze-and-Excitation Networks", CVPR 2018,
-https://arxiv.org/abs/1709.01507. Its Figure 3 and Table 1, with reduction ratio 16;
-SENet-154 as in the paper's appendix. Details are those of the authors' Caffe networks
-(https://github.com/hujie-frank/SENet), which timm's legacy_se* repeat:
+https://arxiv.org/abs/1709.01507: Figure 3 and Table 1 with reduction ratio 16, and
+SENet-154 from the paper's appendix. Details are those of the authors' Caffe networks
+(https://github.com/hujie-frank/SENet), which timm's legacy_se* reproduce:
   * SE-ResNets stride in the first 1x1 convolution of a bottleneck, the others in the
-    3x3 one.
-  * The max-pool of the stem has no padding, its last window may reach beyond the image.
-  * Initial values are those of resnet.py, also its scale of 0 at the end of a branch,
-    which the authors do not have.
+    3x3 convolution.
+  * The max-pool of the stem has no padding; its last window may extend beyond the
+    image.
+Initial values are those of resnet.py, including its scale of 0 at the end of a branch,
+which the authors do not use.
 """
 
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from jaxcnn.models.variant import Variant
 
 
 def gate(channels: int, name: str) -> nn.Module:
-    """Squeeze and excitation with reduction ratio 16."""
+    """Squeeze-and-excitation with reduction ratio 16."""
     return SqueezeExcitation(channels // 16, name=name)
 
 
@@ -37,7 +38,7 @@ class Block154(nn.Module):
     """Bottleneck of SENet-154: wider, in 64 groups, with 3x3 shortcuts for strides.
 
     Attributes:
-        dilation: Before and after the stride, see resnet.block_steps.
+        dilation: Dilations before and after the stride, see resnet.block_steps.
     """
 
     filters: int
@@ -113,7 +114,7 @@ _senet154 = functools.partial(
     dropout=0.2,
 )
 
-# top1: 100% less the single-crop error of the authors' weights.
+# top1: 100% minus the single-crop error of the authors' weights.
 _row = functools.partial(
     Variant,
     paper="Hu et al. 2018, https://arxiv.org/abs/1709.01507",

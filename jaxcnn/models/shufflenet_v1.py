@@ -1,11 +1,11 @@
-"""ShuffleNet, the first: grouped 1x1 convolutions whose channels are shuffled.
+"""ShuffleNetV1: grouped 1x1 convolutions with shuffled channels.
 
 Paper: Zhang, Zhou, Lin and Sun, "ShuffleNet: An Extremely Efficient Convolutional
 Neural Network for Mobile Devices", CVPR 2018, https://arxiv.org/abs/1707.01083. The
-network is its Table 1, at width 1; the names are pytorchcv's.
+network is that of Table 1 with width 1; the names are pytorchcv's.
 
 Padding, epsilon and the initial values of the convolutions (uniform, by fan-in) are
-pytorchcv's; the paper gives none.
+pytorchcv's; the paper does not give them.
 """
 
 from collections.abc import Callable
@@ -31,13 +31,14 @@ kaiming_uniform = nn.initializers.variance_scaling(2.0, "fan_in", "uniform")
 
 
 class ShuffleUnit(nn.Module):
-    """Grouped 1x1, shuffle, 3x3 depthwise, grouped 1x1, and a shortcut, which is added
-    at stride 1 and pooled and appended at stride 2 (Figure 2, b and c).
+    """Grouped 1x1, shuffle, 3x3 depthwise, grouped 1x1, and a shortcut (Figure 2b, c).
+
+    With stride 1 the shortcut is added, with stride 2 it is pooled and concatenated.
 
     Attributes:
-        filters: Of the output, shortcut included.
-        first_groups: Of the first 1x1 convolution.
-        groups: Of the last one, and of the shuffle.
+        filters: Number of filters of the output, including the shortcut.
+        first_groups: Number of groups of the first 1x1 convolution.
+        groups: Number of groups of the shuffle and of the last 1x1 convolution.
     """
 
     filters: int
@@ -85,10 +86,10 @@ class ShuffleNetV1(nn.Module):
     """Stem, three stages of shuffle units, global average pool, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
-        groups: Of the 1x1 convolutions, but not of the very first, whose input has few
-            channels (section 3.3).
-        filters: Of the first stage; each stage has twice those of the one before.
+        num_classes: Number of classes. 0: no head, the output is the features [B, C].
+        groups: Number of groups of the 1x1 convolutions, except the very first one,
+            whose input has few channels (section 3.3).
+        filters: Number of filters of the first stage, doubled in each later stage.
         depths: Units per stage.
         norm: Normalisation class, see ConvNorm.
     """
@@ -117,7 +118,7 @@ class ShuffleNetV1(nn.Module):
 
 
 def _row(groups: int, filters: int, top1: float) -> Variant:
-    """A column of Table 1; top1 is 100 less the error of Table 2."""
+    """A column of Table 1; top1 is 100 minus the error in Table 2."""
     return Variant(
         functools.partial(ShuffleNetV1, groups=groups, filters=filters),
         paper="Zhang et al. 2018, https://arxiv.org/abs/1707.01083",

@@ -1,10 +1,10 @@
-"""ShuffleNetV2: half of the channels pass each unit untouched.
+"""ShuffleNetV2: half of the channels pass through each unit unchanged.
 
 Paper: Ma, Zhang, Zheng and Sun, "ShuffleNet V2: Practical Guidelines for Efficient CNN
-Architecture Design", ECCV 2018, https://arxiv.org/abs/1807.11164. The network is its
-Table 5; the number of a name is the width.
+Architecture Design", ECCV 2018, https://arxiv.org/abs/1807.11164. The network is that
+of Table 5; the number in a name is the width.
 
-Padding, epsilon and initial values (PyTorch's own) are torchvision's.
+Padding, epsilon and initial values (PyTorch's defaults) are torchvision's.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ TorchConvNorm = functools.partial(ConvNorm, kernel_init=torch_uniform)
 
 
 class Branch(nn.Module):
-    """1x1, 3x3 depthwise and 1x1 convolution (Figure 3, the right of c and d)."""
+    """1x1, 3x3 depthwise and 1x1 convolution (Figure 3c and d, right)."""
 
     filters: int
     stride: int
@@ -64,7 +64,7 @@ class Projection(nn.Module):
 
 
 class SplitUnit(nn.Module):
-    """One half passes, the other takes the branch, both are shuffled (Figure 3c)."""
+    """One half passes through, the other takes the branch, then shuffle (Figure 3c)."""
 
     norm: Callable[..., nn.Module] = BatchNorm
 
@@ -77,7 +77,7 @@ class SplitUnit(nn.Module):
 
 
 class DownsamplingUnit(nn.Module):
-    """All channels take both branches at stride 2 (Figure 3d)."""
+    """All channels take both branches with stride 2 (Figure 3d)."""
 
     filters: int
     norm: Callable[..., nn.Module] = BatchNorm
@@ -105,13 +105,12 @@ class Stem(nn.Module):
 
 
 class ShuffleNetV2(nn.Module):
-    """Stem, three stages of units, a last 1x1 convolution, global average pool, linear
-    head.
+    """Stem, three stages of units, 1x1 convolution, global average pool, linear head.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
-        filters: Of each stage.
-        last_filters: Of the last convolution.
+        num_classes: Number of classes. 0: no head, the output is the features [B, C].
+        filters: Number of filters of each stage.
+        last_filters: Number of filters of the last convolution.
         depths: Units per stage.
         norm: Normalisation class, see ConvNorm.
     """

@@ -1,17 +1,17 @@
-"""SqueezeNet: few parameters by squeezing the channels before each 3x3 convolution.
+"""SqueezeNet: few parameters, by squeezing the channels before each 3x3 convolution.
 
 Paper: Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters
 and <0.5MB model size", 2016, https://arxiv.org/abs/1602.07360. `squeezenet1_0` is its
-Table 1 and Figure 2, left; `squeezenet1_1` is a later version of the authors,
-https://github.com/forresti/SqueezeNet, with the pooling moved forward.
+Table 1 and Figure 2, left; `squeezenet1_1` is a later version by the authors,
+https://github.com/forresti/SqueezeNet, with earlier pooling.
 
-Padding and initial values (He's uniform ones) are torchvision's. The first convolution
-is not padded: 109 pixels are left of 224, where the table prints 111, which takes 227.
-Windows of the pooling may reach over the border, Caffe's rule.
+Padding and initial values (He uniform) are torchvision's. The first convolution has no
+padding, so 224 pixels give 109; the table's 111 would need 227. Pooling windows may
+extend beyond the border, as in Caffe.
 
-The head is the paper's last 1x1 convolution. It is applied at each pixel, and what the
-ReLU leaves of the class maps is averaged: a 1x1 convolution alone could change places
-with the average, the ReLU between them cannot. So logits are never negative.
+The head is the paper's last 1x1 convolution. It is applied at each pixel, followed by a
+ReLU and the average over the pixels. Because of the ReLU it cannot be applied after the
+average, and logits are never negative.
 """
 
 from collections.abc import Callable
@@ -45,11 +45,11 @@ LinearHead = functools.partial(
 
 
 class Fire(nn.Module):
-    """1x1 squeeze, then 1x1 and 3x3 expand side by side (Figure 1).
+    """1x1 squeeze, then 1x1 and 3x3 expand in parallel (Figure 1).
 
     Attributes:
-        squeeze: Filters of the first convolution.
-        expand: Filters of each of the other two.
+        squeeze: Number of filters of the squeeze convolution.
+        expand: Number of filters of each expand convolution.
     """
 
     squeeze: int
@@ -67,7 +67,7 @@ class Fire(nn.Module):
 
 
 class Stem(nn.Module):
-    """Convolution at stride 2, without a border."""
+    """Convolution with stride 2 and without padding."""
 
     filters: int
     kernel: int
@@ -79,14 +79,13 @@ class Stem(nn.Module):
 
 
 class SqueezeNet(nn.Module):
-    """Stem, stages of fire modules with a max-pool before each, dropout, linear head at
-    each pixel, ReLU, global average pool.
+    """Stem, stages of max-pool and fire modules, dropout, head, ReLU, average pool.
 
     Attributes:
-        num_classes: Size of the last axis of the logits; 0: features [B, C], no head.
-        stem: Called as stem(name="stem").
-        stages: Squeeze and expand of each fire module of each stage.
-        dropout: Of the input of the head.
+        num_classes: Number of classes. 0: no head, the output is the features [B, C].
+        stem: Stem class, called as stem(name="stem").
+        stages: Values (squeeze, expand) of each fire module in each stage.
+        dropout: Dropout rate of the input of the head.
     """
 
     num_classes: int

@@ -4,15 +4,15 @@ Paper: Waibel, Hanazawa, Hinton, Shikano and Lang, "Phoneme Recognition Using Ti
 Neural Networks", IEEE Transactions on Acoustics, Speech, and Signal Processing 37(3),
 1989, https://doi.org/10.1109/29.21701, section II.B and Figure 2.
 
-A spectrogram is an image of one channel, with time along its rows and frequency along
+A spectrogram is an image with one channel, with time along its rows and frequency along
 its columns: [B, 15, 16, 1] are the paper's 15 frames of 16 mel-scale coefficients. More
-frames are taken, with more windows to integrate; the table of models, which has square
-images, says 16. With the paper's 15 frames and 3 phonemes there are 521 parameters.
+frames are accepted and give more windows to integrate over; the table of models, which
+has square images, uses 16. The paper's 15 frames and 3 phonemes give 521 parameters.
 
 Departures: logits for a cross-entropy loss, where the paper fits the output of one more
 sigmoid by squared error; initial values are PyTorch's. The second hidden layer has one
-unit a class, so another number of classes changes it as well as the head; features
-(num_classes=0) are those of the first.
+unit per class, so it depends on the number of classes, like the head. The features
+(num_classes=0) are those of the first hidden layer.
 """
 
 import functools
@@ -26,10 +26,10 @@ from jaxcnn.models.variant import Variant
 
 
 class TimeDelayLayer(nn.Module):
-    """Sigmoid units that see all frequencies of some neighbouring frames.
+    """Sigmoid units connected to all frequencies of several adjacent frames.
 
     Attributes:
-        frames: That a unit sees: one, and its delays.
+        frames: Number of frames that a unit is connected to: one, and its delays.
     """
 
     units: int
@@ -43,7 +43,7 @@ class TimeDelayLayer(nn.Module):
 
 
 class Tdnn(nn.Module):
-    """Two time-delay layers, and the sum over time of each class's unit."""
+    """Two time-delay layers; each class sums its unit over time."""
 
     num_classes: int
 

@@ -1,4 +1,4 @@
-"""What one row of a VARIANTS table says."""
+"""The type of a row in a VARIANTS table."""
 
 from collections.abc import Callable
 import dataclasses
@@ -9,22 +9,23 @@ from flax import linen as nn
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A network of a paper: how to build it, and what cannot be computed from it.
+    """A network of a paper: how to build it, and facts that cannot be computed.
 
     Attributes:
-        build: Called as build(num_classes=..., **fields): a module class, or a
-            functools.partial of one.
+        build: Module class, or a functools.partial of one, called as
+            build(num_classes=..., **fields).
         paper: Authors, year and link.
-        image_size: Height and width that the paper or the reference uses, pixels.
-        channels: 1 grey, 3 RGB.
-        num_classes: Of the data set that the paper or the reference is about.
-        top1: Published accuracy, percent, one crop and one network; None: none is.
-        top1_source: The data set, and who published the accuracy.
-        imprint: Called as imprint(model, variables, images, key) with normalised
-            training images before the first step, for what is taken from them without
-            a gradient; gives the variables. None: nothing is.
-        reference: What it is checked against, where no other library has it; for all
-            others docs/parity.md says it.
+        image_size: Height and width that the paper or the reference uses, in pixels.
+        channels: Image channels: 1 grey, 3 RGB.
+        num_classes: Number of classes of the paper's or the reference's dataset.
+        top1: Published accuracy in percent, with one crop and one network. None: not
+            published.
+        top1_source: The dataset, and who published the accuracy.
+        imprint: Function that sets variables from normalised training images before the
+            first step, without a gradient; called as imprint(model, variables, images,
+            key), returns the variables. None: not needed.
+        reference: Source that the network is checked against if no other library has
+            it; for all others see docs/parity.md.
     """
 
     build: Callable[..., nn.Module]

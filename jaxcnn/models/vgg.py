@@ -5,12 +5,13 @@ Recognition", ICLR 2015, https://arxiv.org/abs/1409.1556. VARIANTS follows its T
 vgg11 is column A, vgg13 B, vgg16 D, vgg19 E. `stage3_block2` is the paper's conv3-2,
 `stage6_block1` and `stage6_block2` are its first two fully connected layers.
 
-Departures, all torchvision's:
+Departures, all shared with torchvision:
   * Initial values: N(0, 2/fan_out) for convolutions, N(0, 0.01^2) for linear layers.
-    The paper has N(0, 0.01), a variance, and starts the deep ones from column A.
-  * The networks with _bn have a BatchNorm after each convolution, whose bias they keep.
+    The paper uses N(0, 0.01), where 0.01 is the variance, and initialises the deeper
+    networks from column A.
+  * The networks with _bn have a BatchNorm after each convolution, which keeps its bias.
   * For images of other sizes the last maps are averaged, or repeated, to 7x7; the paper
-    slides the fully connected layers over larger ones (section 3.2).
+    applies the fully connected layers at all positions (section 3.2).
 """
 
 from collections.abc import Callable
@@ -45,7 +46,7 @@ class ConvRelu(nn.Module):
     """3x3 convolution, ReLU.
 
     Attributes:
-        norm: Not used: the networks of the paper do not normalise.
+        norm: Unused, since the networks of the paper do not normalise.
     """
 
     filters: int
@@ -89,10 +90,10 @@ class VGG(nn.Module):
     Attributes:
         depths: Convolutions per stage.
         layer: Convolution class, called as layer(filters, norm).
-        filters: Of each stage.
+        filters: Number of filters of each stage.
         hidden: Width of each hidden layer.
-        dropout: Of the hidden layers: probability that a unit is set to 0.
-        norm: Normalisation class of layers that normalise, see layers.ConvNorm.
+        dropout: Dropout rate of the hidden layers.
+        norm: Normalisation class of layers with one, see layers.ConvNorm.
     """
 
     num_classes: int
@@ -126,7 +127,7 @@ _b = functools.partial(VGG, depths=(2, 2, 2, 2, 2))
 _d = functools.partial(VGG, depths=(2, 2, 3, 3, 3))
 _e = functools.partial(VGG, depths=(2, 2, 4, 4, 4))
 
-# top1: acc@1 of the weights, in the metadata of torchvision 0.28.
+# top1: acc@1 in the metadata of torchvision 0.28's weights.
 _row = functools.partial(
     Variant,
     paper="Simonyan and Zisserman 2015, https://arxiv.org/abs/1409.1556",

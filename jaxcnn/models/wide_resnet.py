@@ -1,10 +1,11 @@
 """Wide residual networks.
 
 Paper: Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016,
-https://arxiv.org/abs/1605.07146. Its Table 1 for CIFAR: resnetDEPTH_WIDTH has the
-pre-activated blocks of resnet_v2.py, the first stage with 16 * WIDTH filters; without
-dropout. Its section 3 (ImageNet) for wide_resnet50_2 and wide_resnet101_2, which are
-torchvision's: the 3x3 convolutions of the bottlenecks of resnet.py are twice as wide.
+https://arxiv.org/abs/1605.07146. The CIFAR networks follow Table 1: resnetDEPTH_WIDTH
+has the pre-activation blocks of resnet_v2.py with 16 * WIDTH filters in the first
+stage, without dropout. The ImageNet networks (section 3) wide_resnet50_2 and
+wide_resnet101_2 are torchvision's: resnet.py's bottlenecks with 3x3 convolutions of
+twice the width.
 """
 
 import functools
@@ -20,7 +21,7 @@ _cifar = functools.partial(
     resnet_v2.ResNetV2, block=resnet_v2.BasicBlock, stem=resnet_v2.CifarStem
 )
 
-# top1: acc@1 on torchvision's model cards; for CIFAR-10, 100% less the median error of
+# top1: acc@1 on torchvision's model cards; for CIFAR-10, 100% minus the median error of
 # 5 runs, https://github.com/szagoruyko/wide-residual-networks
 _row = functools.partial(
     Variant, paper="Zagoruyko and Komodakis 2016, https://arxiv.org/abs/1605.07146"

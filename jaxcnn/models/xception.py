@@ -4,14 +4,14 @@ Paper: Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions",
 2017, https://arxiv.org/abs/1610.02357, Figure 5: stage 1 is its entry flow without the
 first two convolutions, stage 2 its middle flow, stage 3 its exit flow.
 
-`xception` is timm's legacy_xception: borders and epsilon are PyTorch's, so that the
-author's weights, which timm has converted, do not give quite the author's logits.
+`xception` is timm's legacy_xception: padding and epsilon are PyTorch's, so the author's
+weights, converted by timm, do not give exactly the author's logits.
 
 `xception_keras` is the author's, in Keras: BatchNorm with epsilon 1e-3 and a decay of
-0.99, max-pools whose border is uneven where the size is even. It does in its middle
-flow what timm does.
+0.99, max-pools with asymmetric padding if the size is even. Its middle flow is the same
+as timm's.
 
-Dropout before the head, 0.5, is the paper's (section 4.3). Initial values are timm's.
+Dropout of 0.5 before the head is the paper's (section 4.3). Initial values are timm's.
 """
 
 from collections.abc import Callable
@@ -37,12 +37,12 @@ KerasBatchNorm = functools.partial(BatchNorm, epsilon=1e-3, momentum=0.99)
 
 
 def torch_pool(x: jax.Array) -> jax.Array:
-    """3x3 max-pool at stride 2, with a border of 1."""
+    """3x3 max-pool with stride 2 and padding 1."""
     return max_pool(x, 3, 2, padding=1)
 
 
 def keras_pool(x: jax.Array) -> jax.Array:
-    """3x3 max-pool at stride 2, padding "same": the border before an even size is 0."""
+    """3x3 max-pool with stride 2 and padding "same", 0 at the start of even sizes."""
     padding = (x.shape[1] % 2, x.shape[2] % 2)
     return max_pool(x, 3, 2, padding, ceil_mode=True)
 
@@ -72,7 +72,7 @@ class SeparableConvNorm(nn.Module):
 
 
 class Stem(nn.Module):
-    """Two 3x3 convolutions without border."""
+    """Two 3x3 convolutions without padding."""
 
     norm: Callable[..., nn.Module]
 
@@ -88,9 +88,9 @@ class ReductionBlock(nn.Module):
     """Two separable convolutions, a max-pool, and a strided 1x1 shortcut.
 
     Attributes:
-        filters: Of the two convolutions.
-        pool: Halves the maps.
-        act: Before the first convolution.
+        filters: Numbers of filters of the two convolutions.
+        pool: Pooling function that halves the maps.
+        act: Activation before the first convolution.
     """
 
     filters: tuple[int, int]
@@ -124,7 +124,7 @@ class MiddleBlock(nn.Module):
 
 
 class LastBlock(nn.Module):
-    """Two separable convolutions, each with a ReLU after it."""
+    """Two separable convolutions, each followed by a ReLU."""
 
     filters: tuple[int, int]
     norm: Callable[..., nn.Module]
@@ -143,7 +143,7 @@ class Xception(nn.Module):
 
     Attributes:
         pool: Max-pool of the blocks that halve the maps.
-        dropout: Before the head: probability that a feature is set to 0.
+        dropout: Dropout rate before the head.
         norm: Normalisation class, see layers.ConvNorm.
     """
 

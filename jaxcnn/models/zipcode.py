@@ -1,17 +1,18 @@
-"""The network that read zip codes.
+"""The network for handwritten zip codes.
 
 Paper: LeCun, Boser, Denker, Henderson, Howard, Hubbard and Jackel, "Backpropagation
 Applied to Handwritten Zip Code Recognition", Neural Computation 1(4), 1989,
 https://doi.org/10.1162/neco.1989.1.4.541, section 3 and Figure 3. Its digits have 16x16
 pixels from -1 (paper) to 1 (ink).
 
-Each map of H1 and H2 has one kernel, and a bias for every unit: 9,760 parameters, of
+Each map of H1 and H2 has one kernel and a bias for every unit: 9,760 parameters, of
 which 1,000 are biases, and 64,660 connections. Departures:
-  * The head gives logits for a cross-entropy loss; the paper fits 10 more squashed
+  * The head returns logits for a cross-entropy loss; the paper fits 10 more squashed
     units by squared error.
-  * Which 8 maps of H1 a map of H2 sees is not printed; H2_TABLE is ours.
+  * The paper does not give the 8 maps of H1 that each map of H2 is connected to;
+    H2_TABLE is our choice.
   * The squashing function is that of LeNet-5's paper, and biases start at 0; the
-    paper says "a scaled hyperbolic tangent" and draws biases as weights.
+    paper says "a scaled hyperbolic tangent" and draws biases like weights.
 """
 
 import functools
@@ -25,9 +26,9 @@ from jaxcnn.models.layers import Conv, head
 from jaxcnn.models.lenet import PaperDense, fan_in_uniform, squash
 from jaxcnn.models.variant import Variant
 
-BACKGROUND = -1.0  # what a unit sees beyond the border of the layer below
+BACKGROUND = -1.0  # value of units beyond the border of the layer below
 
-# The maps of H1 that the first, second and last four maps of H2 see.
+# The maps of H1 to which the first, second and last four maps of H2 are connected.
 H2_TABLE = (
     (0, 1, 2, 3, 4, 5, 6, 7),
     (4, 5, 6, 7, 8, 9, 10, 11),
@@ -36,11 +37,11 @@ H2_TABLE = (
 
 
 class SharedKernels(nn.Module):
-    """5x5 convolutions of stride 2 over a padded layer, with a bias for every unit.
+    """5x5 convolutions with stride 2 on a padded layer, and a bias for every unit.
 
     Attributes:
-        table: For each of the convolutions, the maps that it sees.
-        filters: Maps that each convolution makes.
+        table: Input maps of each convolution.
+        filters: Number of output maps of each convolution.
     """
 
     table: tuple[tuple[int, ...], ...]
@@ -65,7 +66,7 @@ class SharedKernels(nn.Module):
 
 
 class Hidden(nn.Module):
-    """H3: every unit sees all of H2."""
+    """H3, fully connected to H2."""
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The optimizer: one optax chain, its learning rate over time and by layer."""
+"""The optimizer: one optax chain, with learning rates by step and by layer."""
 
 from jaxcnn.optim.optimizer import OPTIMIZERS, carry_over, make_optimizer
 from jaxcnn.optim.plan import Plan, make_plan

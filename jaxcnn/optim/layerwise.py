@@ -1,6 +1,6 @@
 """Layer-wise learning rates: one factor per layer group, chosen by its name.
 
-first_match is the language of patterns, for whatever else names layers.
+first_match defines how patterns match layers, wherever layers are named.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,22 +18,22 @@ Rule = tuple[str, float]  # (pattern, learning-rate factor)
 
 
 def first_match(patterns: Sequence[str], params: Any) -> dict[str, int | None]:
-    """Which pattern is the first to match each parameter.
+    """Finds the first pattern that matches each parameter.
 
-    A pattern is a regular expression for the whole name of a layer group, which is a
-    top-level name of the parameters such as "stage2_block1", or, if it has a "/" in
-    it, for the whole path of a parameter such as "stage2_block1/conv1/kernel".
+    A pattern is a regular expression for the full name of a layer group, that is, a
+    top-level name of the parameters such as "stage2_block1". A pattern that contains
+    "/" is for the full path of a parameter, such as "stage2_block1/conv1/kernel".
 
     Args:
-        patterns: The patterns, the first match first.
+        patterns: Patterns in order of precedence.
         params: Parameters, or their shapes.
 
     Returns:
-        Path of each parameter -> position of its pattern, None where none matches.
+        Path of each parameter -> index of its pattern, None where none matches.
 
     Raises:
-        UserError: A pattern is no regular expression, or the first match of nothing:
-            the patterns do not say what their author meant.
+        UserError: A pattern is not a regular expression, matches nothing, or matches
+            only what earlier patterns match, so it cannot be what its author meant.
     """
     paths = [path(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(params)]
     matches = []
@@ -42,7 +42,9 @@ def first_match(patterns: Sequence[str], params: Any) -> dict[str, int | None]:
         try:
             regex = re.compile(pattern)
         except re.error as error:
-            raise UserError(f"{pattern!r} is no regular expression: {error}.") from None
+            raise UserError(
+                f"{pattern!r} is not a regular expression: {error}."
+            ) from None
         matches.append({p for p in paths if regex.fullmatch(name(p))})
         if not matches[-1]:
             kind = "parameter" if "/" in pattern else "layer group"
@@ -53,21 +55,22 @@ def first_match(patterns: Sequence[str], params: Any) -> dict[str, int | None]:
             )
         if matches[-1] <= set().union(*matches[:-1]):
             raise UserError(
-                f"Pattern {pattern!r} is never the first to match: those before it, "
-                f"{', '.join(patterns[: len(matches) - 1])}, match all that it does."
+                f"Pattern {pattern!r} is never the first to match: the patterns before "
+                f"it, {', '.join(patterns[: len(matches) - 1])}, match everything that "
+                "it matches."
             )
     return {
-        path: next((i for i, found in enumerate(matches) if path in found), None)
+        path: next((i for i, matched in enumerate(matches) if path in matched), None)
         for path in paths
     }
 
 
 def factors(rules: Sequence[Rule], params: Any) -> dict[str, float]:
-    """The factor of the first rule that each parameter matches, by its path.
+    """Returns path -> factor of the first rule that matches each parameter.
 
     Raises:
-        UserError: A factor is negative or not finite, a pattern is refused by
-            first_match, or a parameter matches no rule.
+        UserError: A factor is negative or not finite, first_match rejects a pattern,
+            or a parameter matches no rule.
     """
     for pattern, factor in rules:
         name = f"The learning-rate factor of {pattern!r}"
@@ -75,12 +78,12 @@ def factors(rules: Sequence[Rule], params: Any) -> dict[str, float]:
     first = first_match([pattern for pattern, _ in rules], params)
     missing = [path for path, index in first.items() if index is None]
     if missing:
-        # A whole group by its name, a part of one by its paths.
-        partly = {group(path) for path in first.keys() - set(missing)}
-        names = [path if group(path) in partly else group(path) for path in missing]
+        # Name the group if none of its parameters match, otherwise the parameters.
+        partial = {group(path) for path in first.keys() - set(missing)}
+        names = [path if group(path) in partial else group(path) for path in missing]
         raise UserError(
             f"No learning-rate rule matches {', '.join(dict.fromkeys(names))}; "
-            "a last rule ('.*', 1.0) takes the rest."
+            "a last rule ('.*', 1.0) matches the rest."
         )
     return {path: rules[index][1] for path, index in first.items()}
 
@@ -88,8 +91,8 @@ def factors(rules: Sequence[Rule], params: Any) -> dict[str, float]:
 def scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
     """Multiplies the update of each parameter by the factor of its path.
 
-    As the last link of a chain it scales the learning rate, and nothing that the
-    optimizer remembers depends on it.
+    As the last link of the chain it scales the learning rate and does not affect the
+    optimizer's state.
     """
 
     def scale(updates, _):
@@ -103,13 +106,13 @@ def scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
 def decay_by_depth(
     groups: Sequence[str], decay: float, level: str = "block"
 ) -> tuple[Rule, ...]:
-    """Rules for groups listed from input to head: each is decay times the next one.
+    """Returns rules in which each layer learns at decay times the rate of the next.
 
     Args:
-        groups: Names of layer groups.
-        decay: The factor from one to the next.
-        level: "block": each group by itself; "stage": the blocks of a stage are one.
-            Auxiliary heads are as fast as the head.
+        groups: Names of the layer groups, from input to head.
+        decay: Ratio of a group's rate to that of the next group.
+        level: "block": every group has its own rate. "stage": the blocks of a stage
+            share one. Auxiliary heads always have the rate of the head.
     """
     names = {name: stage(name) if level == "stage" else name for name in groups}
     names |= {name: "head" for name in groups if name.startswith("aux")}
@@ -124,7 +127,7 @@ def stage(group: str) -> str:
 
 
 def path(keys: tuple[Any, ...]) -> str:
-    """stage2_block1/conv1/kernel, of the keys of a tree."""
+    """Joins the keys of a tree: stage2_block1/conv1/kernel."""
     return jax.tree_util.keystr(keys, simple=True, separator="/")
 
 

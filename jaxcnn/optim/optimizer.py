@@ -2,12 +2,12 @@
 
 clip the gradient by its global norm -> a row of OPTIMIZERS -> factors by layer group.
 
-Weight decay and trust ratios are for kernels only, the parameters whose last name is
-"kernel": biases, norms and the like are never decayed, and have a trust ratio of 1.
-"Coupled" decay is added to the gradient, and goes through momentum and moments as the
-L2 term of the loss would; "decoupled" decay is added after them (Loshchilov and Hutter,
-"Decoupled Weight Decay Regularization", 2019, https://arxiv.org/abs/1711.05101). Both
-are multiplied by the learning rate.
+Weight decay and trust ratios apply only to kernels, the parameters whose last name is
+"kernel"; biases and normalisation parameters are never decayed and have a trust ratio
+of 1. "Coupled" decay is added to the gradient and passes through momentum and moments,
+like an L2 term of the loss; "decoupled" decay is added after them (Loshchilov and
+Hutter, "Decoupled Weight Decay Regularization", 2019,
+https://arxiv.org/abs/1711.05101). Both are multiplied by the learning rate.
 """
 
 from collections.abc import Callable
@@ -26,29 +26,29 @@ from jaxcnn.optim.plan import Plan
 
 
 def kernels(params: Any) -> Any:
-    """True for each parameter whose last name is "kernel", in the tree of params."""
+    """Returns a tree like params: True for parameters whose last name is "kernel"."""
     return jax.tree_util.tree_map_with_path(
         lambda path, _: jax.tree_util.keystr(path[-1:], simple=True) == "kernel", params
     )
 
 
 def coupled_decay(config: OptimConfig) -> optax.GradientTransformation:
-    """Adds the decay to the gradient, as the weight_decay of PyTorch's optimizers."""
+    """Adds the decay to the gradient, like weight_decay in PyTorch's optimizers."""
     return optax.add_decayed_weights(config.weight_decay, mask=kernels)
 
 
 def sgd(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Heavy ball of Polyak, 1964; coupled decay. The rate multiplies the velocity."""
+    """Polyak's heavy ball, 1964; coupled decay. The rate multiplies the velocity."""
     return optax.chain(coupled_decay(config), optax.sgd(schedule, config.momentum))
 
 
 def nesterov(
     config: OptimConfig, schedule: optax.Schedule
 ) -> optax.GradientTransformation:
-    """Nesterov's momentum as Sutskever et al., ICML 2013, write it; coupled decay.
+    """Nesterov momentum as in Sutskever et al., ICML 2013; coupled decay.
 
-    https://proceedings.mlr.press/v28/sutskever13.html, in the form of PyTorch, with
-    the gradient taken at the point that is looked ahead to.
+    https://proceedings.mlr.press/v28/sutskever13.html, in PyTorch's form: parameters
+    are stored at the look-ahead point, where the gradient is taken.
     """
     return optax.chain(
         coupled_decay(config), optax.sgd(schedule, config.momentum, nesterov=True)
@@ -60,9 +60,10 @@ def rmsprop(
 ) -> optax.GradientTransformation:
     """RMSProp with momentum: Graves, 2013, sec. 4.2, not centred; coupled decay.
 
-    https://arxiv.org/abs/1308.0850. The rate is inside the velocity, as there and in
-    TensorFlow; PyTorch multiplies by it afterwards, which is the same for a constant
-    rate. Epsilon is outside the root and the accumulator starts at 0, as in PyTorch.
+    https://arxiv.org/abs/1308.0850. The velocity includes the rate, as in the paper and
+    in TensorFlow; PyTorch multiplies by the rate afterwards, which is the same for a
+    constant rate. Epsilon is outside the square root and the accumulator starts at 0,
+    as in PyTorch.
     """
     return optax.chain(
         coupled_decay(config),
@@ -82,8 +83,8 @@ def rmsprop_tf(
 ) -> optax.GradientTransformation:
     """TensorFlow's RMSProp with momentum; coupled decay.
 
-    As rmsprop, but epsilon is inside the root and the accumulator starts at 1, which
-    the large epsilons of the papers that trained with it count on.
+    Unlike in rmsprop, epsilon is inside the square root and the accumulator starts at
+    1. The large epsilons in the papers that used it assume this.
     """
     return optax.chain(
         coupled_decay(config),
@@ -123,8 +124,9 @@ def adamw(
 def lars(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """You, Gitman and Ginsburg, 2017, https://arxiv.org/abs/1708.03888.
 
-    Trust coefficient 0.001, the decay inside the ratio, the rate inside the velocity.
-    optax takes the norm of gradient plus decay; the paper adds the norms of the two.
+    The trust coefficient is 0.001, the ratio includes the decay, and the velocity
+    includes the rate. optax takes the norm of gradient plus decay; the paper adds the
+    norms of the two.
     """
     return optax.lars(
         schedule,
@@ -138,8 +140,8 @@ def lars(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransfo
 def lamb(config: OptimConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """You et al., ICLR 2020, Algorithm 2, https://arxiv.org/abs/1904.00962.
 
-    With phi the identity, and decoupled decay inside the trust ratio. optax.lamb would
-    take a trust ratio for every parameter, so its links are put together here.
+    phi is the identity, and the trust ratio includes the decoupled decay. optax.lamb
+    would use a trust ratio for every parameter, so we build the chain from its links.
     """
     return optax.chain(
         optax.scale_by_adam(config.beta1, config.beta2, config.epsilon),
@@ -168,22 +170,21 @@ def make_optimizer(
     step: int = 0,
     warmup_steps: int = 0,
 ) -> optax.GradientTransformation:
-    """The chain that turns gradients into updates, for what is trained at a step.
+    """Builds the chain that turns gradients into updates.
 
-    Parameters that the plan starts to train later have an optimizer of their own,
-    which counts its updates from there: its moments are not those of a run that is old
-    already, and it has a warm-up of its own.
+    Parameters that are unfrozen during the run get their own optimizer, which counts
+    updates from that step, so that its moments and its warm-up start afresh.
 
     Args:
-        config: The choices. Those that the chosen optimizer does not use are ignored.
-        schedule: Learning rate of each step, from make_schedule.
-        plan: From make_plan.
-        step: Updates before; the chain is for the parameters plan.trained(step).
-        warmup_steps: In which the rate of what joins later rises from 0 to the
-            schedule's.
+        config: Optimizer settings. Those that the optimizer does not use are ignored.
+        schedule: Learning rate of each step, see make_schedule.
+        plan: Plan of which parameters are trained from which step, see make_plan.
+        step: Number of updates so far. The chain is for plan.trained(step).
+        warmup_steps: Number of updates in which the rate of parameters that are
+            unfrozen later rises from 0 to the schedule's.
 
     Raises:
-        UserError: A choice that is not allowed.
+        UserError: A setting is not allowed.
     """
     if config.name not in OPTIMIZERS:
         raise unknown("optimizer", config.name, OPTIMIZERS)
@@ -215,7 +216,7 @@ def make_optimizer(
 
 
 def _joined(schedule: optax.Schedule, start: int, warmup_steps: int) -> optax.Schedule:
-    """The schedule for parameters that join after `start` updates, by their own."""
+    """The schedule of parameters unfrozen at `start`, by their own update count."""
     if start == 0:
         return schedule
     if warmup_steps == 0:
@@ -224,23 +225,23 @@ def _joined(schedule: optax.Schedule, start: int, warmup_steps: int) -> optax.Sc
 
 
 def _labels(plan: Plan, params: Any) -> Any:
-    """The name in optax.partition of each parameter's part."""
+    """Returns the label of each parameter for optax.partition."""
     return jax.tree_util.tree_map_with_path(
         lambda keys, _: str(plan.starts[layerwise.path(keys)]), params
     )
 
 
 def carry_over(old: optax.OptState, new: optax.OptState) -> optax.OptState:
-    """The optimizer state after more parameters have joined.
+    """Extends an optimizer state after more parameters have been unfrozen.
 
     Args:
-        old: The state of the chain before.
-        new: A fresh state of the chain after.
+        old: State of the previous chain.
+        new: Freshly initialised state of the new chain.
 
     Returns:
-        new with what old remembers in it.
+        The new state, with every leaf that the old state has taken from there.
     """
-    known = dict(jax.tree_util.tree_leaves_with_path(old))
+    old_leaves = dict(jax.tree_util.tree_leaves_with_path(old))
     return jax.tree_util.tree_map_with_path(
-        lambda keys, leaf: known.get(keys, leaf), new
+        lambda keys, leaf: old_leaves.get(keys, leaf), new
     )

@@ -1,9 +1,9 @@
-"""Which parameters a run trains, from which step on, and how fast.
+"""Plans which parameters a run trains, from which step, and at which learning rate.
 
 Howard and Ruder, "Universal Language Model Fine-tuning", ACL 2018, sec. 3.2,
-https://arxiv.org/abs/1801.06146: rates that fall from group to group towards the input
-("discriminative fine-tuning"), and groups that join from the head down ("gradual
-unfreezing").
+https://arxiv.org/abs/1801.06146: rates that decrease from group to group towards the
+input ("discriminative fine-tuning"), and groups that are unfrozen from the head down
+("gradual unfreezing").
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ LEVELS = ("stage", "block")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What becomes of each parameter, by its path.
+    """When and how fast each parameter is trained.
 
     Attributes:
-        factors: Of its learning rate.
-        starts: The number of updates before the first that changes it; None: it is
-            never trained.
-        never: Layer groups, from input to head, that are never trained although no
-            choice says that they should not be.
+        factors: Path -> factor of the learning rate.
+        starts: Path -> step of the parameter's first update. None: it is never
+            trained.
+        never: Layer groups, from input to head, that optim.unfreeze omits or reaches
+            only after the run's end, although nothing freezes them.
     """
 
     factors: Mapping[str, float]
@@ -36,13 +36,13 @@ class Plan:
 
     @property
     def boundaries(self) -> tuple[int, ...]:
-        """Updates before each set of trained parameters; the first is 0."""
+        """Steps at which the set of trained parameters changes; the first is 0."""
         return tuple(
             sorted({start for start in self.starts.values() if start is not None})
         )
 
     def trained(self, step: int) -> frozenset[str]:
-        """What the update after `step` updates changes."""
+        """Paths of the parameters that the update at `step` changes."""
         return frozenset(
             path
             for path, start in self.starts.items()
@@ -57,18 +57,18 @@ def make_plan(
     num_steps: int,
     steps_per_epoch: float,
 ) -> Plan:
-    """The plan of a run.
+    """Makes the plan of a run.
 
     Args:
-        config: The choices lr_factors, lr_decay, freeze and unfreeze.
+        config: Optimizer settings; uses lr_factors, lr_decay, freeze and unfreeze.
         params: Parameters, or their shapes.
         groups: Names of the layer groups, from input to head.
-        num_steps: Updates of the whole run.
-        steps_per_epoch: Updates in one pass over the training images.
+        num_steps: Number of updates in the whole run.
+        steps_per_epoch: Number of updates in one pass over the training images.
 
     Raises:
-        UserError: A choice that is not allowed, a pattern that matches nothing, or
-            nothing is trained from the start.
+        UserError: A setting is not allowed, a pattern matches nothing, or no parameter
+            is trained from the first step.
     """
     factors = layerwise.factors(_rules(config, groups), params)
     frozen = layerwise.first_match(config.freeze, params)
@@ -82,29 +82,30 @@ def make_plan(
             name = f"The epoch of {pattern!r} in optim.unfreeze"
             require(0 <= epoch < math.inf, name, epoch, "0 or more")
         first = layerwise.first_match([p for p, _ in config.unfreeze], params)
-        joins = {
+        unfrozen = {
             path: None
             if index is None
             else round(config.unfreeze[index][1] * steps_per_epoch)
             for path, index in first.items()
         }
-        late = {p for p, join in joins.items() if join is None or join >= num_steps}
+        late = {p for p, at in unfrozen.items() if at is None or at >= num_steps}
         late = {layerwise.group(p) for p in late if starts[p] is not None}
         never = tuple(group for group in groups if group in late)
         starts = {
-            path: None if start is None or joins[path] is None else joins[path]
+            path: None if start is None or unfrozen[path] is None else unfrozen[path]
             for path, start in starts.items()
         }
     if 0 not in starts.values():
         raise UserError(
             "Every parameter is frozen at the first step: optim.freeze, optim.unfreeze "
-            "and the learning-rate factors must leave one to train, such as 'head'."
+            "and the learning-rate factors must leave something to train, such as "
+            "'head'."
         )
     return Plan(factors, starts, never)
 
 
 def _rules(config: OptimConfig, groups: Sequence[str]) -> Sequence[layerwise.Rule]:
-    """(pattern, factor) pairs of every group."""
+    """Returns (pattern, factor) rules that cover every group."""
     require(
         config.lr_decay_per in LEVELS,
         "optim.lr_decay_per",
@@ -115,8 +116,8 @@ def _rules(config: OptimConfig, groups: Sequence[str]) -> Sequence[layerwise.Rul
     require(0 < decay <= 1, "optim.lr_decay", decay, "over 0 and at most 1")
     if config.lr_factors and decay != 1:
         raise UserError(
-            f"optim.lr_decay={decay} and optim.lr_factors both say how fast each layer "
-            "group learns; leave one of them out."
+            f"optim.lr_decay={decay} and optim.lr_factors both set the learning rate "
+            "of each layer group; use only one of them."
         )
     if config.lr_factors:
         return config.lr_factors

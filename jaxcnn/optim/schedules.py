@@ -1,15 +1,15 @@
-"""The learning rate over the steps of a run: a linear warm-up, then a schedule.
+"""Learning-rate schedules: a linear warm-up, then one of SCHEDULES.
 
 Sources:
   * warm-up: Goyal et al., "Accurate, Large Minibatch SGD", 2017, sec. 2.2,
     https://arxiv.org/abs/1706.02677. Ours starts at 0, so the first update is 0.
-  * scaling with the batch size: sec. 2.1 there, the "linear scaling rule"
+  * scaling with the batch size: the same paper, sec. 2.1, "linear scaling rule"
   * cosine: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm
     Restarts", ICLR 2017, eq. 5 without restarts, https://arxiv.org/abs/1608.03983
   * one_cycle: Smith and Topin, "Super-Convergence", 2017, the three linear phases,
     https://arxiv.org/abs/1708.07120, with optax's lengths and ratios (those of
-    fastai and PyTorch): from peak/25 to the peak in 30% of the steps, back at 85%,
-    down to peak/250,000 at the end.
+    fastai and PyTorch): from peak/25 to the peak in 30% of the steps, back to peak/25
+    at 85%, down to peak/250,000 at the end.
 """
 
 import dataclasses
@@ -23,55 +23,55 @@ from jaxcnn.errors import UserError, require, unknown
 
 
 def constant(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
-    """The peak, always."""
+    """The peak rate at every step."""
     return optax.constant_schedule(config.peak_lr)
 
 
 def step(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
-    """Times decay_factor at each of the drops."""
+    """The peak rate, multiplied by decay_factor at each drop."""
     factors = dict.fromkeys(drops, config.decay_factor)
     return optax.piecewise_constant_schedule(config.peak_lr, factors)
 
 
 def staircase(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
-    """As step, with as many drops as the run has room for."""
+    """The peak rate, multiplied by decay_factor every decay_every_epochs epochs."""
 
     def rate(count):
-        passed = jnp.searchsorted(jnp.array(drops), count, side="right")
-        return config.peak_lr * config.decay_factor ** passed.astype(float)
+        num_drops = jnp.searchsorted(jnp.array(drops), count, side="right")
+        return config.peak_lr * config.decay_factor ** num_drops.astype(float)
 
     return rate
 
 
 def cosine(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
-    """Half a period of a cosine, from the peak to end_lr_factor times it."""
+    """Half a cosine period, from the peak to end_lr_factor times the peak."""
     return optax.cosine_decay_schedule(config.peak_lr, steps, config.end_lr_factor)
 
 
 def polynomial(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
-    """The part of the run that is left, to a power, down to end_lr_factor."""
+    """A power of the remaining fraction of the run, from the peak to the end rate."""
     end_lr = config.end_lr_factor * config.peak_lr
     return optax.polynomial_schedule(config.peak_lr, end_lr, config.power, steps)
 
 
 def linear(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
-    """A straight line from the peak to end_lr_factor times it."""
+    """A straight line from the peak to end_lr_factor times the peak."""
     end_lr = config.end_lr_factor * config.peak_lr
     return optax.linear_schedule(config.peak_lr, end_lr, steps)
 
 
 def exponential(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
-    """Times the same number each step, which makes decay_factor at the end."""
+    """Exponential decay from the peak to decay_factor times the peak."""
     return optax.exponential_decay(config.peak_lr, steps, config.decay_factor)
 
 
 def one_cycle(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
-    """Up to the peak, down again, and then to almost nothing."""
+    """Linear phases: up to the peak, back down, and then almost to zero."""
     return optax.linear_onecycle_schedule(steps, config.peak_lr)
 
 
-# Each is called with the steps that the warm-up leaves and, counted from its end, the
-# steps of decay_epochs; it is evaluated at the number of updates since the warm-up.
+# Each function gets the number of steps after the warm-up and the steps of the drops.
+# The drops, and the argument of the returned schedule, count from the warm-up's end.
 SCHEDULES = {
     "constant": constant,
     "step": step,
@@ -85,10 +85,10 @@ SCHEDULES = {
 
 
 def scaled(config: OptimConfig, batch_size: int) -> OptimConfig:
-    """The choices with the highest rate for a batch size, as lr_for_batch_size says.
+    """Returns the config with peak_lr scaled from lr_for_batch_size to a batch size.
 
     Raises:
-        UserError: It is no batch size.
+        UserError: lr_for_batch_size is not a batch size.
     """
     base = config.lr_for_batch_size
     if base is None:
@@ -101,20 +101,20 @@ def scaled(config: OptimConfig, batch_size: int) -> OptimConfig:
 def make_schedule(
     config: OptimConfig, num_steps: int, steps_per_epoch: float
 ) -> optax.Schedule:
-    """The learning rate of each step of a run, from 0 to num_steps - 1.
+    """Makes the learning-rate schedule of a run, for steps 0 to num_steps - 1.
 
-    The warm-up goes in a straight line from 0 to the first value of the schedule,
-    which takes the steps that are left. Boundaries of the step schedule count epochs
-    from the start of the run, the warm-up included.
+    The warm-up is a straight line from 0 to the first value of the schedule, which
+    covers the remaining steps. The drops of the step schedule are given in epochs from
+    the start of the run, including the warm-up.
 
     Args:
-        config: The choices, from scaled. Those that the chosen schedule does not use
-            are ignored.
-        num_steps: Updates of the whole run.
-        steps_per_epoch: Updates in one pass over the training images.
+        config: Optimizer settings returned by scaled. Those that the schedule does not
+            use are ignored.
+        num_steps: Number of updates in the whole run.
+        steps_per_epoch: Number of updates in one pass over the training images.
 
     Raises:
-        UserError: A choice that is not allowed.
+        UserError: A setting is not allowed.
     """
     if config.schedule not in SCHEDULES:
         raise unknown("schedule", config.schedule, SCHEDULES)
@@ -130,8 +130,8 @@ def make_schedule(
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
     if warmup_steps >= num_steps:
         raise UserError(
-            f"optim.warmup_epochs must be shorter than the run, {num_steps} steps, "
-            f"not {config.warmup_epochs!r}, {warmup_steps} steps."
+            f"optim.warmup_epochs must be shorter than the run ({num_steps} steps), "
+            f"not {config.warmup_epochs!r} ({warmup_steps} steps)."
         )
     epochs = config.decay_epochs
     if config.schedule == "staircase":
@@ -145,7 +145,7 @@ def make_schedule(
         _check_drops(config, drops, warmup_steps, num_steps)
     drops = [drop - warmup_steps for drop in drops]
     schedule = SCHEDULES[config.schedule](config, num_steps - warmup_steps, drops)
-    if not warmup_steps:  # optax.linear_schedule of 0 steps stays at 0 for ever
+    if not warmup_steps:  # optax.linear_schedule with 0 steps would stay at 0 forever
         return schedule
     warmup = optax.linear_schedule(0.0, float(schedule(0)), warmup_steps)
     return optax.join_schedules([warmup, schedule], [warmup_steps])

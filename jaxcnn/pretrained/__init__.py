@@ -1,8 +1,8 @@
-"""Weights of other libraries as variables of our networks, and back.
+"""Converts weights of other libraries to variables of jaxcnn models, and back.
 
     model, variables = jaxcnn.pretrained.load("resnet50", "resnet50-0676ba61.pth")
 
-Nothing is imported before it is used.
+Imports are delayed until they are needed.
 """
 
 from pathlib import Path
@@ -13,20 +13,21 @@ if TYPE_CHECKING:
 
 
 def load(name: str, path: str | Path, **fields: Any) -> tuple["nn.Module", dict]:
-    """A network with the weights of a file.
+    """Loads a network with the weights in a file.
 
     Args:
-        name: Of our network, as in jaxcnn.list_models().
-        path: A file of PyTorch (.pth), safetensors or Keras (.h5); which it is, and
-            of which library, is found out.
-        **fields: Other values for fields of the network.
+        name: jaxcnn model name, see jaxcnn.list_models().
+        path: PyTorch (.pth), safetensors or Keras (.h5) weight file. The format and
+            the library are detected from its content.
+        **fields: Values that override the network's fields.
 
     Returns:
-        The network, with as many classes as the file's classifier has (0 where it has
-        none), and its variables, in float32.
+        The network, with as many classes as the file's classifier (0 if it has none),
+        and its variables, in float32.
 
     Raises:
-        errors.UserError: The file cannot be read, or its weights do not fit.
+        errors.UserError: The file cannot be read, or its weights do not fit the
+            network.
     """
     from jaxcnn.pretrained import weights
 

@@ -1,7 +1,7 @@
-"""Reads the tensors of a weight file of PyTorch, safetensors or Keras.
+"""Reads the tensors of a PyTorch, safetensors or Keras weight file.
 
-What kind of file it is, its content says, not its name. Nothing in a file is run, and
-its sizes and offsets are checked before memory is taken for them.
+The format is detected from the content, not from the file name. No code in a file is
+executed, and sizes and offsets are checked before memory is allocated for them.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,13 +19,13 @@ _MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors format
 
 
 def read(path: str | Path) -> Tensors:
-    """The tensors of a weight file: name -> array.
+    """Returns the tensors of a weight file: name -> array.
 
-    Those of Keras are named LAYER/VARIABLE. Half precision is widened to float32.
+    Keras tensors are named LAYER/VARIABLE. Half precision is widened to float32.
 
     Raises:
-        UserError: There is no such file, it is truncated or damaged, it holds
-            something else than tensors, or it is of no known kind.
+        UserError: The file does not exist, is truncated or damaged, contains
+            something other than tensors, or has an unknown format.
     """
     path = Path(path)
     if not path.is_file():
@@ -35,18 +35,19 @@ def read(path: str | Path) -> Tensors:
         start = file.read(64)
     for starts, reader in _KINDS.items():
         if start.startswith(starts):
-            return _checked(path, reader(path))
+            return _widen_half(path, reader(path))
     if _is_safetensors(start):
-        return _checked(path, _read_safetensors(path, size))
+        return _widen_half(path, _read_safetensors(path, size))
     raise UserError(
-        f"{path} is no weight file that is known: .pth of PyTorch, .safetensors, .h5 "
-        f"of Keras{' (it is empty)' if size == 0 else ''}."
+        f"{path} is not a known kind of weight file: PyTorch's .pth, .safetensors or "
+        f"Keras' .h5{' (it is empty)' if size == 0 else ''}."
     )
 
 
-def _checked(path: Path, tensors: Mapping[str, np.ndarray]) -> Tensors:
+def _widen_half(path: Path, tensors: Mapping[str, np.ndarray]) -> Tensors:
+    """Widens float16 tensors to float32; raises UserError if there are no tensors."""
     if not tensors:
-        raise UserError(f"{path} holds no tensors.")
+        raise UserError(f"{path} contains no tensors.")
     return {
         name: tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
         for name, tensor in tensors.items()
@@ -54,7 +55,7 @@ def _checked(path: Path, tensors: Mapping[str, np.ndarray]) -> Tensors:
 
 
 def _is_safetensors(start: bytes) -> bool:
-    """Whether it begins as the length of a JSON object and that object."""
+    """Whether a file starts with an 8-byte length and a JSON object."""
     return len(start) > 8 and start[8:9] == b"{"
 
 
@@ -82,17 +83,17 @@ def _read_safetensors(path: Path, size: int) -> Tensors:
         )
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            return {name: _widened(file.get_tensor(name)) for name in entries}
+            return {name: _widen_bfloat16(file.get_tensor(name)) for name in entries}
     except safetensors.SafetensorError as error:
         raise UserError(f"{path} is damaged: {error}.") from error
 
 
-def _widened(tensor: np.ndarray) -> np.ndarray:
-    """bfloat16, which is not one of NumPy's own types, as float32."""
+def _widen_bfloat16(tensor: np.ndarray) -> np.ndarray:
+    """Converts bfloat16, which NumPy itself does not have, to float32."""
     return tensor.astype(np.float32) if tensor.dtype.name == "bfloat16" else tensor
 
 
-_KINDS: dict[bytes, Callable[[Path], Mapping[str, np.ndarray]]] = {  # first bytes
+_KINDS: dict[bytes, Callable[[Path], Mapping[str, np.ndarray]]] = {  # by first bytes
     b"PK\x03\x04": torch_files.read_zip,
     torch_files.LEGACY_START: torch_files.read_legacy,
     b"\x89HDF\r\n\x1a\n": keras_files.read,

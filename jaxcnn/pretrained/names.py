@@ -1,8 +1,8 @@
-"""Whose tensor is which of our variables, and in which order its numbers are.
+"""Maps our variables to the tensors of another library: names, shapes and axis order.
 
-A family is a table of rules from our module paths to the module names of another
-library. The name and the shape of the tensor of each variable follow from its rule,
-its last name and its shape, so one table serves to read weights and to write them.
+Each model family has a table of rules that translate our module paths to the module
+names of another library. A tensor's name and shape follow from the rule and from the
+name and shape of our variable, so one table serves both import and export.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,28 +18,28 @@ import numpy as np
 from jaxcnn import models
 from jaxcnn.errors import UserError
 
-LISTED = 30  # names in an error
+LISTED = 30  # names that an error lists
 Tensors = dict[str, np.ndarray]
 Variables = dict[str, Any]
 
 
 class Rule(NamedTuple):
-    """What another library calls some of our modules.
+    """Translates the paths of some of our modules to another library's module names.
 
     Attributes:
-        pattern: Regular expression for the whole path of our module, such as
+        pattern: Regular expression for the full path of our module, such as
             "stage1_block2/conv1/norm".
-        name: Called with the groups of the match, digits as integers; gives the name
-            of their module.
-        channels: Of the features that a linear layer takes flattened. PyTorch
-            flattens them as (C, H, W), we as (H, W, C). None: nothing is flattened.
-        ndim: Axes of their tensor, where they are not as many as ours: 2 where our
+        name: Function of the match's groups (digits as integers) that returns the
+            name of their module.
+        channels: Channels of the feature map that a linear layer flattens. PyTorch
+            flattens (C, H, W), we flatten (H, W, C). None: nothing is flattened.
+        ndim: Number of axes of their tensor where it differs from ours: 2 where our
             convolution is their linear layer, 4 where our linear layer is their 1x1
             convolution, 3 where our vector is their [C, 1, 1]. Biases and
-            normalisations stay vectors.
-        depthwise: Whether the kernel is a depthwise one, which Keras keeps as
-            [kh, kw, C, 1] and we, as PyTorch, like a grouped one.
-        leaves: Last names that are not the usual ones: ours -> theirs.
+            normalisation parameters stay vectors.
+        depthwise: Whether the kernel is depthwise. Keras stores it as [kh, kw, C, 1];
+            we, like PyTorch, store it as a grouped kernel.
+        leaves: Exceptions to the standard variable names: ours -> theirs.
     """
 
     pattern: str
@@ -52,15 +52,15 @@ class Rule(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """How one library names and keeps what some of our networks need.
+    """How one library names and stores the weights of some of our networks.
 
     Attributes:
-        library: Such as "torchvision"; "keras" has a layout of its own, all others
-            have PyTorch's.
+        library: Name of the library, such as "torchvision". "keras" has its own
+            layout; all others use PyTorch's.
         models: Regular expression for the names of our networks.
-        rules: A table of rules, or a function that makes one for a network.
-        ignored: Regular expression for tensors that a network of ours may not need.
-        rename: Gives the name of today for a tensor of an older file.
+        rules: Table of rules, or a function that builds one for a given network.
+        ignored: Regular expression for tensors that may remain unused.
+        rename: Function from a tensor name in an older file to its current name.
     """
 
     library: str
@@ -71,12 +71,12 @@ class Source:
 
 
 class Misfit(UserError):
-    """Tensors that are not those of a network.
+    """The error for tensors that do not fit a network.
 
     Attributes:
         missing: Tensors that the network needs, with the paths of its variables.
-        unused: Tensors that it has no place for.
-        misshapen: Tensors of another shape, with both.
+        unused: Tensors that the network does not need.
+        misshapen: Tensors with the wrong shape, with both shapes.
     """
 
     def __init__(
@@ -86,16 +86,16 @@ class Misfit(UserError):
         lists = {
             "missing": missing,
             "not used": unused,
-            "of another shape": misshapen,
+            "wrong shape": misshapen,
         }
         self.differences = "; ".join(
-            f"{what}: {_listed(found)}" for what, found in lists.items() if found
+            f"{kind}: {_listed(tensors)}" for kind, tensors in lists.items() if tensors
         )
         super().__init__(f"These weights do not fit; {self.differences}.")
 
     @property
     def count(self) -> int:
-        """How many differ."""
+        """Number of differences."""
         return len(self.missing) + len(self.unused) + len(self.misshapen)
 
 
@@ -103,10 +103,10 @@ class Place(NamedTuple):
     """The tensor of one variable: theirs = ours.reshape.transpose.reshape.
 
     Attributes:
-        name: Of the tensor.
-        shape: Of the tensor.
-        split: Shape that our array is given before the axes are ordered.
-        order: Of the axes.
+        name: Name of the tensor.
+        shape: Shape of the tensor.
+        split: Shape to which our array is reshaped before the transpose.
+        order: Permutation of the axes.
     """
 
     name: str
@@ -115,11 +115,11 @@ class Place(NamedTuple):
     order: tuple[int, ...]
 
     def theirs(self, ours: np.ndarray) -> np.ndarray:
-        """Their tensor of our array."""
+        """Converts our array to their tensor."""
         return ours.reshape(self.split).transpose(self.order).reshape(self.shape)
 
     def ours(self, theirs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Our array, of a given shape, of their tensor."""
+        """Converts their tensor to our array of the given shape."""
         split = [self.split[axis] for axis in self.order]
         return theirs.reshape(split).transpose(np.argsort(self.order)).reshape(shape)
 
@@ -130,28 +130,27 @@ def import_tensors(
     source: Source,
     image_shape: models.ImageShape = (224, 224, 3),
 ) -> Variables:
-    """The variables of a network, from the tensors of another library.
+    """Builds the variables of a network from the tensors of another library.
 
     Args:
-        tensors: Name -> array.
+        tensors: The library's tensors: name -> array.
         model: Our network.
-        source: The library's row for it, see rules.find.
-        image_shape: Of the images that the weights are for: [H, W, C].
+        source: The library's row for this network, see rules.find.
+        image_shape: Shape [H, W, C] of the images that the weights are for.
 
     Returns:
         Variables in the dtypes of the tensors.
 
     Raises:
-        Misfit: A variable that no tensor fills, or a tensor that is not used or has
-            another shape.
-        UserError: As from find_places.
+        Misfit: A tensor is missing, is not used or has the wrong shape.
+        UserError: The rules do not cover the network, see find_places.
     """
     variables = _flat(models.abstract_variables(model, image_shape))
     places = find_places(variables, model, source)
-    unused, again = {}, []
-    for name in tensors:  # an older name and that of today may both be there
+    unused, duplicates = {}, []
+    for name in tensors:  # a file may have both the old and the current name
         if unused.setdefault(source.rename(name), name) != name:
-            again.append(name)
+            duplicates.append(name)
     filled, missing, misshapen = {}, [], []
     for path, place in places.items():
         name = unused.pop(place.name, None)
@@ -162,18 +161,18 @@ def import_tensors(
             misshapen.append(f"{name} has {shape}, not {place.shape}")
         else:
             filled[path] = place.ours(tensors[name], variables[path].shape)
-    left = [*again, *unused.values()]
-    left = [name for name in left if not _is_ignored(name, source)]
-    if missing or left or misshapen:
-        raise Misfit(missing, left, misshapen)
+    leftover = [*duplicates, *unused.values()]
+    leftover = [name for name in leftover if not _is_ignored(name, source)]
+    if missing or leftover or misshapen:
+        raise Misfit(missing, leftover, misshapen)
     return traverse_util.unflatten_dict(filled, sep="/")
 
 
 def export_tensors(variables: Variables, model: nn.Module, source: Source) -> Tensors:
-    """The tensors that the other library has for these variables of a network.
+    """Converts the variables of a network to the tensors of another library.
 
     Raises:
-        UserError: As from find_places.
+        UserError: The rules do not cover the network, see find_places.
     """
     flat = _flat(variables)
     places = find_places(flat, model, source)
@@ -189,19 +188,18 @@ def export_tensors(variables: Variables, model: nn.Module, source: Source) -> Te
 def find_places(
     variables: Mapping[str, Any], model: nn.Module, source: Source
 ) -> dict[str, Place]:
-    """The place of each variable, by its path.
+    """Returns the place of each variable: path -> Place.
 
     Args:
         variables: Path, such as "params/head/kernel" -> anything with a shape.
-        model: The network whose variables they are.
-        source: Whose tensors.
+        model: The network that the variables belong to.
+        source: The library's row for this network.
 
     Raises:
-        UserError: A variable that the other library has no name for, or one name for
-            two.
+        UserError: The rules give a variable no name, or two variables the same name.
     """
     rules = source.rules(model) if callable(source.rules) else source.rules
-    places, unnamed, taken, twice = {}, [], {}, []
+    places, unnamed, paths, clashes = {}, [], {}, []
     for path, variable in variables.items():
         collection, _, rest = path.partition("/")
         module, _, leaf = rest.rpartition("/")
@@ -218,14 +216,16 @@ def find_places(
         )
         layout = _keras if source.library == "keras" else _pytorch
         place = layout(name, leaf, tuple(variable.shape), rule, is_norm)
-        if place.name in taken:
-            twice.append(f"{place.name} ({taken[place.name]}, {path})")
-        taken[place.name] = path
+        if place.name in paths:
+            clashes.append(f"{place.name} ({paths[place.name]}, {path})")
+        paths[place.name] = path
         places[path] = place
     if unnamed:
         raise UserError(f"{source.library} has no names for {_listed(unnamed)}.")
-    if twice:
-        raise UserError(f"{source.library} has one name for two: {_listed(twice)}.")
+    if clashes:
+        raise UserError(
+            f"{source.library} has the same name for two variables: {_listed(clashes)}."
+        )
     return places
 
 
@@ -246,7 +246,7 @@ _KERAS_NORM_LEAVES = {
 def _pytorch(
     module: str, leaf: str, shape: tuple[int, ...], rule: Rule, is_norm: bool
 ) -> Place:
-    """Outputs first, then inputs, then the pixels of a kernel."""
+    """PyTorch's layout: output channels, input channels, kernel height and width."""
     theirs = rule.leaves.get(leaf, _PYTORCH_LEAVES.get(leaf, leaf))
     name = f"{module}.{theirs}" if module else theirs
     if leaf != "kernel":
@@ -267,9 +267,9 @@ def _pytorch(
 def _keras(
     module: str, leaf: str, shape: tuple[int, ...], rule: Rule, is_norm: bool
 ) -> Place:
-    """As ours, but for depthwise kernels."""
-    usual = _KERAS_NORM_LEAVES if is_norm else {}
-    name = f"{module}/{rule.leaves.get(leaf, usual.get(leaf, leaf))}"
+    """Keras' layout: the same as ours, except for depthwise kernels."""
+    standard = _KERAS_NORM_LEAVES if is_norm else {}
+    name = f"{module}/{rule.leaves.get(leaf, standard.get(leaf, leaf))}"
     order = tuple(range(len(shape)))
     if leaf == "kernel" and rule.depthwise:
         order = (*order[:-2], order[-1], order[-2])
@@ -280,7 +280,7 @@ def _keras(
 
 
 def _is_ignored(name: str, source: Source) -> bool:
-    """Whether a tensor may be left over: PyTorch's counters are never read."""
+    """Whether a tensor may remain unused; PyTorch's batch counters always may."""
     return name.endswith("num_batches_tracked") or bool(
         re.fullmatch(source.ignored, name)
     )
@@ -291,7 +291,7 @@ def _flat(variables: Variables) -> dict[str, Any]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Names in one line; of many the first."""
+    """Joins names in one line, shortened after the first LISTED names."""
     more = len(names) - LISTED
     return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
 

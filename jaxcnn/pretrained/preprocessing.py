@@ -1,6 +1,6 @@
-"""What the weights of each library expect to be done to images.
+"""The image preprocessing that the weights of each library expect.
 
-The numbers are those of the libraries' own metadata: the transforms of torchvision
+The numbers come from the libraries' own metadata: the transforms of torchvision
 0.28.0's weights, the configurations of timm 1.0.31, preprocess_input of Keras 3.15.1,
 and the training scripts of pytorchcv and facenet-pytorch.
 """
@@ -19,18 +19,18 @@ ORDERS = ("RGB", "BGR")
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """From an image of any size to what a network sees.
+    """The transform from an image of any size to the input of a network.
 
-    The shorter side is resized to image_size / crop_ratio, the centre is taken, and
+    The shorter side is resized to image_size / crop_ratio, the centre is cropped, and
     grey levels in [0, 1] become (grey - mean) / std.
 
     Attributes:
-        image_size: Height and width, pixels.
-        crop_ratio: Of image_size to the side that is resized to.
-        interpolation: One of INTERPOLATIONS, averaging where it shrinks.
-        mean: Of each channel, in [0, 1].
-        std: Of each channel, in [0, 1].
-        order: Of the channels, one of ORDERS.
+        image_size: Height and width of the crop, in pixels.
+        crop_ratio: Ratio of the crop's side to the shorter side after resizing.
+        interpolation: One of INTERPOLATIONS, antialiased when it shrinks an image.
+        mean: Mean of each channel, in [0, 1].
+        std: Standard deviation of each channel, in [0, 1].
+        order: Order of the channels, one of ORDERS.
     """
 
     image_size: int
@@ -50,12 +50,12 @@ class Preprocessing:
             and self.interpolation in INTERPOLATIONS
             and self.order in ORDERS
         ):
-            raise UserError(f"This preprocessing is not possible: {self}.")
+            raise UserError(f"Invalid preprocessing: {self}.")
 
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _SYMMETRIC = {"mean": (0.5,) * 3, "std": (0.5,) * 3}  # to [-1, 1]
-_CAFFE = {  # grey levels less the mean, BGR
+_CAFFE = {  # grey levels minus the mean, BGR
     "mean": (103.939 / 255, 116.779 / 255, 123.68 / 255),
     "std": (1 / 255,) * 3,
     "order": "BGR",
@@ -73,10 +73,10 @@ def _crop(image_size: int, resized: int) -> dict[str, Any]:
 
 _BICUBIC = {"interpolation": "bicubic"}
 
-# (library, our networks, what differs from the usual); the first that matches counts.
+# (library, our networks, differences from the default); the first match applies.
 _ROWS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     # torchvision's own weights for these two come with transform_input=True, which
-    # undoes ImageNet's mean and deviation for these.
+    # replaces ImageNet's mean and standard deviation by these.
     ("torchvision", r"googlenet", _SYMMETRIC),
     ("torchvision", r"inception_v3", {**_SYMMETRIC, **_crop(299, 342)}),
     ("torchvision", r"efficientnet_b0", _BICUBIC),
@@ -122,8 +122,8 @@ _ROWS: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("(pytorchcv|facenet.*)", r"inception_resnet_v1", _FACENET),
 )
 
-# Newer weights of torchvision, IMAGENET1K_V2, that want other sizes than the first:
-# the names of the files end with the start of their SHA-256.
+# torchvision's newer weights, IMAGENET1K_V2, expect other sizes than the first ones.
+# They are recognised by the start of their SHA-256, which ends their file names.
 _V2 = """
     7ebf99e0 5c1a4163 cd907fc2 f82ba261 11ad3fa6 110c445d 1a0047aa d733dc28 9ba9bcbe
     ba3796d7 a12f2b72 6eb8fdc6 7071aa85 62229a5f 94a99ebd 2b70d774 3e4a00f9 0d7bc02a
@@ -144,25 +144,25 @@ _KNOWN: dict[str, Mapping[str, Any]] = {
 def expected(
     library: str, model: str, variant: Variant, channels: int, sha256: str
 ) -> Preprocessing:
-    """What the weights of a library for a network of ours expect.
+    """The preprocessing that a library's weights for one of our networks expect.
 
     Args:
-        library: Whose weights.
-        model: Name of the network.
-        variant: Its row.
-        channels: That the weights are for.
-        sha256: Of the file, in hexadecimal: some files are known.
+        library: Name of the library that the weights come from.
+        model: jaxcnn model name.
+        variant: The model's row in models.MODELS.
+        channels: Number of image channels that the weights are for.
+        sha256: SHA-256 of the weight file, in hexadecimal. Some files are known by it.
     """
-    usual = {"crop_ratio": 0.875, "interpolation": "bilinear", **_IMAGENET}
-    usual["image_size"] = variant.image_size
+    fields = {"crop_ratio": 0.875, "interpolation": "bilinear", **_IMAGENET}
+    fields["image_size"] = variant.image_size
     if variant.image_size < 64:
-        usual["crop_ratio"] = 1.0
-    for of_library, models, changes in _ROWS:
-        if re.fullmatch(of_library, library) and re.fullmatch(models, model):
-            usual |= changes
+        fields["crop_ratio"] = 1.0
+    for libraries, models, changes in _ROWS:
+        if re.fullmatch(libraries, library) and re.fullmatch(models, model):
+            fields |= changes
             break
     if library == "torchvision":
-        usual |= _KNOWN.get(sha256[:8], {})
-    if channels != len(usual["mean"]) or library == "pytorch":
-        usual |= {"mean": (0.0,) * channels, "std": (1.0,) * channels, "order": "RGB"}
-    return Preprocessing(**usual)
+        fields |= _KNOWN.get(sha256[:8], {})
+    if channels != len(fields["mean"]) or library == "pytorch":
+        fields |= {"mean": (0.0,) * channels, "std": (1.0,) * channels, "order": "RGB"}
+    return Preprocessing(**fields)

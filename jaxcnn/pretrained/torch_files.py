@@ -1,10 +1,10 @@
-"""Reads tensors from what torch.save writes, without PyTorch.
+"""Reads tensors from files written by torch.save, without PyTorch.
 
-Both formats are a pickle, which is a program that may call anything. Here it is looked
-through first: only the operations that torch.save writes for a dictionary of tensors
-are admitted, and of names only OrderedDict, the two functions that rebuild a tensor
-and the types of storages. The functions of that name are ours, and only note what they
-are asked for; memory is taken when all of it has been checked.
+Both of its formats contain a pickle, which is a program that can call any function. We
+inspect it first: it may use only the operations that torch.save writes for a dictionary
+of tensors, and refer only to OrderedDict, the two functions that rebuild a tensor, and
+the storage types. Our stand-ins for these functions only record their arguments; memory
+is allocated after everything has been checked.
 """
 
 import collections
@@ -23,11 +23,11 @@ import numpy as np
 
 from jaxcnn.errors import UserError
 
-_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # of the older format
+_MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # starts the older format
 LEGACY_START = _MAGIC
-_MAX_PICKLE = 64_000_000  # bytes; the pickle of a state dict has some 100,000
+_MAX_PICKLE = 64_000_000  # bytes; the pickle of a state dict has about 100,000
 
-_DTYPES = {  # BFloat16 are the upper halves of float32
+_DTYPES = {  # a bfloat16 is the upper half of a float32
     "DoubleStorage": "<f8",
     "FloatStorage": "<f4",
     "HalfStorage": "<f2",
@@ -56,15 +56,15 @@ _OPERATIONS = re.findall(
 
 
 class _Storage(NamedTuple):
-    """Numbers in a row, somewhere in the file."""
+    """A contiguous run of numbers somewhere in the file."""
 
     key: str
     kind: str
-    size: int  # in numbers, not in bytes
+    size: int  # in elements, not in bytes
 
 
 class _Tensor(NamedTuple):
-    """A view of a storage; offset and strides in numbers."""
+    """A view of a storage; offset and strides are in elements."""
 
     storage: _Storage
     offset: int
@@ -73,26 +73,27 @@ class _Tensor(NamedTuple):
 
 
 def read_zip(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a file that torch.save writes today.
+    """Returns the tensors of a file in the zip format of PyTorch 1.6 and later.
 
     Raises:
-        UserError: It is truncated or damaged, or holds something else than tensors.
+        UserError: The file is truncated or damaged, or contains something other than
+            tensors.
     """
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
         raise UserError(
-            f"{path} is truncated or damaged: the table at its end is missing."
+            f"{path} is truncated or damaged: its zip directory is missing."
         ) from error
     with archive:
-        found = [e for e in archive.infolist() if e.filename.endswith("/data.pkl")]
-        if len(found) != 1:
-            raise UserError(f"{path} is a zip file, but none of PyTorch's weights.")
-        folder = found[0].filename.removesuffix("data.pkl")
+        pickles = [e for e in archive.infolist() if e.filename.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise UserError(f"{path} is a zip file, but not a PyTorch weight file.")
+        folder = pickles[0].filename.removesuffix("data.pkl")
         members = _Members(path, archive)
         if members.get(f"{folder}byteorder", b"little") != b"little":
-            raise UserError(f"{path} has big-endian numbers, which are not read.")
-        program = members.read(found[0].filename, _MAX_PICKLE)
+            raise UserError(f"{path} is big-endian, which is not supported.")
+        program = members.read(pickles[0].filename, _MAX_PICKLE)
         tensors = _state_dict(path, _load(path, program)[0])
 
         def read(storage: _Storage) -> bytes:
@@ -103,7 +104,7 @@ def read_zip(path: Path) -> dict[str, np.ndarray]:
 
 
 class _Members:
-    """The files in a zip file, as torch.save writes them: not compressed."""
+    """The members of a zip file, which torch.save writes uncompressed."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self._path = path
@@ -115,7 +116,7 @@ class _Members:
         return self.read(name, 64) if name in self._entries else default
 
     def read(self, name: str, length: int, exactly: bool = False) -> bytes:
-        """A file of at most length bytes, or of exactly so many."""
+        """Reads a member of at most, or exactly, `length` bytes."""
         entry = self._entries.get(name)
         if entry is None:
             raise UserError(f"{self._path} is damaged: {name} is missing.")
@@ -137,10 +138,11 @@ class _Members:
 
 
 def read_legacy(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a file that torch.save wrote before PyTorch 1.6.
+    """Returns the tensors of a file in the format before PyTorch 1.6.
 
     Raises:
-        UserError: It is truncated or damaged, or holds something else than tensors.
+        UserError: The file is truncated or damaged, or contains something other than
+            tensors.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -153,11 +155,11 @@ def read_legacy(path: Path) -> dict[str, np.ndarray]:
         if not isinstance(system, dict) or not isinstance(keys, list):
             raise UserError(f"{path} is damaged: its storages are not listed.")
         if system.get("little_endian") is not True:
-            raise UserError(f"{path} has big-endian numbers, which are not read.")
+            raise UserError(f"{path} is big-endian, which is not supported.")
         tensors = _state_dict(path, content)
         wanted = {tensor.storage.key for tensor in tensors.values()}
-        found = {}
-        for key in keys:  # in this order: the size, and the numbers
+        contents = {}
+        for key in keys:  # each storage: its size, then its elements
             storage = storages.get(key) if isinstance(key, str) else None
             if storage is None:
                 raise UserError(f"{path} is damaged: no tensor is in storage {key!r}.")
@@ -165,22 +167,24 @@ def read_legacy(path: Path) -> dict[str, np.ndarray]:
             count = file.read(8)
             if len(count) < 8 or length > size - file.tell():
                 raise UserError(
-                    f"{path} is truncated: it ends at byte {size}, before the numbers "
-                    f"of storage {key!r} do."
+                    f"{path} is truncated: it ends at byte {size}, in the middle of "
+                    f"storage {key!r}."
                 )
             if struct.unpack("<q", count)[0] != storage.size:
-                raise UserError(f"{path} is damaged: storage {key!r} has another size.")
+                raise UserError(
+                    f"{path} is damaged: storage {key!r} has the wrong size."
+                )
             if key in wanted:
-                found[key] = file.read(length)
-            else:  # of an optimizer, for example
+                contents[key] = file.read(length)
+            else:  # an optimizer's, for example
                 file.seek(length, io.SEEK_CUR)
-    if missing := wanted - set(found):
+    if missing := wanted - set(contents):
         raise UserError(f"{path} is damaged: storages {sorted(missing)} are missing.")
-    return _arrays(path, tensors, lambda storage: found[storage.key])
+    return _arrays(path, tensors, lambda storage: contents[storage.key])
 
 
 def _next_program(path: Path, file: io.BytesIO) -> bytes:
-    """The bytes of the next of several pickles."""
+    """Returns the bytes of the next pickle in a file of several."""
     start = file.tell()
     try:
         for _ in pickletools.genops(file):
@@ -191,21 +195,22 @@ def _next_program(path: Path, file: io.BytesIO) -> bytes:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes dictionaries, lists and notes of tensors, and nothing else.
+    """An unpickler that can create only dictionaries, lists and tensor records.
 
     Attributes:
-        storages: Those that were named, by their keys.
+        storages: Storages that the pickle refers to, by key.
     """
 
     def __init__(self, program: bytes) -> None:
-        super().__init__(io.BytesIO(program), encoding="utf-8")  # texts of Python 2
+        # The encoding is for strings that Python 2 pickled.
+        super().__init__(io.BytesIO(program), encoding="utf-8")
         self.storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _NAMES:
             raise _refusal(module, name)
-        # What is returned cannot be changed by the pickle: a type of Python's own,
-        # a method, or a text.
+        # The pickle cannot modify what is returned: a built-in type, a method or a
+        # string.
         if (module, name) == _ORDERED_DICT:
             return collections.OrderedDict
         if (module, name) == _TENSOR:
@@ -219,17 +224,17 @@ class _Unpickler(pickle.Unpickler):
         if what != "storage" or kind not in _DTYPES or any(v is not None for v in view):
             raise ValueError(f"it has a {what!r} where a storage should be")
         if not isinstance(key, str) or not _is_count(size):
-            raise ValueError(f"storage {key!r} has {size!r} numbers")
+            raise ValueError(f"storage {key!r} has {size!r} elements")
         storage = _Storage(key, kind, size)
         if self.storages.setdefault(key, storage) != storage:
-            raise ValueError(f"storage {key!r} is two things")
+            raise ValueError(f"storage {key!r} is described in two ways")
         return storage
 
     def _tensor(self, storage, offset, shape, strides, *_) -> _Tensor:
         if not isinstance(storage, _Storage):
             raise ValueError("a tensor has no storage")
-        whole = (offset, *shape, *strides)
-        if not all(map(_is_count, whole)) or len(shape) != len(strides):
+        counts = (offset, *shape, *strides)
+        if not all(map(_is_count, counts)) or len(shape) != len(strides):
             raise ValueError(f"a tensor has shape {shape} and strides {strides}")
         size = math.prod(shape)
         last = offset + sum(
@@ -251,26 +256,26 @@ def _is_count(value: Any) -> bool:
 
 def _refusal(module: str, name: str) -> UserError:
     return UserError(
-        f"its pickle names {module}.{name}, which is no tensor and could do anything; "
-        "only a state dict is read, as torch.save(model.state_dict(), FILE) writes it"
+        f"its pickle names {module}.{name}, which is not a tensor and could run any "
+        "code; only a state dict is read, as written by "
+        "torch.save(model.state_dict(), FILE)"
     )
 
 
 def _load(path: Path, program: bytes) -> tuple[Any, dict[str, _Storage]]:
-    """What a pickle makes, once each of its operations has been looked at, and the
-    storages that it names."""
+    """Inspects a pickle, then loads it; returns its content and its storages."""
     try:
         _inspect(program)
         unpickler = _Unpickler(program)
         return unpickler.load(), unpickler.storages
     except UserError as error:
         raise UserError(f"{path} is refused: {error}.") from None
-    except Exception as error:  # a damaged pickle can raise any
+    except Exception as error:  # a damaged pickle can raise anything
         raise UserError(f"{path} is truncated or damaged: {error}.") from error
 
 
 def _inspect(program: bytes) -> None:
-    """Raises UserError for a pickle that does anything but make tensors."""
+    """Raises UserError if a pickle does anything but create tensors."""
     for count, (operation, argument, _) in enumerate(pickletools.genops(program)):
         if operation.name == "GLOBAL":
             module, _, name = argument.partition(" ")
@@ -278,21 +283,24 @@ def _inspect(program: bytes) -> None:
                 raise _refusal(module, name)
         if operation.name not in _OPERATIONS:
             raise UserError(
-                f"its pickle has the operation {operation.name}, no state dict has it"
+                f"its pickle has the operation {operation.name}, which a state dict "
+                "never has"
             )
         if operation.name == "LONG_BINPUT" and argument > count:
-            raise UserError(f"its pickle wants a memory of {argument} places")
+            raise UserError(f"its pickle requests a memo of {argument} entries")
 
 
 def _state_dict(path: Path, content: Any) -> dict[str, _Tensor]:
-    """The tensors of a state dict, or of one inside a checkpoint."""
+    """Returns the tensors of a state dict, or of the state dict in a checkpoint."""
     while isinstance(content, dict):
         inner = [k for k in ("state_dict", "model") if isinstance(content.get(k), dict)]
         if not inner:
             break
         content = content[inner[0]]
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}, no state dict.")
+        raise UserError(
+            f"{path} contains a {type(content).__name__}, not a state dict."
+        )
     others = [
         name
         for name, tensor in content.items()
@@ -300,11 +308,11 @@ def _state_dict(path: Path, content: Any) -> dict[str, _Tensor]:
     ]
     if others:
         raise UserError(
-            f"{path} holds no state dict: {others[0]!r} is no tensor. Of a checkpoint "
-            "the entry 'state_dict' or 'model' is read."
+            f"{path} is not a state dict: {others[0]!r} is not a tensor. In a "
+            "checkpoint, the entry 'state_dict' or 'model' is read."
         )
     if content and all(name.startswith("module.") for name in content):
-        content = {  # written from inside DataParallel
+        content = {  # saved from a model wrapped in DataParallel
             name.removeprefix("module."): tensor for name, tensor in content.items()
         }
     return dict(content)
@@ -313,7 +321,7 @@ def _state_dict(path: Path, content: Any) -> dict[str, _Tensor]:
 def _arrays(
     path: Path, tensors: Mapping[str, _Tensor], read: Callable[[_Storage], bytes]
 ) -> dict[str, np.ndarray]:
-    """The tensors, each with its numbers."""
+    """Turns tensor records into arrays, which share the memory of their storages."""
     storages: dict[str, np.ndarray] = {}
     arrays = {}
     for name, (storage, offset, shape, strides) in tensors.items():

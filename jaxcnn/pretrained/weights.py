@@ -1,7 +1,7 @@
-"""From a weight file to a network with its variables, and the folder that keeps them.
+"""Loads a weight file into a network, and saves it as a folder of imported weights.
 
-The folder of imported weights holds variables.safetensors, named by paths such as
-params/stem/conv/conv/kernel, and model.json, which says what they belong to.
+The folder contains variables.safetensors, whose tensors are named by paths such as
+params/stem/conv/conv/kernel, and model.json, which describes the network.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,24 +27,24 @@ from jaxcnn.pretrained.preprocessing import Preprocessing
 VARIABLES = "variables.safetensors"
 MODEL = "model.json"
 _IMAGENET_CLASSES = Path(__file__).with_name("imagenet_classes.txt")
-_TRIED = 6  # other networks that weights which do not fit are tried on
+_MAX_TRIED = 6  # other networks on which weights that do not fit are tried
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A network, its variables, and what is known of them.
+    """A network with its variables and where they come from.
 
     Attributes:
-        model: Name of the network.
-        fields: Of the network, other than those of its row.
-        num_classes: Of the file's own classifier; 0: it has none.
-        class_names: None where they are not known.
-        channels: 1 grey, 3 RGB.
-        preprocessing: What is expected to be done to images.
-        library: Whose weights they were.
-        file: Name of the file that they are from.
-        sha256: Of that file, in hexadecimal.
-        variables: "params" and, where there are statistics, "batch_stats".
+        model: jaxcnn model name.
+        fields: Values that override the network's fields.
+        num_classes: Number of classes of the file's own classifier. 0: it has none.
+        class_names: Names of the classes. None: they are not known.
+        channels: Image channels: 1 grey, 3 RGB.
+        preprocessing: Preprocessing that the weights expect.
+        library: Library that the weights come from.
+        file: Name of the weight file.
+        sha256: SHA-256 of the weight file, in hexadecimal.
+        variables: "params" and, if the network has statistics, "batch_stats".
     """
 
     model: str
@@ -68,23 +68,24 @@ def load(
     class_names: Sequence[str] | None = None,
     **fields: Any,
 ) -> Weights:
-    """The weights of a file for a network of ours.
+    """Loads a weight file into one of our networks.
 
     Args:
-        name: Of our network.
-        path: A weight file, see files.read. A config.json of timm beside it is read
-            for the preprocessing.
-        class_names: None: those of ImageNet, where there are 1000 classes.
-        **fields: Other values for fields of the network.
+        name: jaxcnn model name.
+        path: Weight file, see files.read. If timm's config.json is in the same
+            folder, the preprocessing is read from it.
+        class_names: Names of the classes. None: ImageNet's names if there are 1000
+            classes, otherwise unknown.
+        **fields: Values that override the network's fields.
 
     Raises:
-        UserError: The file cannot be read, or its weights do not fit; then the error
-            says what differs and which networks fit.
+        UserError: The file cannot be read, or its weights do not fit the network. The
+            error then lists the differences and names a network that fits, if any.
     """
     models.create_model(name, 1, **fields)  # refuses an unknown name before reading
     candidates = rules.sources(name)
     if not candidates:
-        raise UserError(f"No library is known that has weights for {name}.")
+        raise UserError(f"No known library has weights for {name}.")
     path = Path(path)
     tensors = files.read(path)
     misfits = []
@@ -104,8 +105,8 @@ def load(
         class_names = _IMAGENET_CLASSES.read_text().splitlines()
     if class_names is not None and len(class_names) != num_classes:
         raise UserError(
-            f"{path} has {num_classes} classes, not the {len(class_names)} that are "
-            "named."
+            f"{path} has {num_classes} classes, but {len(class_names)} class names "
+            "were given."
         )
     sha256 = _sha256(path)
     expected = preprocessing.expected(
@@ -117,7 +118,7 @@ def load(
         num_classes=num_classes,
         class_names=None if class_names is None else tuple(class_names),
         channels=channels,
-        preprocessing=dataclasses.replace(expected, **_of_timm(path)),
+        preprocessing=dataclasses.replace(expected, **_timm_preprocessing(path)),
         library=source.library,
         file=path.name,
         sha256=sha256,
@@ -128,10 +129,10 @@ def load(
 def _fit(
     name: str, source: Source, tensors: Tensors, fields: Mapping[str, Any]
 ) -> tuple[int, int, Variables]:
-    """(number of classes, channels, variables) of tensors.
+    """Fits tensors to a network; returns (number of classes, channels, variables).
 
     Raises:
-        Misfit: They do not fit.
+        Misfit: The tensors do not fit.
     """
     variant = models.MODELS[name]
     size, channels = variant.image_size, variant.channels
@@ -144,7 +145,7 @@ def _fit(
     except Misfit as misfit:
         if misfit.missing or misfit.unused:
             raise
-        channels = 4 - channels  # grey and RGB
+        channels = 4 - channels  # RGB instead of grey, or grey instead of RGB
         try:
             variables = names.import_tensors(
                 tensors, model, source, (size, size, channels)
@@ -157,7 +158,7 @@ def _fit(
 
 
 def _num_classes(model: nn.Module, source: Source, tensors: Tensors) -> int:
-    """The classes of the classifier among tensors; 0: there is none."""
+    """Number of classes of the classifier among the tensors; 0 if there is none."""
     path = "params/head/bias"
     (place,) = names.find_places({path: np.zeros(1)}, model, source).values()
     by_name = {source.rename(name): tensor for name, tensor in tensors.items()}
@@ -165,9 +166,10 @@ def _num_classes(model: nn.Module, source: Source, tensors: Tensors) -> int:
 
 
 def _others(name: str, tensors: Tensors) -> str:
-    """Which other network fits tensors, in words.
+    """Says in words which other network the tensors fit.
 
-    Those are tried whose number of parameters is nearest, since it takes a second each.
+    Each try takes about a second, so only the networks with the most similar number of
+    parameters are tried.
     """
     size = sum(
         tensor.size
@@ -179,16 +181,16 @@ def _others(name: str, tensors: Tensors) -> str:
     sizes = {row["model"]: row["parameters"] for row in models.catalogue()}
     near = [n for n in sizes if abs(sizes[n] - size) < size / 4 and n != name]
     near = sorted(filter(rules.sources, near), key=lambda n: abs(sizes[n] - size))
-    for other in near[:_TRIED]:
+    for other in near[:_MAX_TRIED]:
         for source in rules.sources(other).values():
             with contextlib.suppress(UserError):
                 _fit(other, source, tensors, {})
                 return f"it fits {other} ({source.library})"
-    return "nor does it fit another network"
+    return "nor does it fit any similar network"
 
 
-def _of_timm(path: Path) -> dict[str, Any]:
-    """Preprocessing by the config.json that timm's weights lie beside."""
+def _timm_preprocessing(path: Path) -> dict[str, Any]:
+    """Reads the preprocessing from timm's config.json next to a weight file."""
     config = path.with_name("config.json")
     try:
         given = json.loads(config.read_text())["pretrained_cfg"]
@@ -200,7 +202,7 @@ def _of_timm(path: Path) -> dict[str, Any]:
             "std": tuple(map(float, given["std"])),
         }
     except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return {}  # there is none, or it is something else
+        return {}  # there is no such file, or it is not timm's
 
 
 def _sha256(path: Path) -> str:
@@ -209,7 +211,7 @@ def _sha256(path: Path) -> str:
 
 
 def save(weights: Weights, folder: str | Path) -> None:
-    """Writes the folder of imported weights, whole or not at all.
+    """Writes a folder of imported weights, completely or not at all.
 
     Raises:
         UserError: The folder exists and is not empty.
@@ -240,25 +242,26 @@ def save(weights: Weights, folder: str | Path) -> None:
 def _write_safetensors(tensors: Tensors, path: Path) -> None:
     import safetensors.numpy
 
-    # Some readers of PyTorch's want to be told the format.
+    # Some PyTorch programs require this entry.
     safetensors.numpy.save_file(tensors, path, metadata={"format": "pt"})
-    path.chmod(0o644)  # not for the owner alone
+    path.chmod(0o644)  # safetensors makes it readable by the owner only
 
 
 def is_folder(folder: str | Path) -> bool:
-    """Whether a folder holds imported weights."""
+    """Whether a folder contains imported weights."""
     return (Path(folder) / MODEL).is_file()
 
 
 def open_folder(folder: str | Path) -> Weights:
-    """The imported weights of a folder.
+    """Reads a folder of imported weights.
 
     Raises:
-        UserError: It holds none, or files that do not fit together.
+        UserError: The folder contains no imported weights, or files that do not fit
+            together.
     """
     folder = Path(folder)
     if not is_folder(folder):
-        raise UserError(f"No imported weights in {folder}: it has no {MODEL}.")
+        raise UserError(f"{folder} contains no imported weights: it has no {MODEL}.")
     try:
         description = json.loads((folder / MODEL).read_text())
         given = description.pop("preprocessing")
@@ -277,37 +280,38 @@ def open_folder(folder: str | Path) -> Weights:
     expected = traverse_util.flatten_dict(
         models.abstract_variables(model, shape), sep="/"
     )
-    found = files.read(folder / VARIABLES)
+    flat = files.read(folder / VARIABLES)
     if {p: v.shape for p, v in expected.items()} != {
-        p: v.shape for p, v in found.items()
+        p: v.shape for p, v in flat.items()
     }:
-        raise UserError(f"{folder / VARIABLES} does not fit {MODEL} beside it.")
-    variables = traverse_util.unflatten_dict(found, sep="/")
+        raise UserError(f"{folder / VARIABLES} does not fit {MODEL} in this folder.")
+    variables = traverse_util.unflatten_dict(flat, sep="/")
     return dataclasses.replace(weights, variables=variables)
 
 
 def export(
     name: str, model: nn.Module, variables: Variables, library: str, path: str | Path
 ) -> None:
-    """Writes a state dict that the network of another library loads.
+    """Writes a state dict that the same network of another library can load.
 
     Args:
-        name: Of our network.
+        name: jaxcnn model name.
         model: The network.
-        variables: Its variables.
-        library: Whose names and order of numbers; one of PyTorch's.
-        path: The .safetensors file, which is written whole or not at all.
+        variables: The network's variables.
+        library: Library whose tensor names and layout are written. It must be a
+            PyTorch library.
+        path: The .safetensors file, written completely or not at all.
 
     Raises:
         UserError: The library has no such network.
     """
     source = rules.find(library, name)
     if library == "keras":
-        raise UserError("Keras reads no .safetensors; only PyTorch's libraries do.")
+        raise UserError("Keras cannot read .safetensors; PyTorch libraries can.")
     tensors = names.export_tensors(variables, model, source)
     path = Path(path)
     if path.suffix != ".safetensors":
-        raise UserError(f"The name of the file must end with .safetensors, not {path}.")
+        raise UserError(f"The file name must end with .safetensors: {path}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.tmp")
     try:

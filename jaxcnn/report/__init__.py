@@ -1,1 +1,1 @@
-"""What a person sees of a run: log lines, tables and plots, made of plain results."""
+"""Presents results to people: log lines, tables and plots."""

@@ -1,4 +1,4 @@
-"""A benchmark as text, Markdown, JSON and a chart; a studies.benchmark.Benchmark."""
+"""Formats a studies.benchmark.Benchmark as text, Markdown, JSON and a chart."""
 
 import json
 import math
@@ -11,10 +11,10 @@ import numpy as np
 from jaxcnn.report import text
 
 _CAPTION = """\
-Step: median over rounds, and quartiles. Use: floating-point operations a second, 6 for
-each multiply-add of the forward pass, over those of a large matrix product. vs torch:
-torch's time of a step over ours, so that more than 1.00x means that ours is faster; on
-a row of torch of that mode, on a row of ours of torch's fastest mode."""
+step: median over rounds, and quartiles. use: floating-point operations per second (6
+for each multiply-add of the forward pass), relative to those of a large matrix product.
+vs torch: PyTorch's step time divided by ours; above 1.00x, ours is faster. PyTorch's
+rows use their own mode, our rows PyTorch's fastest mode."""
 
 _HEADER = ("model", "mode", "images/s", "step, ms", "compile, s", "peak, MiB", "use")
 _HEADER += ("waits", "vs torch")
@@ -35,7 +35,7 @@ def ratio(value: float | None) -> str:
 
 
 def _significant(value: float) -> str:
-    """Three digits that count, and no exponent: 0.0123, 1.23, 12.3, 1,234."""
+    """Three significant digits without an exponent: 0.0123, 1.23, 12.3, 1,234."""
     digits = 2 - math.floor(math.log10(value)) if value > 0 else 0
     return f"{value:,.{max(digits, 0)}f}"
 
@@ -61,17 +61,18 @@ def _cells(row: Any) -> list[str]:
     ]
 
 
-def _where(result: Any) -> str:
+def _setting(result: Any) -> str:
+    """One line with the devices, settings, versions and date of a benchmark."""
     versions = ", ".join(f"{name} {v}" for name, v in result.versions.items())
     return (
-        f"{result.num_devices} x {result.device}, {result.num_processors} processors; "
+        f"{result.num_devices} x {result.device}, {result.num_processors} CPU cores; "
         f"batch size {result.batch_size}, {result.precision}; {versions}; "
-        f"{result.date}; a matrix product does {result.peak_flops / 1e9:,.0f} GFLOP/s."
+        f"{result.date}; matrix product: {result.peak_flops / 1e9:,.0f} GFLOP/s."
     )
 
 
 def _notes(result: Any) -> list[str]:
-    """What failed, and why the numbers may not be worth much."""
+    """Modes that failed, and a warning if the machine was busy."""
     notes = [
         f"{row.model}, {row.mode}: {row.error}"
         for row in result.rows
@@ -79,30 +80,31 @@ def _notes(result: Any) -> list[str]:
     ]
     if result.load > result.num_processors / 2:
         notes.append(
-            f"Warning: {result.load:.1f} other programs ran on {result.num_processors} "
-            "processors in the minute before. PyTorch's threads wait for one another "
-            "and lose far more by that than XLA's: ratios on a busy CPU mean nothing."
+            f"Warning: the load average was {result.load:.1f} on "
+            f"{result.num_processors} CPU cores in the minute before. PyTorch's "
+            "threads synchronise at every operation and lose far more time to other "
+            "programs than XLA's, so ratios measured on a busy CPU are meaningless."
         )
     return notes
 
 
 def as_text(result: Any) -> str:
-    """A table, what its columns mean, and what failed."""
+    """A table with a caption and notes."""
     rows = [_cells(row) for row in result.rows]
-    parts = [_where(result), text.table(rows, _HEADER, left=2), _CAPTION]
+    parts = [_setting(result), text.table(rows, _HEADER, left=2), _CAPTION]
     return "\n".join([*parts, *_notes(result)])
 
 
 def as_markdown(result: Any) -> str:
-    """The same in Markdown."""
+    """The table, caption and notes in Markdown."""
     rows = [_cells(row) for row in result.rows]
-    made = text.table(rows, _HEADER, left=2, markdown=True)
+    table = text.table(rows, _HEADER, left=2, markdown=True)
     notes = "\n".join(f"* {line}" for line in _notes(result))
-    return "\n\n".join(filter(None, (_where(result), made, _CAPTION, notes)))
+    return "\n\n".join(filter(None, (_setting(result), table, _CAPTION, notes)))
 
 
 def as_json(result: Any) -> str:
-    """A list, an object for each row, with what the rows have in common in each."""
+    """A list with one object per row; each repeats what the rows have in common."""
     common = {
         "batch_size": result.batch_size,
         "precision": result.precision,
@@ -149,22 +151,22 @@ _COLOURS = {
 
 
 def _figure(result: Any) -> Figure:
-    """Images per second of each network, a bar a mode, on a logarithmic axis."""
+    """Images per second on a logarithmic axis: one bar per network and mode."""
     timed = [row for row in result.rows if row.error is None]
     names = list(dict.fromkeys(row.model for row in timed))
     modes = list(dict.fromkeys(row.mode for row in timed))
     height = 0.8 / len(modes)
-    made = Figure(
+    figure = Figure(
         figsize=(8.0, 1.7 + 0.22 * len(modes) * len(names)), layout="constrained"
     )
-    axes = made.add_subplot()
+    axes = figure.add_subplot()
     for i, mode in enumerate(modes):
         rows = [row for row in timed if row.mode == mode]
-        places = [names.index(row.model) + (i + 0.5) * height - 0.4 for row in rows]
+        positions = [names.index(row.model) + (i + 0.5) * height - 0.4 for row in rows]
         times = np.array([row.quartiles for row in rows])  # [N, 3]
         fast, speeds, slow = (result.batch_size / times).T
         bars = axes.barh(
-            places,
+            positions,
             speeds,
             height,
             label=mode,
@@ -182,14 +184,14 @@ def _figure(result: Any) -> Figure:
     axes.set_xlim(right=axes.get_xlim()[1] * 3)  # room for the labels
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlabel("images/s: median and quartiles; 1.07x: torch's time over ours")
+    axes.set_xlabel("images/s, median and quartiles; 1.07x: PyTorch's time over ours")
     axes.set_title(
         f"{result.num_devices} x {result.device}, batch {result.batch_size}, "
         f"{result.precision}",
         fontsize=9,
     )
-    made.legend(fontsize=7, loc="outside lower center", ncols=len(modes))
-    return made
+    figure.legend(fontsize=7, loc="outside lower center", ncols=len(modes))
+    return figure
 
 
 FORMATS = {"table": as_text, "json": as_json, "markdown": as_markdown}

@@ -1,4 +1,4 @@
-"""The confusion matrix as CSV and as a picture."""
+"""Writes a confusion matrix as CSV and as a picture."""
 
 from collections.abc import Sequence
 import csv
@@ -11,12 +11,12 @@ import numpy as np
 def write(
     path: Path, confusion: Sequence[Sequence[float]], class_names: Sequence[str]
 ) -> tuple[Path, Path]:
-    """Writes path.csv and path.png: rows are true classes, columns predicted ones.
+    """Writes path.csv and path.png; rows are true classes, columns are predictions.
 
     Args:
-        path: Without a suffix.
-        confusion: [K, K], number of images.
-        class_names: K names.
+        path: Path of the files without a suffix.
+        confusion: Number of images, [K, K].
+        class_names: Names of the K classes.
     """
     counts = np.asarray(confusion).astype(int)
     files = path.with_suffix(".csv"), path.with_suffix(".png")
@@ -31,20 +31,20 @@ def write(
 
 
 def figure(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """Shares of each true class as shades, numbers of images as text."""
+    """Plots the fraction of each true class as shades, with image counts as text."""
     num_classes = len(class_names)
     side = float(np.clip(0.42 * num_classes + 1.8, 4.0, 20.0))  # inches
-    made = Figure(figsize=(side, side), layout="constrained")
-    axes = made.add_subplot()
+    plot = Figure(figsize=(side, side), layout="constrained")
+    axes = plot.add_subplot()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     correct = np.trace(counts)
     axes.set_title(f"{correct} of {counts.sum()} correct", fontsize="medium")
-    if num_classes <= 60:  # more names cannot be read
-        turn = 90 if max(map(len, class_names)) > 2 else 0
-        axes.set_xticks(range(num_classes), class_names, rotation=turn)
+    if num_classes <= 60:  # more names would be illegible
+        rotation = 90 if max(map(len, class_names)) > 2 else 0
+        axes.set_xticks(range(num_classes), class_names, rotation=rotation)
         axes.set_yticks(range(num_classes), class_names)
         for (row, column), count in np.ndenumerate(counts):
             if count:
@@ -52,4 +52,4 @@ def figure(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
                 axes.text(
                     column, row, count, ha="center", va="center", color=shade, size=8
                 )
-    return made
+    return plot

@@ -1,4 +1,4 @@
-"""Many small images on one page."""
+"""A contact sheet: many small images on one page."""
 
 from collections.abc import Iterable
 import dataclasses
@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 _COLUMNS = 8
-_SIDE = 112  # of the square that an image is fitted into, pixels
+_SIDE = 112  # pixels; side of the square that each image is fitted into
 _GAP = 12
-_LINE = 14  # height of a caption's line
+_LINE = 14  # pixels; height of a line of the caption
 _INK, _PAPER, _SHADE, _WARNING = "#222222", "#ffffff", "#e8e8e8", "#c62828"
 
 
@@ -20,9 +20,10 @@ class Cell:
     """An image of a contact sheet.
 
     Attributes:
-        pixels: uint8 [H, W, C] of 1 (grey) or 3 (RGB) channels.
-        caption: Below it, cut to its width.
-        warning: Below that, in red, with a red frame; empty: none.
+        pixels: uint8 [H, W, C] with 1 (grey) or 3 (RGB) channels.
+        caption: Text below the image, cut to its width.
+        warning: Text below the caption, in red, with a red frame around the image.
+            Empty: no warning and no frame.
     """
 
     pixels: np.ndarray
@@ -31,7 +32,7 @@ class Cell:
 
 
 def write(path: Path, title: str, cells: Iterable[Cell]) -> None:
-    """Writes a PNG of the images in rows, small ones enlarged by whole factors."""
+    """Writes a PNG with the images in rows; small ones are enlarged by an integer."""
     cells = list(cells)
     rows = -(-len(cells) // _COLUMNS)
     columns = min(_COLUMNS, max(len(cells), 4))  # room for the title
@@ -59,7 +60,7 @@ def write(path: Path, title: str, cells: Iterable[Cell]) -> None:
 
 
 def _fit(pixels: np.ndarray) -> Image.Image:
-    """The image within a square of _SIDE pixels, its aspect ratio kept."""
+    """Resizes an image to fit a square of _SIDE pixels, keeping its aspect ratio."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     factor = _SIDE // max(image.size)
     if factor >= 1:
@@ -69,13 +70,13 @@ def _fit(pixels: np.ndarray) -> Image.Image:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib ships: Latin, Greek, Cyrillic, Arabic, ..."""
+    """DejaVu Sans, which comes with matplotlib and covers many scripts."""
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     return ImageFont.truetype(path, size)
 
 
 def _cut(text: str, font: ImageFont.FreeTypeFont) -> str:
-    """The end of a text that fits under an image: of a path it tells the most."""
+    """Cuts a text to the width of an image, keeping its end, where a path differs."""
     if font.getlength(text) <= _SIDE:
         return text
     while text and font.getlength(f"…{text}") > _SIDE:

@@ -13,9 +13,9 @@ from jaxcnn.report import text
 if TYPE_CHECKING:
     from jaxcnn.studies.check_data import Case, Place, Report
 
-_MOST_CLASSES = 40  # rows of the table
-_MOST_CASES = 5  # of a finding, printed
-_MOST_IMAGES = 4  # of a case, printed
+_MAX_CLASSES = 40  # rows of the table
+_MAX_CASES = 5  # of a finding, printed
+_MAX_IMAGES = 4  # of a case, printed
 _BAR = 24  # characters
 
 
@@ -29,11 +29,11 @@ def as_text(report: "Report") -> str:
     if report.groups:
         parts.append(_class_table(report))
     if not report.findings:
-        return "\n\n".join([*parts, "Nothing to look at was found."])
+        return "\n\n".join([*parts, "No problems found."])
     for number, finding in enumerate(report.findings, start=1):
         lines = [f"{number}. {finding.text}"]
-        lines += [f"     {_case(case)}" for case in finding.cases[:_MOST_CASES]]
-        more = len(finding.cases) - _MOST_CASES
+        lines += [f"     {_case(case)}" for case in finding.cases[:_MAX_CASES]]
+        more = len(finding.cases) - _MAX_CASES
         if more > 0:
             lines.append(f"     and {more:,} more")
         parts.append("\n".join(lines))
@@ -41,16 +41,18 @@ def as_text(report: "Report") -> str:
 
 
 def _sizes(report: "Report") -> str:
-    """From the smallest to the largest, width x height."""
-    sizes, network = report.sizes, report.network_size
-    sees = f"the network sees {network}x{network}"
+    """The range of image sizes, width x height, and the network's input size."""
+    sizes, side = report.sizes, report.network_size
+    network = f"network input {side}x{side}"
     if (sizes == sizes[0]).all():
-        return f"all {_size(sizes[0])}; {sees}"
-    areas = np.argsort(sizes.prod(axis=1, dtype=np.int64), kind="stable")
-    least, middle, most = (sizes[areas[i]] for i in (0, len(areas) // 2, -1))
-    smaller = (sizes.min(axis=1) < network).mean()
-    enlarged = f"; {smaller:.1%} have a shorter side" if smaller else ""
-    return f"{_size(least)} to {_size(most)}, median {_size(middle)}; {sees}{enlarged}"
+        return f"all {_size(sizes[0])}; {network}"
+    order = np.argsort(sizes.prod(axis=1, dtype=np.int64), kind="stable")
+    least, middle, most = (sizes[order[i]] for i in (0, len(order) // 2, -1))
+    smaller = (sizes.min(axis=1) < side).mean()
+    enlarged = f"; {smaller:.1%} of the images are smaller" if smaller else ""
+    return (
+        f"{_size(least)} to {_size(most)}, median {_size(middle)}; {network}{enlarged}"
+    )
 
 
 def _size(size: np.ndarray) -> str:
@@ -69,9 +71,9 @@ def _class_table(report: "Report") -> str:
         )
         for name, of_splits in counts.items()
     ]
-    if len(rows) > _MOST_CLASSES:
+    if len(rows) > _MAX_CLASSES:
         order = np.argsort(train, kind="stable")
-        half = _MOST_CLASSES // 2
+        half = _MAX_CLASSES // 2
         rest = (f"({len(rows) - 2 * half} others)", *("" for _ in report.counts), "")
         rows = [
             *(rows[i] for i in order[: -half - 1 : -1]),
@@ -82,9 +84,9 @@ def _class_table(report: "Report") -> str:
 
 
 def _case(case: "Case") -> str:
-    shown = ", ".join(map(_place, case.images[:_MOST_IMAGES]))
-    if len(case.images) > _MOST_IMAGES:
-        shown += f" and {len(case.images) - _MOST_IMAGES} more"
+    shown = ", ".join(map(_place, case.images[:_MAX_IMAGES]))
+    if len(case.images) > _MAX_IMAGES:
+        shown += f" and {len(case.images) - _MAX_IMAGES} more"
     return f"{shown}: {case.note}"
 
 

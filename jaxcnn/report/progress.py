@@ -1,4 +1,4 @@
-"""A progress bar on the terminal, and nothing elsewhere."""
+"""A progress bar, shown only on a terminal."""
 
 from collections.abc import Callable, Iterator
 import contextlib
@@ -9,15 +9,16 @@ import rich.progress
 
 
 @contextlib.contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A context that gives update(done, total), on standard error."""
+def bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows a bar on standard error; the context's value is update(done, total)."""
     console = rich.console.Console(stderr=True)
     disable = not console.is_terminal
     with rich.progress.Progress(
         console=console,
         transient=True,
         disable=disable,
-        redirect_stdout=sys.stdout.isatty(),  # else what is printed would come here
-    ) as made:
-        task = made.add_task(what, total=None)
-        yield lambda done, total: made.update(task, completed=done, total=total)
+        # Otherwise output that is piped elsewhere would go to standard error.
+        redirect_stdout=sys.stdout.isatty(),
+    ) as progress:
+        task = progress.add_task(description, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

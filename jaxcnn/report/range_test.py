@@ -1,4 +1,4 @@
-"""A learning-rate range test as text, JSON, CSV and a picture; a find_lr.RangeTest."""
+"""Formats a learning-rate range test (a find_lr.RangeTest): text, JSON, CSV, plot."""
 
 import csv
 import json
@@ -26,46 +26,46 @@ def write(folder: Path, test: Any) -> list[Path]:
 
 
 def _figure(test: Any) -> Figure:
-    """Loss over rate, and the suggestion as a vertical line."""
-    made = Figure(figsize=(7.0, 4.2), layout="constrained")
-    axes = made.add_subplot()
+    """Plots the loss over the rate, with the suggestion as a vertical line."""
+    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    axes = figure.add_subplot()
     axes.plot(test.rates, test.losses, color="#b0c4d8", label="loss of the batch")
     axes.plot(test.rates, test.smoothed, color="#1f4e79", label="smoothed")
     if test.suggestion is not None:
         label = f"steepest descent: {test.suggestion:.2g}"
         axes.axvline(test.suggestion, color="#c62828", linestyle="--", label=label)
     axes.set_xscale("log")
-    # What comes after the divergence would flatten all the rest.
+    # Without these limits, the losses after the divergence would flatten the rest.
     finite = test.smoothed[np.isfinite(test.smoothed)]
     margin = 0.25 * (finite[0] - finite.min()) + 1e-9
     axes.set_ylim(finite.min() - 2 * margin, finite[0] + 2 * margin)
     axes.set_xlabel("learning rate")
     axes.set_ylabel("training loss")
     axes.legend()
-    return made
+    return figure
 
 
 def as_text(test: Any) -> str:
-    """What was seen, and the suggestion."""
+    """The range of rates, the lowest loss, and the suggested rates."""
     best = int(np.nanargmin(test.smoothed))
-    end = "diverged there" if test.diverged else "did not diverge"
-    suggestion = "none: the loss did not fall"
+    outcome = "diverged at the end" if test.diverged else "did not diverge"
+    suggestion = "none: the loss did not decrease"
     if test.suggestion is not None:
-        suggestion = f"{test.suggestion:.2g}, the steepest descent"
+        suggestion = f"{test.suggestion:.2g}, where the loss falls most steeply"
     return text.pairs(
         {
-            "steps": f"{len(test.rates)}, at {test.rates[0]:.1e} to "
-            f"{test.rates[-1]:.1e}; the loss {end}",
+            "steps": f"{len(test.rates)}, with rates from {test.rates[0]:.1e} to "
+            f"{test.rates[-1]:.1e}; the loss {outcome}",
             "smoothed loss": f"{test.smoothed[0]:.4f} at first, lowest "
             f"{test.smoothed[best]:.4f} at {test.rates[best]:.1e}",
             "optim.peak_lr": suggestion,
-            "careful": f"{test.careful:.2g}, a tenth of the rate of the lowest loss",
+            "careful": f"{test.careful:.2g}, a tenth of the rate with the lowest loss",
         }
     )
 
 
 def as_json(test: Any) -> str:
-    """The suggestion and every step, as one JSON object; not finite is null."""
+    """The suggestion and every step as one JSON object; null where not finite."""
     values = {
         name: [float(f"{v:.8g}") if np.isfinite(v) else None for v in values]
         for name, values in (

@@ -1,4 +1,4 @@
-"""The trials of a sweep as text, JSON and CSV; a sweep.Sweep."""
+"""Formats the trials of a sweep (a sweep.Sweep) as text, JSON and CSV."""
 
 from collections.abc import Mapping, Sequence
 import csv
@@ -22,50 +22,51 @@ def write(folder: Path, sweep: Any) -> list[Path]:
 
 
 def _metrics(sweep: Any) -> list[str]:
-    """Names of the metrics, first what the trials are compared by."""
+    """Names of the validation metrics, starting with the one that ranks the trials."""
     names = {name for trial in sweep.trials for name in trial.validation}
     return [sweep.metric, *sorted(names - {sweep.metric})]
 
 
 def _test_metrics(sweep: Any) -> list[str]:
-    """Names of the metrics on the test split; the metric of the trials is first."""
+    """Names of the test metrics, starting with the one that ranks the trials."""
     names = {name for trial in sweep.trials for name in trial.test}
     return sorted(names, key=lambda name: (name != sweep.metric, name))
 
 
 def _fields(sweep: Any) -> list[str]:
+    """Names of the config fields that the sweep varies."""
     return list(sweep.trials[0].values) if sweep.trials else []
 
 
-def value(found: Any) -> str:
-    """The value of a field, a float to four digits."""
-    return f"{found:.4g}" if isinstance(found, float) else str(found)
+def _format(value: Any) -> str:
+    """Formats the value of a config field; floats get four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def described(values: Mapping[str, Any]) -> str:
-    """The values of a trial in one line."""
-    return "  ".join(f"{field}={value(found)}" for field, found in values.items())
+def _assignments(values: Mapping[str, Any]) -> str:
+    """The values of a trial in one line: field=value  field=value."""
+    return "  ".join(f"{field}={_format(value)}" for field, value in values.items())
 
 
 def trial_line(number: int, sweep: Any, trial: Any) -> str:
-    """A trial that is finished."""
+    """One line with the result of a finished trial."""
     result = "diverged"
     if trial.validation:
         result = f"{sweep.metric} {trial.validation[sweep.metric]:.4f}"
     return (
         f"{trial.folder}  ({number + 1}/{sweep.num_trials})  "
-        f"{described(trial.values)}  {result}"
+        f"{_assignments(trial.values)}  {result}"
     )
 
 
 def as_text(sweep: Any) -> str:
-    """The best trial first; where seeds are varied, what they have in common, too."""
+    """A table of trials, best first, and of means over seeds if seeds were varied."""
     fields, metrics = _fields(sweep), _metrics(sweep)
     tested = _test_metrics(sweep)[:1]
     rows = [
         (
             trial.folder,
-            *(value(trial.values[field]) for field in fields),
+            *(_format(trial.values[field]) for field in fields),
             *_numbers(trial, metrics),
             *(f"{trial.test[name]:.4f}" if trial.test else "" for name in tested),
             f"{trial.best_step} of {trial.step}" if trial.validation else "",
@@ -75,7 +76,7 @@ def as_text(sweep: Any) -> str:
     tested = [f"test {name}" for name in tested]
     header = ("trial", *fields, *metrics, *tested, "best step")
     parts = [
-        "On validation images, the best first:\n" + text.table(rows, header),
+        "Validation results, best first:\n" + text.table(rows, header),
     ]
     seeds = _over_seeds(sweep)
     if seeds:
@@ -90,6 +91,7 @@ def as_text(sweep: Any) -> str:
 
 
 def _numbers(trial: Any, metrics: Sequence[str]) -> list[str]:
+    """Formats a trial's validation metrics."""
     if not trial.validation:
         return ["diverged", *("" for _ in metrics[1:])]
     values = (trial.validation[name] for name in metrics)
@@ -97,39 +99,39 @@ def _numbers(trial: Any, metrics: Sequence[str]) -> list[str]:
 
 
 def _over_seeds(sweep: Any) -> list[tuple[str, ...]]:
-    """Mean and standard deviation of trials that differ in the seed alone."""
+    """Rows with mean and standard deviation of trials that differ only in the seed."""
     groups: dict[tuple[str, ...], list[Any]] = {}
     for trial in sweep.trials:
         if "seed" not in trial.values:
             return []
-        others = [value(v) for field, v in trial.values.items() if field != "seed"]
+        others = [_format(v) for field, v in trial.values.items() if field != "seed"]
         groups.setdefault(tuple(others), []).append(trial)
     if max(map(len, groups.values()), default=0) < 2:
         return []
     rows = []
     for others, trials in groups.items():
-        found = [t.validation[sweep.metric] for t in trials if t.validation]
-        goodness = np.mean(found) if found else np.nan
+        values = [t.validation[sweep.metric] for t in trials if t.validation]
+        mean = np.mean(values) if values else np.nan
         tests = [
-            _mean([t.test[name] for t in trials if t.test])
+            _mean_and_std([t.test[name] for t in trials if t.test])
             for name in _test_metrics(sweep)[:1]
         ]
-        lost = len(trials) - len(found)
-        diverged = f", {lost} diverged" if lost else ""
-        row = (*others, _mean(found), *tests, f"{len(trials)}{diverged}")
-        rows.append((-goodness if sweep.greater_is_better else goodness, row))
+        num_diverged = len(trials) - len(values)
+        diverged = f", {num_diverged} diverged" if num_diverged else ""
+        row = (*others, _mean_and_std(values), *tests, f"{len(trials)}{diverged}")
+        rows.append((-mean if sweep.greater_is_better else mean, row))
     rows.sort(key=lambda pair: (np.isnan(pair[0]), pair[0]))
     return [row for _, row in rows]
 
 
-def _mean(found: Sequence[float]) -> str:
-    """Mean and standard deviation, of as many as there are."""
-    spread = f" ± {np.std(found, ddof=1):.4f}" if len(found) > 1 else ""
-    return f"{np.mean(found):.4f}{spread}" if found else ""
+def _mean_and_std(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation; only the mean of one value, "" for none."""
+    std = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4f}{std}" if values else ""
 
 
 def as_csv(sweep: Any) -> str:
-    """A row a trial, the best first."""
+    """One CSV row per trial, best first."""
     fields, metrics = _fields(sweep), _metrics(sweep)
     tested = _test_metrics(sweep)
     out = io.StringIO()
@@ -151,7 +153,7 @@ def as_csv(sweep: Any) -> str:
 
 
 def as_json(sweep: Any) -> str:
-    """All of it as one JSON object."""
+    """The whole sweep as one JSON object."""
     return json.dumps(
         {
             "metric": sweep.metric,

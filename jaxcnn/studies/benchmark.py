@@ -1,25 +1,26 @@
-"""How fast the step of a run is, on generated images, and against PyTorch.
+"""Times training steps on generated images, and compares them with PyTorch.
 
 What is timed is what `train` does: the run is made by prepare.prepare, its step is
 compiled by the run itself, and loop.train calls it. Modes:
 
-  * synthetic: one batch that lies on the devices, again and again.
-  * deterministic: the same with the field of that name, on a GPU, where it costs.
-  * real: batches that come through the run's own input pipeline, see generated.py.
-    Networks of large images read JPEG files of ImageNet's usual size from memory, which
-    are decoded and randomly cropped by as many threads as there are processors; those
-    of MNIST's and CIFAR's size gather arrays. So all but the disk is in it.
+  * synthetic: one batch that is already on the devices, again and again.
+  * deterministic: the same with deterministic=True; only on a GPU, where it has a cost.
+  * real: batches from the run's own input pipeline, see generated.py. For networks with
+    large images it reads JPEG files of ImageNet's usual size from memory, decodes and
+    randomly crops them with one thread per CPU core; for networks of MNIST's and
+    CIFAR's image sizes it gathers arrays. Only disk reads are left out.
   * torch_eager, torch_channels_last, torch_compile: the same network and batch in
     PyTorch, see torch_reference.py.
 
-A number is the median over rounds, and a round is the time of several steps that are
-waited for together. All modes but "real" take turns, a round each, so that whatever
-else the machine does hits all of them.
+Each number is the median over rounds; a round is the time until several steps are
+done. All modes except "real" alternate round by round, so that other load on the
+machine affects all of them alike.
 
-A step is taken to do 3 * 2 floating-point operations for each multiply-add of the
-network's forward pass, which are counted as papers do (models.count_macs): forward,
-gradient of the activations, gradient of the parameters. The utilisation is their rate
-over that of a large matrix product in the same precision, measured in the same run.
+A step counts as 3 * 2 floating-point operations for each multiply-add of the network's
+forward pass (forward, gradient of the activations, gradient of the parameters).
+Multiply-adds are counted as papers do, see models.count_macs. The utilisation is the
+resulting rate relative to that of a large matrix product in the same precision,
+measured in the same run.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -44,43 +45,44 @@ from jaxcnn.training import begin, feed, fit, loop, network, prepare
 from jaxcnn.training.meter import Meter
 from jaxcnn.training.run import Run
 
-# Our modes on one batch: name -> fields of the config that differ.
+# Our modes with one batch: name -> config fields that differ.
 SYNTHETIC: dict[str, dict[str, Any]] = {
     "synthetic": {},
     "deterministic": {"deterministic": True},
 }
 REAL = "real"
 
-_NUM_STEPS = 1_000_000  # of the run, more than are ever taken
+_NUM_STEPS = 1_000_000  # length of the run, more steps than are ever taken
 _NUM_EXAMPLES = 4096
-_ROUND_SECONDS = 0.5  # a round is as many steps as take about this, at least one
-_WARM_UP = 3  # steps, of which the last says how long a step takes
-_MATRIX_SIZES = {"cpu": 2048, "gpu": 8192}  # a fraction of a second, milliseconds
-_BUFFERED = 16  # batches, more than the pipeline makes beforehand
+_ROUND_SECONDS = 0.5  # approximate length of a round, which has at least one step
+_WARM_UP = 3  # steps; the last one is timed to choose the steps per round
+_MATRIX_SIZES = {"cpu": 2048, "gpu": 8192}  # take a fraction of a second, milliseconds
+_BUFFERED = 16  # batches, more than the pipeline prefetches
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One network in one mode.
+    """The measurements of one network in one mode.
 
     Attributes:
-        model: Its name.
-        mode: As in the module docstring.
-        image_size: Height and width, pixels.
-        seconds: Of a step, one value a round; empty where there is an error.
-        images_per_second: Of the median round; None where there is an error.
-        ratio_to_torch: PyTorch's median time of a step over ours, so that more than 1
-            means that ours is faster. For a mode of PyTorch it is that mode's time;
-            for a mode of ours that of PyTorch's fastest. None without PyTorch.
-        compile_seconds: None where nothing is compiled for this mode.
-        compile_cache: What the persistent cache did: off, hit or miss; None as above.
-        peak_bytes: Most memory on one device; None: not known.
-        peak_bytes_by: "device", the allocator's own count, or "xla", what the compiled
-            step says it needs; None: not known.
-        utilisation: Floating-point operations per second over those of a large matrix
-            product.
-        data_wait: Share of the time spent waiting for batches; None: there was none.
-        error: Why there are no numbers; None: there are.
+        model: jaxcnn model name.
+        mode: Name of the mode, see the module docstring.
+        image_size: Height and width of the images, in pixels.
+        seconds: Step time in each round. Empty if the mode failed.
+        images_per_second: Throughput at the median step time. None if the mode failed.
+        ratio_to_torch: PyTorch's median step time divided by ours; above 1, ours is
+            faster. PyTorch's modes use their own time, our modes that of PyTorch's
+            fastest mode. None without PyTorch.
+        compile_seconds: Compile time. None: nothing is compiled for this mode.
+        compile_cache: Result of the persistent cache: "off", "hit" or "miss". None:
+            nothing is compiled for this mode.
+        peak_bytes: Peak memory of one device. None: unknown.
+        peak_bytes_by: Source of peak_bytes: "device", the allocator's count, or "xla",
+            the compiler's estimate for the step. None: unknown.
+        utilisation: Floating-point operations per second, relative to those of a large
+            matrix product.
+        data_wait: Fraction of the time spent waiting for batches. None: not measured.
+        error: Reason why the mode failed. None: it succeeded.
     """
 
     model: str
@@ -99,7 +101,7 @@ class Row:
 
     @property
     def quartiles(self) -> tuple[float, float, float] | None:
-        """Seconds of a step: first quartile, median, third quartile."""
+        """Step time in seconds: first quartile, median, third quartile."""
         if not self.seconds:
             return None
         return tuple(map(float, np.quantile(self.seconds, (0.25, 0.5, 0.75))))
@@ -107,19 +109,19 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """All rows, and what they have in common.
+    """All measurements, and the setting in which they were made.
 
     Attributes:
-        device: Its kind, as "NVIDIA H100 80GB HBM3".
-        num_devices: That share a batch.
-        num_processors: Of the host.
-        load: Programs that ran on the host in the minute before, on average.
-        batch_size: Over all devices.
-        precision: Of forward and backward pass.
+        device: Kind of device, such as "NVIDIA H100 80GB HBM3".
+        num_devices: Number of devices that share a batch.
+        num_processors: Number of the host's CPU cores.
+        load: Load average of the host over the minute before the benchmark.
+        batch_size: Global batch size.
+        precision: Compute dtype of the forward and backward pass.
         peak_flops: Operations per second of one device in a large matrix product.
-        versions: Library -> version.
-        date: Of today, as 2026-11-22.
-        rows: One a network and mode.
+        versions: Versions of the libraries: name -> version.
+        date: Date of the benchmark, such as 2026-11-22.
+        rows: One row per network and mode.
     """
 
     device: str
@@ -135,13 +137,13 @@ class Benchmark:
 
 
 class Timed(Protocol):
-    """What takes turns."""
+    """A training loop that can be timed."""
 
     compile_seconds: float | None
     peak_bytes: int | None
 
     def take(self, num_steps: int) -> float:
-        """Takes steps, and gives the seconds until the last one is done."""
+        """Takes steps and returns the seconds until the last one is done."""
 
 
 def make_config(
@@ -152,9 +154,9 @@ def make_config(
     precision: str,
     num_devices: int | None,
 ) -> Config:
-    """The run that is timed: plain SGD with momentum, images only scaled.
+    """Returns the config of the timed run: SGD with momentum, no augmentation.
 
-    Auxiliary heads are left out, which PyTorch's libraries treat in different ways.
+    Auxiliary heads are left out, since PyTorch's libraries treat them differently.
     """
     if name not in models.MODELS:
         raise errors.unknown("model", name, models.MODELS)
@@ -171,7 +173,7 @@ def make_config(
             train_transform="resize" if small else "random_resized_crop",
             num_threads=os.cpu_count() or 1,
         ),
-        # A rate at which no network diverges: not-a-numbers have another speed.
+        # A rate at which no network diverges, since NaNs would change the speed.
         optim=OptimConfig(
             name="nesterov", peak_lr=1e-4, schedule="constant", weight_decay=5e-5
         ),
@@ -210,18 +212,19 @@ def benchmark(
     """Times networks one after another.
 
     Args:
-        names: Of networks, see `jaxcnn models`.
-        batch_size: Images a step, over all devices.
-        image_size: Height and width in pixels; None: the paper's of each network.
-        precision: Of forward and backward pass, as compute_dtype of a config.
-        num_devices: To use, of those there are; None: all.
-        vs_torch: Whether PyTorch is timed in turns with ours, on one device.
-        rounds: Measurements of each mode.
-        progress: Called as progress(networks done, networks).
+        names: jaxcnn model names, see `jaxcnn models`.
+        batch_size: Images per step, over all devices.
+        image_size: Height and width in pixels. None: each network's own.
+        precision: Compute dtype of the forward and backward pass, see
+            Config.compute_dtype.
+        num_devices: Number of devices to use. None: all.
+        vs_torch: Whether to time PyTorch as well, on one device, alternating with ours.
+        rounds: Number of measurements of each mode.
+        progress: Callback, called as progress(networks done, networks).
 
     Raises:
-        UserError: A mistake in the arguments, before anything is compiled; PyTorch is
-            asked for and not installed.
+        UserError: An argument is invalid, or PyTorch is requested but not installed.
+            Raised before anything is compiled.
     """
     require(len(names) > 0, "--models", ",".join(names), "names of `jaxcnn models`")
     require(batch_size >= 1, "--batch_size", batch_size, "at least 1")
@@ -271,7 +274,7 @@ def benchmark(
 
 
 def _torch() -> Any:
-    """torch_reference, which alone imports PyTorch."""
+    """Imports torch_reference, the only module that imports PyTorch."""
     try:
         from jaxcnn.studies import torch_reference
     except ModuleNotFoundError as error:
@@ -291,7 +294,7 @@ def step_flops(run: Run) -> int:
 
 
 def matrix_flops(dtype: jnp.dtype) -> float:
-    """Operations per second of a large square matrix product on one device."""
+    """Measures the FLOP/s of a large square matrix product on one device."""
     size = _MATRIX_SIZES.get(jax.default_backend(), _MATRIX_SIZES["gpu"])
     keys = jax.random.split(jax.random.key(0))
     a, b = (jax.random.normal(key, (size, size), dtype) for key in keys)
@@ -305,12 +308,12 @@ def matrix_flops(dtype: jnp.dtype) -> float:
 
 
 class _Trainer:
-    """A run of ours whose step is compiled.
+    """A jaxcnn run with a compiled step.
 
     Attributes:
-        compile_seconds: Of its step.
-        compile_cache: What the persistent cache did.
-        peak_bytes, peak_bytes_by: As in Row.
+        compile_seconds: Compile time of the step.
+        compile_cache: Result of the persistent cache: "off", "hit" or "miss".
+        batch: The batch on the devices that `take` uses by default.
     """
 
     def __init__(self, run: Run) -> None:
@@ -324,7 +327,7 @@ class _Trainer:
         self.compile_seconds, self.compile_cache = compiled.seconds, compiled.cache
 
     def take(self, num_steps: int, batches: Iterator[Any] | None = None) -> float:
-        """As Timed.take; with batches=None on one batch that lies on the devices."""
+        """Takes steps like Timed.take; batches=None repeats one batch."""
         jax.block_until_ready(self._state)
         start = time.perf_counter()
         self._state = loop.train(
@@ -343,16 +346,16 @@ class _Trainer:
         return False
 
     def check_loss(self) -> None:
-        """Raises FloatingPointError where the numbers are of a run that diverged."""
+        """Raises FloatingPointError if the run has diverged."""
         number, metrics = self._last
         fit.check_loss(number, float(metrics["loss"]))
 
     @property
     def peak(self) -> tuple[int, str]:
-        """(bytes, who says so) of the device that has most.
+        """(peak bytes of the device with the highest peak, source of the number).
 
-        An allocator counts from the start of the process, so its count is this run's
-        only where it has grown.
+        An allocator's peak covers the whole process, so it belongs to this run only if
+        it has grown.
         """
         now = _allocated(self.run)
         if now > self._before:
@@ -379,7 +382,7 @@ def _measure(run: Run, reference: Any, rounds: int, peak_flops: float) -> list[R
             make_run(config_fields.replace(run.config, fields)) if fields else run
         )
         for mode, fields in SYNTHETIC.items()
-        if not fields or jax.default_backend() == "gpu"  # elsewhere nothing differs
+        if not fields or jax.default_backend() == "gpu"  # elsewhere it is the same
     }
     steps = {mode: _warm_up(trainer) for mode, trainer in ours.items()}
     theirs, failed = {}, {}
@@ -387,7 +390,7 @@ def _measure(run: Run, reference: Any, rounds: int, peak_flops: float) -> list[R
         try:
             theirs[mode] = _torch_trainer(reference, mode, run, ours["synthetic"])
             steps[mode] = _warm_up(theirs[mode])
-        except Exception as error:  # PyTorch's; what fails there is said, not hidden
+        except Exception as error:  # anything in PyTorch; the table shows the reason
             theirs.pop(mode, None)
             failed[mode] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     seconds = _in_turns(ours | theirs, steps, rounds)
@@ -462,7 +465,7 @@ def _torch_trainer(reference: Any, mode: str, run: Run, ours: _Trainer) -> Any:
 
 
 def _warm_up(trainer: Timed) -> int:
-    """Steps of a round, by what a step takes after some others."""
+    """Warms up, and returns the number of steps per round."""
     seconds = [trainer.take(1) for _ in range(_WARM_UP)][-1]
     return max(1, round(_ROUND_SECONDS / seconds))
 
@@ -470,7 +473,7 @@ def _warm_up(trainer: Timed) -> int:
 def _in_turns(
     trainers: dict[str, Any], steps: dict[str, int], rounds: int
 ) -> dict[str, list[float]]:
-    """Mode -> seconds of a step in each round."""
+    """Times all trainers in alternation; returns mode -> step time in each round."""
     seconds: dict[str, list[float]] = {mode: [] for mode in trainers}
     for _ in range(rounds):
         for mode, trainer in trainers.items():
@@ -479,9 +482,12 @@ def _in_turns(
 
 
 def _real(trainer: _Trainer, steps: int, rounds: int) -> tuple[list[float], float]:
-    """(seconds of a step in each round, share of waiting) with the input pipeline.
+    """Times steps with the input pipeline.
 
-    Batches that were made while nothing was trained are thrown away first.
+    Batches that were prefetched before the timing are discarded first.
+
+    Returns:
+        (step time in each round, fraction of the time spent waiting for batches).
     """
     with contextlib.closing(feed.train_batches(trainer.run, None, 0)) as batches:
         for _ in range(_BUFFERED):

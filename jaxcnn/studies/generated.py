@@ -1,10 +1,10 @@
-"""Generated images that cost the input pipeline what real ones do.
+"""Generated images that load the input pipeline as much as real ones do.
 
-Natural images have amplitudes that fall as 1 / frequency (Field, "Relations between the
-statistics of natural images and the response properties of cortical cells", JOSA A
-1987, https://doi.org/10.1364/JOSAA.4.002379), and so have these. As JPEG they have the
-size of ImageNet's, which are 110 KB on average, while white noise would take a decoder
-several times as long and a flat image hardly any time.
+The amplitudes of natural images are proportional to 1 / frequency (Field, "Relations
+between the statistics of natural images and the response properties of cortical cells",
+JOSA A 1987, https://doi.org/10.1364/JOSAA.4.002379), and so are these. As JPEG files
+they have the size of ImageNet's, 110 KB on average. White noise would take several
+times as long to decode, a flat image hardly any time.
 """
 
 import dataclasses
@@ -20,20 +20,20 @@ from jaxcnn.data.examples import ArrayExamples, Dataset, Examples, make_dataset
 from jaxcnn.targets import classes
 
 HEIGHT, WIDTH, QUALITY = 375, 500, 88  # the most common size in ImageNet
-_NUM_FILES = 32  # that differ; examples beyond them are the same again
-_SMALL = 64  # pixels; data sets of images up to it are arrays in memory
+_NUM_FILES = 32  # different images; further examples repeat them
+_SMALL = 64  # pixels; datasets with images up to this size are arrays in memory
 MEAN, STD = 0.5, 0.25  # of each channel, in [0, 1]
 
 
 def picture(
     rng: np.random.Generator, height: int, width: int, channels: int
 ) -> np.ndarray:
-    """An image with the spectrum of natural ones: uint8 [height, width, channels]."""
+    """Generates an image with a natural spectrum: uint8 [height, width, channels]."""
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
     frequency[0, 0] = 1 / max(height, width)
     noise = np.fft.rfft2(rng.normal(size=(channels, height, width)))
     planes = np.fft.irfft2(noise / frequency, s=(height, width))
-    planes = planes[:1] + 0.3 * planes  # channels are alike
+    planes = planes[:1] + 0.3 * planes  # correlated channels
     planes -= planes.mean(axis=(1, 2), keepdims=True)
     planes *= STD / planes.std(axis=(1, 2), keepdims=True)
     pixels = np.clip(np.round(255 * (MEAN + planes)), 0, 255)
@@ -41,7 +41,7 @@ def picture(
 
 
 def jpeg(rng: np.random.Generator, channels: int) -> bytes:
-    """A picture as a JPEG file."""
+    """Generates a picture as a JPEG file."""
     pixels = picture(rng, HEIGHT, WIDTH, channels)
     file = io.BytesIO()
     image = Image.fromarray(pixels if channels == 3 else pixels[:, :, 0])
@@ -51,12 +51,12 @@ def jpeg(rng: np.random.Generator, channels: int) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class JpegExamples:
-    """JPEG files in memory, over and over.
+    """JPEG files in memory, repeated for as many examples as there are labels.
 
     Attributes:
-        files: The files.
-        labels: int32 [N], of as many examples as there are to be.
-        channels: 1 grey, 3 RGB.
+        files: Contents of the JPEG files.
+        labels: Label of each example, int32 [N].
+        channels: Image channels: 1 grey, 3 RGB.
     """
 
     files: tuple[bytes, ...]
@@ -73,7 +73,7 @@ class JpegExamples:
         return images.decoded(self.encoded(index))
 
     def encoded(self, index: int) -> dict[str, Any]:
-        """As of examples.encoded."""
+        """Returns an example before decoding, see examples.encoded."""
         image = images.Encoded(self.files[index % len(self.files)], self.channels)
         return {"image": image, "label": int(self.labels[index])}
 
@@ -85,22 +85,22 @@ def _files(channels: int) -> tuple[bytes, ...]:
 
 
 def are_small(image_size: int) -> bool:
-    """Whether data sets of that size come as arrays and not as files."""
+    """Whether datasets with images of this size are arrays instead of files."""
     return image_size <= _SMALL
 
 
 def dataset(
     num_examples: int, num_classes: int, image_size: int, channels: int, *, small: bool
 ) -> Dataset:
-    """A data set of generated images, whose classes take turns.
+    """Makes a dataset of generated images whose classes alternate.
 
     Args:
-        num_examples: Of training, and of validation too.
-        num_classes: Labels are 0 to num_classes - 1.
-        image_size: Height and width of small images, pixels.
-        channels: 1 grey, 3 RGB.
-        small: Images are arrays in memory, as those of MNIST and CIFAR; else they are
-            JPEG files of ImageNet's usual size, in memory.
+        num_examples: Number of training examples, which also serve for validation.
+        num_classes: Number of classes; labels are 0 to num_classes - 1.
+        image_size: Height and width of small images, in pixels.
+        channels: Image channels: 1 grey, 3 RGB.
+        small: Whether images are arrays in memory, like MNIST's and CIFAR's. Otherwise
+            they are JPEG files of ImageNet's usual size, also in memory.
     """
     labels = np.arange(num_examples, dtype=np.int32) % num_classes
     examples: Examples

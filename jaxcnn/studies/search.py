@@ -1,12 +1,12 @@
-"""Which values of config fields a sweep tries.
+"""Search spaces of a sweep, and how it chooses the values to try.
 
     optim.peak_lr=0.01,0.1              these values
-    optim.decay_epochs=(30.0,60.0),()   these, of a field that is a tuple
-    optim.peak_lr=log(1e-4,1e-1)        between them, uniform in the logarithm
-    augment.flip=uniform(0,0.5)         between them
-    data.batch_size=int(16,64)          whole numbers, both ends among them
+    optim.decay_epochs=(30.0,60.0),()   these values of a tuple field
+    optim.peak_lr=log(1e-4,1e-1)        log-uniform between the bounds
+    augment.flip=uniform(0,0.5)         uniform between the bounds
+    data.batch_size=int(16,64)          integers, both bounds included
 
-A grid is every combination of values. Random search draws each field on its own:
+A grid is every combination of values. Random search draws each field independently:
 Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization", JMLR 2012,
 https://jmlr.org/papers/v13/bergstra12a.html.
 """
@@ -39,27 +39,27 @@ SCALES: Mapping[str, Callable[[float, float, float], float]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """Some values.
+    """A list of values.
 
     Attributes:
-        values: At least one.
+        values: The values, at least one.
     """
 
     values: tuple[Any, ...]
 
     def at(self, u: float) -> Any:
-        """The value for a number in [0, 1)."""
+        """Maps u in [0, 1) to a value."""
         return self.values[int(u * len(self.values))]
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """All values between two.
+    """A range of values.
 
     Attributes:
-        scale: A name in SCALES.
-        low: The lowest value.
-        high: The highest.
+        scale: Name of the scale, a key of SCALES.
+        low: Lowest value.
+        high: Highest value.
     """
 
     scale: str
@@ -67,7 +67,7 @@ class Range:
     high: float
 
     def at(self, u: float) -> float:
-        """The value for a number in [0, 1)."""
+        """Maps u in [0, 1) to a value."""
         return SCALES[self.scale](self.low, self.high, u)
 
 
@@ -75,10 +75,10 @@ Space = Mapping[str, Choices | Range]
 
 
 def parse(varied: Sequence[str]) -> Space:
-    """The space of texts such as "optim.peak_lr=0.01,0.1", one for each field.
+    """Parses strings such as "optim.peak_lr=0.01,0.1", one per field.
 
     Raises:
-        UserError: A field that is none or comes twice, or values that are not its.
+        UserError: A field is unknown or given twice, or its values are invalid.
     """
     space: dict[str, Choices | Range] = {}
     for text in varied:
@@ -93,7 +93,7 @@ def parse(varied: Sequence[str]) -> Space:
 
 
 def _range(field: str, text: str) -> Range | None:
-    """The range that a text says; None where it is not of that form."""
+    """Parses a range; returns None if the text does not have this form."""
     match = re.fullmatch(rf"({'|'.join(SCALES)})\(([^,()]+),([^,()]+)\)", text)
     if match is None:
         return None
@@ -130,29 +130,29 @@ def _choices(field: str, text: str, declared: Any) -> Choices:
 
 
 class Plan(Protocol):
-    """What a sweep tries, one trial after the other."""
+    """The sequence of trials of a sweep."""
 
-    known: Sequence[Values]  # the values of trials, as far as they are known already
+    known: Sequence[Values]  # values of the trials that are known in advance
 
     def __len__(self) -> int:
         """Number of trials."""
 
     def suggest(self, number: int, tried: Sequence[tuple[Values, float]]) -> Values:
-        """The values of a trial, from 0, after those that were tried.
+        """Returns the values for the next trial.
 
         Args:
-            number: Of the trial.
-            tried: Values and result of each trial before it, higher being better,
-                -inf for those that diverged.
+            number: Number of the trial, from 0.
+            tried: (values, result) of each earlier trial. Higher is better; -inf for
+                trials that diverged.
         """
 
 
 @dataclasses.dataclass(frozen=True)
 class Listed:
-    """Trials that are known before the first of them.
+    """Trials that are all known in advance.
 
     Attributes:
-        known: The values of each.
+        known: Values of each trial.
     """
 
     known: Sequence[Values]
@@ -165,10 +165,10 @@ class Listed:
 
 
 def grid(space: Space) -> Listed:
-    """Every combination; the last field changes fastest.
+    """Returns every combination of values; the last field changes fastest.
 
     Raises:
-        UserError: A field has a range.
+        UserError: A field has a range instead of values.
     """
     for field, values in space.items():
         if isinstance(values, Range):
@@ -181,10 +181,10 @@ def grid(space: Space) -> Listed:
 
 
 def random(space: Space, count: int, seed: int) -> Listed:
-    """Different draws; with another count the first ones are the same.
+    """Draws `count` different trials; the first ones do not depend on the count.
 
     Raises:
-        UserError: There are not as many combinations, as far as draws show.
+        UserError: After 100 * count draws, fewer different combinations have been seen.
     """
     require(count >= 1, "--random", count, "at least 1")
     require(seed >= 0, "--search_seed", seed, "0 or more")
@@ -205,16 +205,17 @@ def random(space: Space, count: int, seed: int) -> Listed:
 
 @dataclasses.dataclass(frozen=True)
 class Optuna:
-    """Trials that Optuna's TPE chooses by those before (https://optuna.org).
+    """Trials chosen by Optuna's TPE sampler (https://optuna.org).
 
     Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011. The
-    sampler is seeded anew for each trial, which is so a function of the seed, its
-    number and the trials before; a sweep that was stopped goes on as it would have.
+    sampler is seeded for each trial, so a trial depends only on the seed, its number
+    and the trials before it, and a resumed sweep is the same as an uninterrupted one.
 
     Attributes:
-        space: Where to search.
+        space: Search space.
         count: Number of trials.
-        seed: Of the sampler.
+        seed: Seed of the sampler.
+        known: Trials that are known in advance: none.
     """
 
     space: Space
@@ -265,7 +266,7 @@ class Optuna:
         }
 
     def _parameter(self, field: str, value: Any) -> Any:
-        """A value as Optuna has it: of choices, the position."""
+        """Converts a value for Optuna, which gets the index of a listed value."""
         values = self.space[field]
         return values.values.index(value) if isinstance(values, Choices) else value
 

@@ -1,14 +1,14 @@
 """The same networks and the same step in PyTorch, for `benchmark --vs=torch`.
 
-The one file that imports torch and torchvision, which nothing of the project needs:
-`pip install torch torchvision`, and timm for the networks that only it has.
+This is the only file that imports torch and torchvision: `pip install torch
+torchvision`, and timm for the networks that only timm has.
 
-A step does what ours does to a batch that lies on the device: scale uint8 images,
-forward, mean cross-entropy, backward, SGD with Nesterov momentum and decay of kernels.
-PyTorch is used as its own tuning guide advises
+A step does what ours does with a batch on the device: scale uint8 images, forward pass,
+mean cross-entropy, backward pass, SGD with Nesterov momentum and weight decay on the
+kernels. PyTorch is set up as its tuning guide recommends
 (https://docs.pytorch.org/tutorials/recipes/recipes/tuning_guide.html): fused optimizer,
-gradients set to None, cuDNN's choice by measurement, autocast for lower precision, and
-TF32 in float32 on a GPU, as XLA does by default.
+gradients set to None, cuDNN autotuning, autocast for lower precision, and TF32 for
+float32 on a GPU, which is also XLA's default.
 """
 
 from collections.abc import Callable
@@ -35,7 +35,7 @@ MODES = {
 
 
 class LeNet5(nn.Module):
-    """LeNet-5 as it is written today, see models/lenet.py."""
+    """The modern form of LeNet-5, see models/lenet.py."""
 
     def __init__(self, num_classes: int, image_size: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class LeNet5(nn.Module):
 
 
 class CifarBlock(nn.Module):
-    """Two 3x3 convolutions; the shortcut is option A of section 3.3."""
+    """Two 3x3 convolutions with the shortcut of section 3.3, option A."""
 
     def __init__(self, inputs: int, filters: int, stride: int) -> None:
         super().__init__()
@@ -109,16 +109,17 @@ _ARGUMENTS = {"googlenet": _NO_AUXILIARY, "inception_v3": _NO_AUXILIARY}
 
 
 def build(name: str, num_classes: int, image_size: int, num_params: int) -> nn.Module:
-    """The network of that name, without auxiliary heads.
+    """Builds the network of that name, without auxiliary heads.
 
     Args:
-        name: Of our network.
-        num_classes: Size of the output.
-        image_size: Height and width, pixels.
-        num_params: Trainable numbers of our network, which this one must have.
+        name: jaxcnn model name.
+        num_classes: Number of classes.
+        image_size: Height and width of the images, in pixels.
+        num_params: Number of trainable parameters, which must equal our network's.
 
     Raises:
-        LookupError: There is no such network, or another one by that name.
+        LookupError: There is no such network, or it has a different number of
+            parameters.
     """
     if name in TWINS:
         network = TWINS[name](num_classes, image_size)
@@ -147,10 +148,10 @@ def _of_timm(name: str, num_classes: int) -> nn.Module:
 
 
 def device_of(platform: str) -> torch.device:
-    """PyTorch's device that is JAX's.
+    """Returns PyTorch's device for a JAX platform.
 
     Raises:
-        UserError: PyTorch cannot use it.
+        UserError: PyTorch cannot use this platform.
     """
     if platform == "cpu":
         return torch.device("cpu")
@@ -163,34 +164,34 @@ def device_of(platform: str) -> torch.device:
 
 
 def free() -> None:
-    """Gives back the memory of trainers that nobody holds any more."""
-    gc.collect()  # a compiled network refers to itself
+    """Frees the memory of trainers that are no longer referenced."""
+    gc.collect()  # a compiled network is part of a reference cycle
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def versions() -> dict[str, str]:
-    """Of what is compared with."""
+    """Versions of the PyTorch libraries."""
     return {"torch": torch.__version__, "torchvision": torchvision.__version__}
 
 
 class Trainer:
-    """A network in training, one batch again and again.
+    """Trains a network on the same batch again and again.
 
     Attributes:
-        compile_seconds: Of the first step, where it compiles; None: it does not.
-        peak_bytes: Most memory that its tensors had on a GPU in the first step, also
-            those of its parameters; None on a CPU.
+        compile_seconds: Time of the first step if the mode compiles, otherwise None.
+        peak_bytes: Peak GPU memory of its tensors in the first step, including the
+            parameters. None on a CPU.
 
     Args:
-        network: From build.
-        batch: uint8 [B, H, W, C] images and int32 [B] labels.
-        mean: Of each channel, in [0, 1].
-        std: Of each channel, in [0, 1].
-        optim: Its rate, momentum and weight decay are used.
-        precision: float32, bfloat16 or float16.
-        device: From device_of.
-        mode: A name in MODES.
+        network: Network returned by build.
+        batch: Batch with uint8 [B, H, W, C] images and int32 [B] labels.
+        mean: Mean of each channel, in [0, 1].
+        std: Standard deviation of each channel, in [0, 1].
+        optim: Optimizer settings; uses peak_lr, momentum and weight_decay.
+        precision: Compute dtype: float32, bfloat16 or float16.
+        device: Device returned by device_of.
+        mode: Name of the mode, a key of MODES.
     """
 
     def __init__(
@@ -237,7 +238,7 @@ class Trainer:
         )
         self._forward: Any = self._loss
         if self._compiled:
-            torch.compiler.reset()  # of other networks; it compiles only so many
+            torch.compiler.reset()  # it limits the number of compiled networks
             self._forward = torch.compile(self._loss)
 
     def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -259,7 +260,7 @@ class Trainer:
             torch.cuda.synchronize()
 
     def prepare(self) -> None:
-        """Takes the first step, which compiles."""
+        """Takes the first step, which compiles if the mode does."""
         on_gpu = self._device.type == "cuda"
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
@@ -270,7 +271,7 @@ class Trainer:
             self.peak_bytes = torch.cuda.max_memory_allocated() - self._others
 
     def take(self, num_steps: int) -> float:
-        """Takes steps, and gives the seconds until the last one is done."""
+        """Takes steps and returns the seconds until the last one is done."""
         self._wait()
         start = time.perf_counter()
         for _ in range(num_steps):

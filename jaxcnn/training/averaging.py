@@ -1,7 +1,7 @@
 """Averages of the parameters over the steps of a run.
 
-Each is a function of the average so far, the state's variables after an update, and the
-number of updates so far, in the compiled step.
+Each average is updated in the compiled step, by a function of the average so far, the
+variables after the update, and the number of updates so far.
 """
 
 from collections.abc import Callable, Iterable
@@ -23,7 +23,8 @@ def ema(average: Any, variables: Any, step: jax.Array, *, decay: float) -> Any:
     """Exponential moving average of parameters and running statistics.
 
     Polyak and Juditsky, 1992. The decay is at most (1 + step) / (10 + step), as in
-    TensorFlow's ExponentialMovingAverage, so that short runs forget their start.
+    TensorFlow's ExponentialMovingAverage, so that short runs forget their initial
+    values.
     """
     decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
 
@@ -36,14 +37,14 @@ def ema(average: Any, variables: Any, step: jax.Array, *, decay: float) -> Any:
 def swa(
     average: Any, variables: Any, step: jax.Array, *, start_step: int, every_steps: int
 ) -> Any:
-    """Stochastic weight averaging: the mean of the parameters at the ends of epochs.
+    """Stochastic weight averaging: the mean of the parameters after each epoch.
 
     Izmailov et al., UAI 2018, Algorithm 1, https://arxiv.org/abs/1803.05407. Up to
-    start_step it is the parameters themselves. Its running statistics are those of the
-    parameters, until they are computed anew where it is evaluated.
+    start_step, the average is the parameters themselves. The running statistics are
+    copied from the latest parameters, and are recomputed before an evaluation.
     """
     after = jnp.maximum(step - start_step, 0)
-    due = after % every_steps == 0  # always, up to the start
+    due = after % every_steps == 0  # always true up to start_step
     share = jnp.where(due, 1 / (1 + after // every_steps), 0)
 
     def move(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -59,10 +60,10 @@ NAMES = ("none", "ema", "swa")
 def make_average(
     config: AverageConfig, num_steps: int, steps_per_epoch: float
 ) -> Average | None:
-    """The average that a run keeps; None: it keeps none.
+    """Returns the update function of a run's average; None if it keeps no average.
 
     Raises:
-        UserError: A choice that is not allowed.
+        UserError: A setting is not allowed.
     """
     require(0 <= config.decay < 1, "average.decay", config.decay, "in [0, 1)")
     start = config.start_epoch
@@ -81,13 +82,13 @@ def make_average(
 
 
 def pooled_statistics(batches: Iterable[Any], batch_stats: Any) -> Any:
-    """The running statistics of BatchNorm over several batches of equal size.
+    """Computes BatchNorm's running statistics over several batches of equal size.
 
     The variance is that of all values together, not the mean of the variances.
 
     Args:
-        batches: The statistics of each batch, trees like batch_stats.
-        batch_stats: What is no "mean" or "var" is taken from here.
+        batches: Statistics of each batch, trees like batch_stats.
+        batch_stats: Running statistics that supply everything except "mean" and "var".
     """
     total, count = None, 0
     for stats in batches:
@@ -103,7 +104,7 @@ def pooled_statistics(batches: Iterable[Any], batch_stats: Any) -> Any:
 
 
 def _moments(flat: dict[tuple[str, ...], jax.Array]) -> dict[Any, Any]:
-    """Path of a normalisation -> mean of its values and of their squares."""
+    """Returns path of a normalisation -> mean of its inputs and of their squares."""
     return {
         path[:-1]: (mean, flat[(*path[:-1], "var")] + jnp.square(mean))
         for path, mean in flat.items()

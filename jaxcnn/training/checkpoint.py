@@ -1,9 +1,9 @@
-"""Checkpoints of a run: Orbax with this project's rules.
+"""Checkpoints of a run, saved by Orbax.
 
-The newest ones are kept and the best by one validation metric. A checkpoint holds the
-whole TrainState; its step is its position in the data, so there is nothing else to
-save. Orbax writes it under a temporary name and renames it, so that a killed save
-leaves nothing that looks like a checkpoint.
+A run keeps the newest checkpoints and the best one by a validation metric. A checkpoint
+contains the whole TrainState. The step determines the position in the data, so nothing
+else needs to be saved. Orbax writes a checkpoint under a temporary name and then
+renames it, so an interrupted save leaves nothing that looks like a checkpoint.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,13 @@ Checkpointer = ocp.training.Checkpointer
 
 
 def open_checkpoints(directory: Path, *, keep: int, metric: Metric) -> Checkpointer:
-    """The checkpoints of a run that goes on; close it to wait for the last save.
+    """Opens the checkpoints of a run for writing; close it to wait for the last save.
 
     Args:
-        directory: Made if it does not exist; what a killed save left is removed.
-        keep: How many of the newest are kept, besides the best.
-        metric: Of the metrics saved with a checkpoint, the one that says which is best.
+        directory: Folder of the checkpoints. It is created if needed; remains of an
+            interrupted save are removed.
+        keep: Number of newest checkpoints to keep, in addition to the best.
+        metric: Validation metric that determines the best checkpoint.
     """
     policies = ocp.training.preservation_policies
     return Checkpointer(
@@ -36,7 +37,7 @@ def open_checkpoints(directory: Path, *, keep: int, metric: Metric) -> Checkpoin
                 policies.BestN(
                     get_metric_fn=lambda metrics: metric.goodness(metrics[metric.name]),
                     n=1,
-                    # Or those without metrics would never be deleted.
+                    # Otherwise checkpoints without metrics would never be deleted.
                     keep_checkpoints_without_metrics=False,
                 ),
             ]
@@ -46,10 +47,10 @@ def open_checkpoints(directory: Path, *, keep: int, metric: Metric) -> Checkpoin
 
 
 def find_step(checkpointer: Checkpointer, which: str, metric: Metric) -> int:
-    """The step of a checkpoint: "latest", "best" (the later of equals) or a number.
+    """Finds the step of "latest", "best" (the last of equals) or a step's number.
 
     Raises:
-        UserError: There is none, or not that one.
+        UserError: There is no such checkpoint.
     """
     steps = {c.step: c.metrics for c in checkpointer.checkpoints}
     if not steps:
@@ -60,8 +61,8 @@ def find_step(checkpointer: Checkpointer, which: str, metric: Metric) -> int:
         measured = [step for step, metrics in steps.items() if metrics]
         if not measured:
             raise errors.UserError(
-                f"No checkpoint in {checkpointer.directory} was validated yet, so none "
-                f"is best; --checkpoint=latest takes the newest, of step {max(steps)}."
+                f"No checkpoint in {checkpointer.directory} has been validated yet, so "
+                f"there is no best; --checkpoint=latest is step {max(steps)}."
             )
 
         def goodness(step: int) -> tuple[float, int]:
@@ -72,7 +73,7 @@ def find_step(checkpointer: Checkpointer, which: str, metric: Metric) -> int:
         return int(which)
     raise errors.UserError(
         f"No checkpoint {which!r} in {checkpointer.directory}; "
-        f"there are best, latest, {', '.join(map(str, sorted(steps)))}."
+        f"available: best, latest, {', '.join(map(str, sorted(steps)))}."
     )
 
 
@@ -83,18 +84,19 @@ def save(
     metrics: dict[str, float] | None = None,
     validations: Sequence[Mapping[str, float]] = (),
 ) -> None:
-    """Starts to save; the error of a save shows at the next one, or at close.
+    """Starts an asynchronous save; its errors are raised by the next save or by close.
 
-    A step that was saved before is left as it is: its numbers are the same.
+    A step that has already been saved is not saved again, since its numbers would be
+    the same.
 
     Args:
-        checkpointer: From open_checkpoints.
-        step: Updates so far.
-        state: All that a resumed run needs.
-        metrics: Of the validation after this step, where there was one.
-        validations: Metrics of all validations so far, for validations().
+        checkpointer: Checkpointer returned by open_checkpoints.
+        step: Number of updates so far.
+        state: State of the run, everything that it needs to resume.
+        metrics: Metrics of the validation after this step, if there was one.
+        validations: Metrics of all validations so far, returned by validations().
     """
-    checkpointer.wait()  # raises what went wrong with the one before
+    checkpointer.wait()  # raises the error of the previous save
     if step not in {c.step for c in checkpointer.checkpoints}:
         checkpointer.save_async(
             step,
@@ -106,42 +108,44 @@ def save(
 
 
 def validations(checkpointer: Checkpointer, step: int) -> list[dict[str, float]]:
-    """Metrics of all validations that were saved with a checkpoint.
+    """Returns the metrics of all validations that were saved with a checkpoint.
 
-    They go back to the start of the run, whichever checkpoints are deleted since.
+    They go back to the start of the run, even if earlier checkpoints have been deleted.
     """
     return (checkpointer.metadata(step).custom_metadata or {}).get("validations", [])
 
 
 def restore(checkpointer: Checkpointer, step: int, target: Any) -> Any:
-    """The whole checkpoint of a step, as the arrays that target describes.
+    """Loads a whole checkpoint into the arrays that the target describes.
 
     Args:
-        checkpointer: From open_checkpoints.
-        step: Of a checkpoint that exists.
+        checkpointer: Checkpointer returned by open_checkpoints.
+        step: Step of an existing checkpoint.
         target: Pytree of jax.ShapeDtypeStruct with shardings.
 
     Raises:
-        UserError: It does not fit target, with the leaves that are missing, extra or
-            of another shape; or it cannot be read.
+        UserError: The checkpoint cannot be read, or does not fit the target; then the
+            error lists leaves that are missing, extra or have the wrong shape.
     """
     return _restore(checkpointer, step, target, whole=True)
 
 
 def load_part(directory: Path, which: str, metric: Metric, target: Any) -> Any:
-    """A part of a checkpoint, such as the model's variables, and its step.
+    """Loads a part of a checkpoint, such as the model's variables.
 
     Args:
-        directory: The checkpoints of a run, which may be going on.
-        which: As in find_step, or "mean:K", the mean of the newest K.
-        metric: As in open_checkpoints.
-        target: Pytree of jax.ShapeDtypeStruct with shardings: the part.
+        directory: Folder of the checkpoints of a run, which may still be training.
+        which: Name of a checkpoint, see find_step, or "mean:K", the mean of the newest
+            K checkpoints.
+        metric: Validation metric that determines the best checkpoint.
+        target: Pytree of jax.ShapeDtypeStruct with shardings that describes the part.
 
     Returns:
-        (step, arrays as target describes them).
+        (step, arrays as described by the target).
 
     Raises:
-        UserError: As restore and find_step do.
+        UserError: There is no such checkpoint, see find_step, or it cannot be loaded,
+            see restore.
     """
     if not directory.is_dir():
         raise errors.UserError(f"No checkpoint in {directory} yet.")
@@ -158,13 +162,13 @@ def load_part(directory: Path, which: str, metric: Metric, target: Any) -> Any:
 
 
 def _newest(checkpointer: Checkpointer, which: str) -> list[int]:
-    """The steps that "mean:K" means, the newest first."""
+    """Returns the steps of "mean:K", newest first."""
     steps = sorted((c.step for c in checkpointer.checkpoints), reverse=True)
     count = which.removeprefix("mean:")
     if not (count.isdecimal() and 1 <= int(count) <= len(steps)):
         raise errors.UserError(
             f"--checkpoint={which}: {checkpointer.directory} has {len(steps)} "
-            "checkpoints, so mean:K takes a K from 1 to as many; keep_checkpoints says "
+            f"checkpoints, so K must be from 1 to {len(steps)}; keep_checkpoints sets "
             "how many a run keeps."
         )
     return steps[: int(count)]
@@ -174,7 +178,7 @@ def _restore(checkpointer: Checkpointer, step: int, target: Any, *, whole: bool)
     path = checkpointer.directory / str(step)
     try:
         saved = checkpointer.metadata(step).metadata
-        if saved is None:  # what Orbax gives where it cannot read the metadata
+        if saved is None:  # Orbax returns None if it cannot read the metadata
             raise OSError("its metadata is damaged")
         saved = _shapes(saved)
         wanted = _shapes(target)
@@ -184,11 +188,11 @@ def _restore(checkpointer: Checkpointer, step: int, target: Any, *, whole: bool)
         return checkpointer.load(step, target)
     except errors.UserError:
         raise
-    except Exception as error:  # Orbax raises many kinds for damaged files
+    except Exception as error:  # Orbax raises many types for damaged files
         why = (str(error) or type(error).__name__).splitlines()[0]
         raise errors.UserError(
-            f"Checkpoint {path} cannot be read ({why[:200]}); remove the folder to go "
-            "on from the one before."
+            f"Checkpoint {path} cannot be read ({why[:200]}); remove the folder to "
+            "resume from the previous checkpoint."
         ) from error
 
 
@@ -212,7 +216,7 @@ def _check_fit(
         for leaf in sorted(saved.keys() & wanted.keys())
         if saved[leaf] != wanted[leaf]
     ]
-    kinds = {"missing": missing, "extra": extra, "of another shape": other}
+    kinds = {"missing": missing, "extra": extra, "wrong shape": other}
     if any(kinds.values()):
         found = "; ".join(f"{k}: {', '.join(v)}" for k, v in kinds.items() if v)
         raise errors.UserError(f"Checkpoint {name} does not fit the model. {found}.")

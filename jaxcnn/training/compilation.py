@@ -22,12 +22,12 @@ _HIT = "/jax/compilation_cache/cache_hits"
 
 @dataclasses.dataclass(frozen=True)
 class Compilation:
-    """One compilation.
+    """The time and the cache result of one compilation.
 
     Attributes:
-        seconds: Tracing, lowering and compiling, or reading from the cache.
-        cache_on: Whether there is a persistent cache.
-        cache_hit: Whether the result was read from it.
+        seconds: Time to trace, lower, and compile or read from the cache.
+        cache_on: Whether the persistent cache is on.
+        cache_hit: Whether the result was read from the cache.
     """
 
     seconds: float
@@ -36,19 +36,19 @@ class Compilation:
 
     @property
     def values(self) -> dict[str, float]:
-        """Plain numbers, for the log."""
+        """The fields as plain numbers, for the log."""
         return {name: float(x) for name, x in dataclasses.asdict(self).items()}
 
     @property
     def cache(self) -> str:
-        """off, hit or miss."""
+        """Result of the persistent cache: "off", "hit" or "miss"."""
         if not self.cache_on:
             return "off"
         return "hit" if self.cache_hit else "miss"
 
 
 def timed(compile: Callable[[], T]) -> tuple[T, Compilation]:
-    """(what compile() gives, how it went); of several compilations the last counts."""
+    """Returns (result of compile(), Compilation); only the last compilation counts."""
     events: list[str] = []
 
     def listen(event: str, **_: str | int) -> None:

@@ -1,10 +1,10 @@
-"""When a run ends before its last step.
+"""Early stopping: ends a run before its last step.
 
 Goodfellow, Bengio and Courville, "Deep Learning", 2016, Algorithm 7.1,
 https://www.deeplearningbook.org/contents/regularization.html: patience is the number of
-validations in a row that are no better than the best before them. It is a function of
-the validations so far, which every checkpoint holds, so a resumed run ends where it
-would have ended.
+consecutive validations without improvement. The decision depends only on the
+validations so far, which every checkpoint contains, so a resumed run ends at the same
+step.
 """
 
 from collections.abc import Mapping, Sequence

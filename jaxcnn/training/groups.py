@@ -1,4 +1,4 @@
-"""What a run does with each layer group, for people to read before it starts."""
+"""Summarises how a run trains each layer group, for the table printed at its start."""
 
 import dataclasses
 from typing import Any
@@ -11,16 +11,17 @@ from jaxcnn.optim import Plan, layerwise
 
 @dataclasses.dataclass(frozen=True)
 class GroupRow:
-    """One layer group, or all blocks of a stage of which the same can be said.
+    """A layer group, or all blocks of a stage if they are trained alike.
 
     Attributes:
-        name: Of the group; "stage2" for all blocks of a stage.
-        parameters: Its numbers, trained or not.
-        trained: "from the start", "from epoch 2", "frozen", or several of them.
-        peak_lr: The highest rate of its parameters that are trained; None: none is.
-        weight_decay: Of its kernels; None: nothing of it decays.
-        batch_norm: "batch", the statistics of the batch, "running", those that are
-            kept, or "none".
+        name: Name of the group, or "stage2" for all blocks of a stage.
+        parameters: Number of parameters, trained or not.
+        trained: When it is trained: "from the start", "from epoch 2", "frozen", or
+            several of these.
+        peak_lr: Highest learning rate of its trained parameters. None: it is frozen.
+        weight_decay: Weight decay of its kernels. None: nothing is decayed.
+        batch_norm: Statistics that BatchNorm uses: "batch", "running", or "none" if
+            there is no BatchNorm.
     """
 
     name: str
@@ -38,8 +39,10 @@ def group_rows(
     groups: tuple[str, ...],
     steps_per_epoch: float,
 ) -> list[GroupRow]:
-    """A row for each layer group, from input to head; blocks of a stage are one row
-    where only their numbers of parameters differ."""
+    """Returns a row for each layer group, from input to head.
+
+    The blocks of a stage share a row if they differ only in their number of parameters.
+    """
     rows = []
     for group in groups:
         leaves = jax.tree_util.tree_leaves_with_path(
@@ -76,7 +79,7 @@ def _when(start: int | None, steps_per_epoch: float) -> str:
 
 
 def _merged(rows: list[GroupRow]) -> list[GroupRow]:
-    """Rows with the blocks of a stage in one where that loses nothing."""
+    """Merges the rows of a stage's blocks if that loses no information."""
     stages = {}
     for row in rows:
         stages.setdefault(layerwise.stage(row.name), []).append(row)

@@ -1,14 +1,15 @@
 """Dynamic loss scaling, for training in float16.
 
 Micikevicius et al., "Mixed Precision Training", ICLR 2018, sec. 3.2,
-https://arxiv.org/abs/1710.03740: small gradients are 0 in float16, whose smallest
-number is 6e-8, so the loss is multiplied by a scale before the backward pass and the
-gradients are divided by it after that. A step whose gradients overflow is skipped and
-halves the scale; many good steps in a row double it. The numbers are those of PyTorch's
-GradScaler, https://docs.pytorch.org/docs/stable/amp.html#gradient-scaling.
+https://arxiv.org/abs/1710.03740: small gradients underflow in float16, whose smallest
+positive number is 6e-8, so the loss is multiplied by a scale before the backward pass
+and the gradients are divided by it afterwards. A step whose gradients overflow is
+skipped and halves the scale; many steps in a row without overflow double it. The
+constants are those of PyTorch's GradScaler,
+https://docs.pytorch.org/docs/stable/amp.html#gradient-scaling.
 
-A step that is skipped counts as a step, but not for the optimizer, whose schedule is
-behind by one from there on.
+A skipped step counts as a step of the run, but not of the optimizer, whose schedule is
+behind by one step from then on.
 """
 
 from flax import struct
@@ -16,16 +17,16 @@ import jax
 import jax.numpy as jnp
 
 START = 65536.0  # GradScaler: init_scale
-GROWTH_INTERVAL = 2000  # good steps in a row; GradScaler: growth_interval
-SMALLEST, LARGEST = 1.0, 2.0**100  # with 1 there is nothing left to lower
+GROWTH_INTERVAL = 2000  # steps in a row without overflow; GradScaler: growth_interval
+SMALLEST, LARGEST = 1.0, 2.0**100  # below 1, the loss would be scaled down
 
 
 class LossScale(struct.PyTreeNode):
-    """The scale of the next step.
+    """The loss scale of the next step.
 
     Attributes:
-        scale: float32 [], a power of two, which changes no digit of a gradient.
-        good_steps: int32 [], in a row since the scale last changed.
+        scale: Scale, float32 []; a power of two, so that scaling is exact.
+        good_steps: Number of steps without overflow since the last change, int32 [].
     """
 
     scale: jax.Array
@@ -34,7 +35,7 @@ class LossScale(struct.PyTreeNode):
     def after(
         self, finite: jax.Array, growth_interval: int = GROWTH_INTERVAL
     ) -> "LossScale":
-        """The scale after a step whose gradients were finite, bool [], or not."""
+        """Returns the scale after a step; `finite`, bool [], is for its gradients."""
         good_steps = jnp.where(finite, self.good_steps + 1, 0)
         grows = good_steps == growth_interval
         scale = jnp.where(finite, self.scale, self.scale / 2)
@@ -46,10 +47,10 @@ class LossScale(struct.PyTreeNode):
 
 
 def create() -> LossScale:
-    """The scale of the first step."""
+    """Returns the scale of the first step."""
     return LossScale(jnp.float32(START), jnp.int32(0))
 
 
 def all_finite(tree: object) -> jax.Array:
-    """bool [], whether every number of a tree is finite."""
+    """Whether every number in a tree is finite, bool []."""
     return jnp.all(jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))

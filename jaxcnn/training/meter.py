@@ -1,4 +1,4 @@
-"""How fast a run goes, and what it waits for."""
+"""Measures the speed of a run and its time waiting for data."""
 
 from collections.abc import Iterator
 import contextlib
@@ -7,22 +7,22 @@ from typing import Any
 
 
 class Meter:
-    """Clocks of a training loop. Validation and saving are left out of its speed.
+    """The clocks of a training loop. The speed excludes validation and saving.
 
     Attributes:
-        batch_size: Examples a step.
-        num_steps: Steps of the whole run.
+        batch_size: Number of examples per step.
+        num_steps: Number of steps in the whole run.
     """
 
     def __init__(self, start_step: int, num_steps: int, batch_size: int) -> None:
         self.batch_size, self.num_steps = batch_size, num_steps
         self._first = self._last = start_step
         self._begin = self._since = time.perf_counter()
-        self._waited = self._paused = 0.0  # since the last reading
-        self._all_waited = self._all_training = 0.0  # up to it
+        self._waited = self._paused = 0.0  # seconds since the last reading
+        self._all_waited = self._all_training = 0.0  # seconds up to the last reading
 
     def wait_for(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The same batches; the time until each is there counts as waiting."""
+        """Yields the batches and counts the time until each arrives as waiting."""
         while True:
             start = time.perf_counter()
             batch = next(batches, None)
@@ -33,17 +33,18 @@ class Meter:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Time that is no training."""
+        """A context whose time does not count as training."""
         start = time.perf_counter()
         yield
         self._paused += time.perf_counter() - start
 
     def read(self, step: int) -> dict[str, float]:
-        """Speed since the last reading, and the time left at the pace so far.
+        """Returns the speed since the last reading, and an estimate of the time left.
 
         Returns:
-            "images_per_second"; "data_wait", the share of the training time spent
-            waiting for data; "seconds_left", with validation and saving.
+            "images_per_second"; "data_wait", the fraction of the training time spent
+            waiting for data; "seconds_left", including validation and saving, at the
+            average pace so far.
         """
         now = time.perf_counter()
         training = max(now - self._since - self._paused, 1e-9)
@@ -62,5 +63,5 @@ class Meter:
 
     @property
     def data_wait(self) -> float:
-        """Share of the training time spent waiting, over all readings."""
+        """Fraction of the training time spent waiting, over all readings."""
         return self._all_waited / max(self._all_training, 1e-9)

@@ -1,4 +1,4 @@
-"""How a step runs on the devices. The only file that knows how many there are."""
+"""Compiles steps for the devices. The only file that knows how many there are."""
 
 from collections.abc import Callable
 import dataclasses
@@ -13,14 +13,15 @@ import numpy as np
 from jaxcnn import errors
 
 AXIS = "data"
-_MIN_SHARDED = 2**14  # numbers of an array; of smaller ones each device has a copy
+_MIN_SHARDED = 2**14  # elements; smaller arrays are replicated
 
 
 def data_mesh(num_devices: int | None = None) -> Mesh:
-    """One axis, "data", over the first num_devices devices, or over all.
+    """Returns a mesh with one axis, "data", over the first num_devices or all devices.
 
     Raises:
-        UserError: There are not as many devices.
+        UserError: There are too few devices, or a run of several processes would not
+            use all of them.
     """
     available = jax.device_count()
     num_devices = available if num_devices is None else num_devices
@@ -30,7 +31,7 @@ def data_mesh(num_devices: int | None = None) -> Mesh:
         )
     if jax.process_count() > 1 and num_devices != available:
         raise errors.UserError(
-            f"num_devices is {num_devices}; a run of several processes takes all "
+            f"num_devices is {num_devices}; a run of several processes must use all "
             f"{available}."
         )
     devices = jax.devices()[:num_devices]
@@ -41,7 +42,7 @@ def data_mesh(num_devices: int | None = None) -> Mesh:
 
 
 def check_batch_size(field: str, batch_size: int, mesh: Mesh) -> None:
-    """Raises UserError where the devices cannot have equal shares of a batch."""
+    """Raises UserError unless a batch can be split evenly over the devices."""
     if batch_size < 1 or batch_size % mesh.size:
         below = batch_size // mesh.size * mesh.size
         nearest = [str(n) for n in (below, below + mesh.size) if n > 0]
@@ -52,12 +53,12 @@ def check_batch_size(field: str, batch_size: int, mesh: Mesh) -> None:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds the whole array."""
+    """The sharding with a full copy of the array on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This host's share of a batch -> the global batch, its examples split."""
+    """Makes the global batch, split by examples, from each host's share."""
     split = NamedSharding(mesh, PartitionSpec(AXIS))
     return {
         name: jax.make_array_from_process_local_data(split, array)
@@ -66,7 +67,7 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
 
 
 def _put_batch_pmap(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """As put_batch, with a leading axis of devices, as pmap wants it."""
+    """Makes the global batch like put_batch, with a leading device axis for pmap."""
     local = len(mesh.local_devices)
     return put_batch(
         {name: x.reshape(local, -1, *x.shape[1:]) for name, x in batch.items()}, mesh
@@ -74,8 +75,11 @@ def _put_batch_pmap(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.A
 
 
 def _sharded(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
-    """A part on each device: along the longest axis that they divide, of equals the
-    last; small arrays, and those without such an axis, are on every device."""
+    """Shards along the longest axis that the number of devices divides.
+
+    Of equally long axes the last is used. Small arrays, and arrays without such an
+    axis, are replicated.
+    """
     axes = [axis for axis, size in enumerate(shape) if size % mesh.size == 0]
     if math.prod(shape) < _MIN_SHARDED or not axes:
         return replicated(mesh)
@@ -94,8 +98,8 @@ def _jit(step: Callable, mesh: Mesh, shardings: Any) -> Callable:
 
 
 def _pmap(step: Callable, mesh: Mesh, shardings: Any) -> Callable:
-    # With None as axis the state goes in and comes out as under jit: one array a
-    # leaf, on every device. Both layouts have the same state and checkpoints.
+    # With axis None the state is the same as under jit, one replicated array per leaf,
+    # so that both layouts share state and checkpoints.
     return jax.pmap(
         functools.partial(step, axis_name=AXIS),
         axis_name=AXIS,
@@ -108,15 +112,15 @@ def _pmap(step: Callable, mesh: Mesh, shardings: Any) -> Callable:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """One way to run a step on many devices.
+    """A way to run a step on several devices.
 
     Attributes:
-        compile: (step, mesh, shardings of the state) -> step(state, batch, key), which
-            consumes its state.
-        put: (this host's batch, mesh) -> the batch as the compiled step takes it.
-        sharding: (shape of an array of the state, mesh) -> where it lies.
-        norm_axis: Axis name that BatchNorm averages over; None where its batch is
-            global already.
+        compile: Function (step, mesh, shardings of the state) -> compiled step(state,
+            batch, key), which consumes its state.
+        put: Function (this host's batch, mesh) -> batch for the compiled step.
+        sharding: Function (shape of an array in the state, mesh) -> its sharding.
+        norm_axis: Axis name over which BatchNorm averages. None: its batch is already
+            global.
     """
 
     compile: Callable[[Callable, Mesh, Any], Callable]
@@ -125,28 +129,28 @@ class Layout:
     norm_axis: str | None
 
     def shardings(self, tree: Any, mesh: Mesh) -> Any:
-        """Where each array of a state, or a part of it, lies."""
+        """Returns the sharding of each array in a state or a part of it."""
         return jax.tree.map(lambda x: self.sharding(x.shape, mesh), tree)
 
 
 LAYOUTS = {
     "jit": Layout(_jit, put_batch, lambda shape, mesh: replicated(mesh), None),
     # Fully sharded, as in Rajbhandari et al., "ZeRO", SC 2020, stage 3,
-    # https://arxiv.org/abs/1910.02054: XLA gathers an array where it is used.
+    # https://arxiv.org/abs/1910.02054: XLA gathers each array when it is needed.
     "fsdp": Layout(_jit, put_batch, _sharded, None),
     "pmap": Layout(_pmap, _put_batch_pmap, lambda shape, mesh: replicated(mesh), AXIS),
 }
 
 
 def layout(name: str) -> Layout:
-    """The row of LAYOUTS; UserError for an unknown name."""
+    """Returns a row of LAYOUTS; raises UserError for an unknown name."""
     if name not in LAYOUTS:
         raise errors.unknown("parallel", name, LAYOUTS)
     return LAYOUTS[name]
 
 
 def described(tree: Any, shardings: Any) -> Any:
-    """jax.ShapeDtypeStruct of each array, with where it lies."""
+    """Returns a jax.ShapeDtypeStruct with sharding for each array."""
     return jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         tree,
@@ -155,7 +159,7 @@ def described(tree: Any, shardings: Any) -> Any:
 
 
 def bytes_per_device(described: Any) -> int:
-    """Of arrays with shardings, what one device holds."""
+    """Bytes that one device stores of arrays with shardings."""
     return sum(
         math.prod(x.sharding.shard_shape(x.shape)) * x.dtype.itemsize
         for x in jax.tree.leaves(described)
@@ -167,9 +171,9 @@ def jit_eval(
     mesh: Mesh,
     compiler_options: dict[str, Any] | None = None,
 ) -> Callable[..., Any]:
-    """Compiles step(variables, batch), whose result is on every device.
+    """Compiles step(variables, batch), whose result is replicated.
 
-    The variables lie where they are.
+    The variables keep their sharding.
     """
     everywhere, split = replicated(mesh), NamedSharding(mesh, PartitionSpec(AXIS))
     return jax.jit(

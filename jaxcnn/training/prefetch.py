@@ -1,4 +1,4 @@
-"""Work on the next batches while the device works on this one."""
+"""Prepares the next batches while the device works on the current one."""
 
 from collections import deque
 from collections.abc import Callable, Generator
@@ -14,10 +14,10 @@ _END = object()
 def prefetch(
     items: Generator[T, None, None], put: Callable[[T], U], size: int = 4
 ) -> Generator[U, None, None]:
-    """put(item) of each item, of which a thread makes the next `size` beforehand.
+    """Yields put(item) for each item; a thread prepares the next `size` in advance.
 
-    What making one raises is raised where it would have come. Closing it, or reading
-    it to its end, closes items.
+    An exception is raised where the item would have been yielded. Closing the generator
+    or reading it to its end closes `items`.
     """
 
     def make() -> U | object:
@@ -25,7 +25,7 @@ def prefetch(
         return item if item is _END else put(item)
 
     with contextlib.closing(items), ThreadPoolExecutor(1, "prefetch") as thread:
-        # One thread, so the calls come one after another, in order.
+        # A single thread keeps the calls in order.
         coming = deque(thread.submit(make) for _ in range(size))
         try:
             while (item := coming.popleft().result()) is not _END:

@@ -1,8 +1,8 @@
-"""A trace of some steps of a run, by XLA's profiler.
+"""Traces some steps of a run with XLA's profiler.
 
-It holds what the host and the devices did, operation by operation. TensorBoard with the
-plugin `tensorboard-plugin-profile` shows it (`tensorboard --logdir=RUN/profile`), and
-https://ui.perfetto.dev opens its perfetto_trace.json.gz.
+The trace shows every operation on the host and the devices. View it in TensorBoard with
+the plugin `tensorboard-plugin-profile` (`tensorboard --logdir=RUN/profile`), or open
+its perfetto_trace.json.gz in https://ui.perfetto.dev.
 """
 
 from pathlib import Path
@@ -12,11 +12,11 @@ import jax
 
 from jaxcnn.errors import require
 
-Steps = tuple[int, int]  # the first step, and the first that is left out again
+Steps = tuple[int, int]  # first step, and the step after the last
 
 
 def check(steps: Steps, num_steps: int) -> None:
-    """Raises UserError unless all of the steps are in a run of num_steps updates."""
+    """Raises UserError unless all the steps are within a run of num_steps updates."""
     first, stop = steps
     holds = 1 <= first < stop <= num_steps + 1
     rule = (
@@ -27,27 +27,28 @@ def check(steps: Steps, num_steps: int) -> None:
 
 
 class Profiler:
-    """Traces steps of a run while they are taken.
+    """Traces a range of steps during a run.
 
-    A run that is resumed within the steps traces those that are left.
+    A run that is resumed within the range traces the remaining steps.
 
     Args:
-        folder: Where the trace goes: FOLDER/plugins/profile/TIME/.
-        steps: Which; None: none.
+        folder: Folder for the trace, which is written to FOLDER/plugins/profile/TIME/.
+        steps: Range of steps to trace. None: no steps.
     """
 
     def __init__(self, folder: Path, steps: Steps | None) -> None:
         self._folder = folder
-        # One host is enough, and their files would have the same names.
+        # One host is enough, and the hosts' files would have the same names.
         self._steps = steps if jax.process_index() == 0 else None
         self._running = False
 
     def reached(self, number: int, state: Any) -> None:
-        """Starts or ends the trace, where `number` updates have been taken.
+        """Starts or ends the trace if it is due after `number` updates.
 
         Args:
-            number: Updates so far.
-            state: After them; waited for, so that the trace has whole steps.
+            number: Number of updates so far.
+            state: State after these updates. It is waited for, so that the trace
+                contains complete steps.
         """
         if self._steps is None:
             return
@@ -63,7 +64,7 @@ class Profiler:
             self.close()
 
     def close(self) -> None:
-        """Ends a trace that is running, as that of a run that was stopped."""
+        """Ends the trace if it is still running, for example when a run is stopped."""
         if self._running:
             self._running = False
             jax.profiler.stop_trace()

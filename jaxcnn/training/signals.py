@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a request that the loop sees after its step."""
+"""Turns SIGTERM and SIGINT into a stop request that the loop checks after each step."""
 
 import signal
 import threading
@@ -11,16 +11,16 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopRequest:
-    """A context in which the first SIGTERM or SIGINT is noted, not acted on.
+    """A context in which the first SIGTERM or SIGINT is only recorded.
 
-    A second one acts as it does by default, for a user who will not wait. Outside
-    the main thread Python delivers no signals, and none is ever noted.
+    A second signal has its default effect, for a user who does not want to wait. Python
+    delivers signals only to the main thread; in other threads nothing is recorded.
 
-    In a run of several processes JAX notes a SIGTERM to any of them, and they agree on
-    the step that is the last; SIGINT is not noted.
+    In a run of several processes, JAX records a SIGTERM to any of them, and they agree
+    on the last step. SIGINT keeps its default effect.
 
     Attributes:
-        received: Number of the signal, or None.
+        received: Number of the received signal, or None.
     """
 
     received: int | None = None
@@ -33,7 +33,7 @@ class StopRequest:
         return self
 
     def poll(self, step: int) -> int | None:
-        """What was received, the same in all processes; to be called at each step."""
+        """Returns the received signal, the same in all processes; call at each step."""
         if jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(
             step
         ):

@@ -1,4 +1,4 @@
-"""The names that other libraries have for our variables, one file a family."""
+"""The names of our variables in other libraries, one file per model family."""
 
 import re
 
@@ -54,7 +54,7 @@ SOURCES: tuple[Source, ...] = (
 
 
 def sources(model: str) -> dict[str, Source]:
-    """The libraries that have a network of ours: name of the library -> its row."""
+    """Returns the libraries that have weights for a model: library -> its row."""
     return {
         source.library: source
         for source in SOURCES
@@ -63,13 +63,13 @@ def sources(model: str) -> dict[str, Source]:
 
 
 def find(library: str, model: str) -> Source:
-    """The row of a library for a network of ours.
+    """Returns a library's row for a model.
 
     Raises:
-        UserError: There is none.
+        UserError: The library has no rules for this model.
     """
-    found = sources(model)
-    if library not in found:
-        known = ", ".join(found) or "none"
+    by_library = sources(model)
+    if library not in by_library:
+        known = ", ".join(by_library) or "none"
         raise UserError(f"No rules for {model} in {library}; known: {known}.")
-    return found[library]
+    return by_library[library]

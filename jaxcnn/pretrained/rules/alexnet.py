@@ -13,7 +13,7 @@ TORCHVISION = (
 
 
 def pytorchcv(channels: int) -> tuple[Rule, ...]:
-    """Rules for a network whose last convolution has these channels."""
+    """Returns the rules if the last convolution has `channels` output channels."""
     return (
         Rule(r"stem/conv", lambda: "features.stage1.unit1.conv"),
         Rule(r"stage1_block1/conv", lambda: "features.stage2.unit1.conv"),

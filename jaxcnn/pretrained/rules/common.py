@@ -1,4 +1,4 @@
-"""What the tables of several families share."""
+"""Rules shared by several families."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,11 @@ from jaxcnn.pretrained.names import Rule
 
 
 def conv_norm(pattern: str, name: Callable[..., str]) -> Rule:
-    """A ConvNorm whose two layers are 0 and 1 of a Sequential of theirs.
+    """Returns the rule for a ConvNorm whose layers are 0 and 1 of their Sequential.
 
     Args:
-        pattern: Of the path of our ConvNorm.
-        name: Called with the groups of pattern; gives the name of the Sequential.
+        pattern: Pattern for the path of our ConvNorm.
+        name: Function of the pattern's groups that returns the name of the Sequential.
     """
 
     def layer(*groups: int | str) -> str:

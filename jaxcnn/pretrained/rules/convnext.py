@@ -1,14 +1,14 @@
-"""ConvNeXt elsewhere.
+"""ConvNeXt in torchvision and timm.
 
-torchvision counts stages and what lies between them in one list; timm counts stages
-from 0, with what lies before each as a part of it.
+torchvision counts stages and downsampling layers in one list; timm counts stages from
+0 and makes the downsampling layer a part of the stage that follows.
 """
 
 from jaxcnn.pretrained.names import Rule, Source
 
 
 def _block(i: int, j: int) -> int:
-    """Position of a block in its stage, from 0; ours has one more before it."""
+    """Index of a block in its stage, from 0; our stages 2 to 4 first downsample."""
     return j - 1 if i == 1 else j - 2
 
 

@@ -1,7 +1,7 @@
-"""Dense networks of torchvision and pytorchcv.
+"""DenseNets in torchvision and pytorchcv.
 
-pytorchcv counts a transition to the stage that it leads to, we to the one it ends.
-torchvision's files have the layers' names of an earlier version (norm.1 for norm1).
+pytorchcv makes a transition part of the stage that follows it, we of the stage that it
+ends. torchvision's files use the layer names of an earlier version (norm.1 for norm1).
 """
 
 import re

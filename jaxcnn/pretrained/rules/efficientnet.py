@@ -1,6 +1,6 @@
 """EfficientNets in torchvision and timm, which count blocks from 0.
 
-timm has the numbers of B0 to B4 that we have; its larger ones differ in epsilon.
+timm's B0 to B4 equal ours; its larger networks use a different epsilon.
 """
 
 from jaxcnn.pretrained.names import Rule, Source

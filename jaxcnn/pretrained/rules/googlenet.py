@@ -8,7 +8,7 @@ MODULES = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
 
 
 def torchvision(model: googlenet.GoogLeNet) -> tuple[Rule, ...]:
-    """Rules for a network."""
+    """Returns the rules for GoogLeNet."""
     blocks = [
         (f"stage{i + 1}_block{j + 1}", googlenet.inception(filters, model.largest))
         for i, rows in enumerate(googlenet.TABLE_1)

@@ -15,12 +15,12 @@ _E = _PLAIN | {2: "3x3", 3: "3x3dbl"}
 
 
 def _block_v3(i: int, j: int) -> str:
-    """torchvision names the modules b, c, d of stage 1 and from a on of the others."""
+    """torchvision's name of a module: letters start at b in stage 1, else at a."""
     return f"Mixed_{i + 4}{'abcde'[j if i == 1 else j - 1]}"
 
 
 def _branch_v3(i: int, j: int, branch: int, conv: str, part: str) -> str:
-    """torchvision's name of a convolution, or its normalisation, in a module."""
+    """torchvision's name of a convolution in a module, or of its normalisation."""
     if j == 1 and i == 2:  # the first reduction
         kind = {1: "3x3", 2: "3x3dbl"}[branch]
         number = "" if branch == 1 else f"_{conv}"
@@ -48,7 +48,7 @@ TORCHVISION = (
 
 
 def timm(model: inception.Inception) -> tuple[Rule, ...]:
-    """Rules for Inception-v4, which timm keeps as one Sequential."""
+    """Returns the rules for Inception-v4, which timm builds as one Sequential."""
     modules = [
         (f"stage{i + 1}_block{j + 1}", branches)
         for i, stage in enumerate(model.stages)
@@ -69,19 +69,19 @@ def timm(model: inception.Inception) -> tuple[Rule, ...]:
 
 
 def keras_names(paths: Iterator[str]) -> tuple[Rule, ...]:
-    """Rules for convolutions that Keras numbers in the order of their making."""
-    found = []
+    """Returns the rules for convolutions that Keras numbers in order of creation."""
+    rules = []
     for number, path in enumerate(paths):
         end = f"_{number}" if number else ""
-        found += [
+        rules += [
             Rule(f"{path}/conv", lambda end=end: f"conv2d{end}"),
             Rule(f"{path}/norm", lambda end=end: f"batch_normalization{end}"),
         ]
-    return tuple(found)
+    return tuple(rules)
 
 
 def keras(model: inception.Inception) -> tuple[Rule, ...]:
-    """Rules for Inception-v3."""
+    """Returns the rules for Inception-v3."""
 
     def paths() -> Iterator[str]:
         yield from (f"stem/conv{k + 1}" for k in range(5))

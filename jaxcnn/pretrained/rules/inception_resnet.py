@@ -13,39 +13,39 @@ STEM = ("1a", "2a", "2b", "3b", "4a", "4b")
 def _modules(
     model: InceptionResNet, repeats: tuple[str, str, str], mixed: tuple[str, ...]
 ) -> tuple[Rule, ...]:
-    """Rules for the modules of all stages.
+    """Returns the rules for the stem and the modules of all stages.
 
     Args:
         model: The network.
-        repeats: Their names of the residual modules of each stage.
-        mixed: Their names of the modules that are not residual.
+        repeats: Names of each stage's residual modules in the library.
+        mixed: Names of the modules that are not residual in the library.
     """
-    found, mixed = [], list(mixed)
+    rules, mixed = [], list(mixed)
     for i, stage in enumerate(model.stages):
         residuals = 0
         for j, module in enumerate(stage):
             path = f"stage{i + 1}_block{j + 1}"
             branches = module.args[0]
             if "scale" not in module.keywords:
-                found += sequential(path, mixed.pop(0), branches)
+                rules += sequential(path, mixed.pop(0), branches)
                 continue
             name = f"{repeats[i]}.{residuals}"
             if module.keywords["scale"] == 1.0:
                 name = "block8"
             residuals += 1
-            found += sequential(f"{path}/mixed", name, branches)
-            found.append(Rule(f"{path}/up", lambda name=name: f"{name}.conv2d"))
+            rules += sequential(f"{path}/mixed", name, branches)
+            rules.append(Rule(f"{path}/up", lambda name=name: f"{name}.conv2d"))
     return (
         Rule(
             r"stem/conv(\d)/(conv|norm)",
             lambda k, part: f"conv2d_{STEM[k - 1]}.{BN[part]}",
         ),
-        *found,
+        *rules,
     )
 
 
 def facenet(model: InceptionResNet) -> tuple[Rule, ...]:
-    """Rules for v1."""
+    """Returns the rules for v1."""
     return (
         *_modules(
             model, ("repeat_1", "repeat_2", "repeat_3"), ("mixed_6a", "mixed_7a")
@@ -57,7 +57,7 @@ def facenet(model: InceptionResNet) -> tuple[Rule, ...]:
 
 
 def timm(model: InceptionResNet) -> tuple[Rule, ...]:
-    """Rules for v2."""
+    """Returns the rules for v2."""
     mixed = ("mixed_5b", "mixed_6a", "mixed_7a")
     return (
         *_modules(model, ("repeat", "repeat_1", "repeat_2"), mixed),
@@ -67,8 +67,8 @@ def timm(model: InceptionResNet) -> tuple[Rule, ...]:
 
 
 def pytorchcv(model: InceptionResNet) -> tuple[Rule, ...]:
-    """Rules for v1, whose units are numbered as ours."""
-    found = []
+    """Returns the rules for v1, whose units have the same numbers as ours."""
+    rules = []
     for i, stage in enumerate(model.stages):
         for j, module in enumerate(stage):
             path, unit = (
@@ -81,14 +81,14 @@ def pytorchcv(model: InceptionResNet) -> tuple[Rule, ...]:
                 name = f"{unit}.branches.branch{branch + 1}"
                 alone = len(branches[branch]) == 1 and "scale" in module.keywords
                 name += ".conv" if alone else f".conv_list.conv{k + 1}"
-                found.append(conv_norm(f"{inner}/{conv}", name))
-            found.append(Rule(f"{path}/up", lambda unit=unit: f"{unit}.conv"))
+                rules.append(conv_norm(f"{inner}/{conv}", name))
+            rules.append(Rule(f"{path}/up", lambda unit=unit: f"{unit}.conv"))
     return (
         Rule(
             r"stem/conv(\d)/(conv|norm)",
             lambda k, part: f"features.init_block.conv{k}.{BN[part]}",
         ),
-        *found,
+        *rules,
         Rule(r"stage4_block1/conv/conv", lambda: "output.fc1", ndim=2),
         Rule(r"stage4_block1/conv/norm", lambda: "output.bn"),
         Rule(r"head", lambda: "output.fc2"),
@@ -99,7 +99,7 @@ KERAS_BLOCKS = ("block35", "block17", "block8")
 
 
 def keras(model: InceptionResNet) -> tuple[Rule, ...]:
-    """Rules for v2."""
+    """Returns the rules for v2."""
 
     def paths() -> Iterator[str]:
         yield from (f"stem/conv{k + 1}" for k in range(5))

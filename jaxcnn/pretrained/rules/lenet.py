@@ -1,4 +1,4 @@
-"""LeNet-5 as PyTorch's beginners' tutorial names its layers."""
+"""LeNet-5 with the layer names of PyTorch's beginner tutorial."""
 
 from jaxcnn.pretrained.names import Rule, Source
 

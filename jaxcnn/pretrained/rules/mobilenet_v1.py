@@ -1,5 +1,5 @@
-"""The first MobileNet in timm, which counts from 0, and in Keras, which numbers the
-blocks of all stages through."""
+"""MobileNetV1 in timm, which counts from 0, and in Keras, which numbers the blocks
+consecutively over all stages."""
 
 from jaxcnn.models.mobilenet_v1 import STAGES
 from jaxcnn.pretrained.names import Rule, Source
@@ -42,7 +42,7 @@ KERAS = (
 
 
 def _today(name: str) -> str:
-    """Keras 2 had a name of its own for the kernel of a depthwise convolution."""
+    """Renames the depthwise kernels of Keras 2 to their current name."""
     return name.replace("/depthwise_kernel", "/kernel")
 
 

@@ -1,6 +1,6 @@
-"""MobileNetV2 in torchvision, which numbers the blocks of all stages through, and in
-timm, which counts from 0. Both name layers by their place, so a block that does not
-expand has names of its own."""
+"""MobileNetV2 in torchvision, which numbers the blocks consecutively over all stages,
+and in timm, which counts from 0. Both name layers by position, so a block without
+expansion needs its own rules."""
 
 from jaxcnn.models.mobilenet_v2 import STAGES
 from jaxcnn.pretrained.names import Rule, Source

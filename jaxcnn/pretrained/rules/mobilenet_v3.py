@@ -1,5 +1,5 @@
-"""MobileNetV3 in torchvision, which numbers the blocks of all stages through, and the
-parts of a block, of which some have no expansion and some no gate."""
+"""MobileNetV3 in torchvision, which numbers the blocks consecutively over all stages,
+and the parts within a block; some blocks have no expansion and some have no gate."""
 
 from collections.abc import Iterator
 import functools
@@ -10,7 +10,7 @@ from jaxcnn.pretrained.rules.common import conv_norm
 
 
 def torchvision(model: MobileNetV3) -> tuple[Rule, ...]:
-    """The names of one of the two networks."""
+    """Returns the rules for the small or the large network."""
     return (*_stem_and_blocks(model), *_last(model))
 
 

@@ -1,4 +1,4 @@
-"""RegNets elsewhere.
+"""RegNets in torchvision and timm.
 
 timm calls `regnet_x_1_6gf` `regnetx_016`. The three networks that torchvision gives
 another width than the paper are `regnetx_004_tv`, `regnety_008_tv` and `regnety_080_tv`
@@ -9,7 +9,7 @@ from jaxcnn.pretrained.names import Rule, Source
 
 _BLOCK = r"stage(\d+)_block(\d+)"
 _LETTERS = {1: "a", 2: "b", 3: "c"}
-_LAYERS = {"conv": 0, "norm": 1}  # of a convolution with its norm
+_LAYERS = {"conv": 0, "norm": 1}  # their positions in torchvision's Sequential
 
 
 def _torchvision(i: int, j: int) -> str:

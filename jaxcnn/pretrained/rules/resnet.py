@@ -1,5 +1,5 @@
-"""Residual networks elsewhere: ResNet, ResNeXt, Wide-ResNet, of torchvision and
-pytorchcv. torchvision counts blocks from 0, we from 1."""
+"""ResNet, ResNeXt and Wide-ResNet in torchvision and pytorchcv. torchvision counts
+blocks from 0, we count from 1."""
 
 from jaxcnn.pretrained.names import Rule, Source
 

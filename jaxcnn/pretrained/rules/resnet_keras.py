@@ -1,4 +1,4 @@
-"""ResNets of keras.applications, whose first stage is conv2."""
+"""ResNets in keras.applications, whose first stage is conv2."""
 
 from jaxcnn.pretrained.names import Rule, Source
 

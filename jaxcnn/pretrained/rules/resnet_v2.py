@@ -1,6 +1,6 @@
-"""Pre-activated residual networks of timm and pytorchcv.
+"""Pre-activation residual networks in timm and pytorchcv.
 
-timm counts stages and blocks from 0, we from 1; its last linear layer is a 1x1
+timm counts stages and blocks from 0, we count from 1; its last linear layer is a 1x1
 convolution.
 """
 

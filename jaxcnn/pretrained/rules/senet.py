@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation networks of timm, which counts blocks from 0, we from 1."""
+"""Squeeze-and-excitation networks in timm, which counts blocks from 0, we from 1."""
 
 from jaxcnn.pretrained.names import Rule, Source
 

@@ -1,4 +1,4 @@
-"""The first ShuffleNet in pytorchcv, which counts from 1, as we do."""
+"""ShuffleNetV1 in pytorchcv, which counts from 1, as we do."""
 
 from jaxcnn.pretrained.names import Rule, Source
 

@@ -1,4 +1,4 @@
-"""ShuffleNetV2 in torchvision, whose stages begin with 2 and whose units with 0."""
+"""ShuffleNetV2 in torchvision, which counts stages from 2 and units from 0."""
 
 from jaxcnn.pretrained.names import Rule, Source
 from jaxcnn.pretrained.rules.common import conv_norm

@@ -1,12 +1,12 @@
-"""SqueezeNets in torchvision, which numbers convolutions, ReLUs, poolings and fire
-modules through."""
+"""SqueezeNets in torchvision, which numbers convolutions, ReLUs, pools and fire
+modules consecutively."""
 
 from jaxcnn.models.squeezenet import SqueezeNet
 from jaxcnn.pretrained.names import Rule, Source
 
 
 def torchvision(model: SqueezeNet) -> tuple[Rule, ...]:
-    """The names of one of the two networks."""
+    """Returns the rules for version 1.0 or 1.1."""
 
     def fire(i: int, j: int) -> str:
         before = sum(1 + len(stage) for stage in model.stages[: i - 1])

@@ -5,7 +5,7 @@ from jaxcnn.pretrained.names import Rule, Source
 
 
 def torchvision(model: vgg.VGG) -> tuple[Rule, ...]:
-    """Rules for a network: torchvision numbers all layers, ReLU and pools included."""
+    """Returns torchvision's rules; it numbers all layers, ReLUs and pools included."""
     conv_layers = 3 if model.layer is vgg.ConvNormRelu else 2
     numbers, number = {}, 0
     for i, depth in enumerate(model.depths):

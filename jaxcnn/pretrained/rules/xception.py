@@ -4,18 +4,20 @@ from jaxcnn.pretrained.names import Rule, Source
 
 _DEPTHWISE = {"kernel": "depthwise_kernel"}
 _POINTWISE = {"kernel": "pointwise_kernel"}
-# Keras' numbers of the shortcuts' layers, which have no other names.
+# Keras' numbers of the layers on the shortcuts, which have only automatic names.
 _SHORTCUTS = {(1, 1): "", (1, 2): "_1", (1, 3): "_2", (3, 1): "_3"}
 
 
 def _timm_block(i: int, j: int) -> int:
-    """timm counts the blocks of entry, middle and exit flow through."""
+    """timm numbers the blocks consecutively over entry, middle and exit flow."""
     return j + (0, 3, 11)[i - 1]
 
 
 def _timm_step(i: int, j: int, k: int) -> int:
-    """Number of the kth convolution in a block: ReLU, convolution and normalisation
-    take turns, without the first ReLU in the first block."""
+    """Index of a block's kth convolution in timm's Sequential.
+
+    ReLU, convolution and normalisation alternate; the first block has no first ReLU.
+    """
     return 3 * (k - 1) + (0 if (i, j) == (1, 1) else 1)
 
 
@@ -56,7 +58,7 @@ TIMM = (
 
 
 def _keras_conv(i: int, j: int, k: int) -> str:
-    """Keras counts blocks as timm, from the stem, which is its block 1."""
+    """Keras counts blocks like timm, but the stem is its block 1."""
     return f"block{_timm_block(i, j) + 1}_sepconv{k}"
 
 
