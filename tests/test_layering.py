@@ -29,7 +29,7 @@ ALLOWED = {
         "jax flax optax orbax grain",
     ),
     "analysis": ("models tasks adversarial", "jax flax optax sklearn"),
-    "report": ("", "matplotlib jinja2 tensorboardX rich PIL"),
+    "report": ("", "matplotlib jinja2 tensorboardX rich wandb mlflow PIL"),
     "serving": ("config data tasks models pretrained training", "jax PIL"),
     "studies": (
         "adversarial analysis augment config data models optim pretrained report "
