@@ -6,12 +6,14 @@ import io
 import json
 import math
 import struct
+import subprocess
 import sys
 import types
 
 import pytest
 import rich.console
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.record_writer import RecordWriter
 
 from jaxcnn.errors import UserError
 from jaxcnn.report import console, log_files, text, trackers, writers
@@ -171,6 +173,17 @@ def test_tensorboard_has_a_split_as_a_run_and_a_metric_as_the_same_tag(tmp_path)
     }
 
 
+def test_tensorboard_files_are_as_tensorboardx_writes_them(tmp_path):
+    write_killed_run(log_files.TensorBoard, tmp_path)
+    folder = tmp_path / "tensorboard" / "validation"
+    (path,) = folder.iterdir()
+    expected = RecordWriter(str(tmp_path / "expected"))
+    for event in events(folder):
+        expected.write(event.SerializeToString())
+    expected.close()
+    assert path.read_bytes() == (tmp_path / "expected").read_bytes()
+
+
 @pytest.mark.parametrize("first_step", [0, 2])
 def test_tensorboard_hides_what_a_resumed_run_takes_again(tmp_path, first_step):
     write_killed_run(log_files.TensorBoard, tmp_path)
@@ -305,11 +318,16 @@ def test_mlflow_is_called_so(folder, monkeypatch):
     assert json.loads((folder / "mlflow.json").read_text()) == {"id": "abc"}
 
 
+def wandb_records(path):
+    """The records of an offline run, as wandb itself prints them."""
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.slow
 def test_wandb_offline_has_one_run_of_two_processes(folder, monkeypatch):
     pytest.importorskip("wandb")
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal import datastore
-
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     write_killed_run(trackers.WeightsAndBiases, folder)
@@ -317,25 +335,30 @@ def test_wandb_offline_has_one_run_of_two_processes(folder, monkeypatch):
 
     files = sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))
     assert len(files) == 2
-    ids, history = [], []
-    for path in files:
-        store = datastore.DataStore()
-        store.open_for_scan(str(path))
-        while (data := store.scan_data()) is not None:
-            record = wandb_internal_pb2.Record.FromString(data)
-            if record.HasField("run"):
-                ids.append(record.run.run_id)
-            if record.HasField("history"):
-                items = record.history.item
-                row = {
-                    i.key or i.nested_key[0]: json.loads(i.value_json) for i in items
-                }
-                history.append({k: v for k, v in row.items() if not k.startswith("_")})
-    assert set(ids) == {json.loads((folder / "wandb.json").read_text())["id"]}
-    assert {"train/loss": 1 / 3, "step": 1} in history
-    assert {"train/loss": 30.0, "step": 3} in history
-    assert {"validation/loss": 0.2, "validation/accuracy": 0.5, "step": 3} in history
-    assert len(history) == 7 + 3
+    records = [record for path in files for record in wandb_records(path)]
+    runs = [record["run"] for record in records if record["type"] == "run"]
+    rows = [r["history"]["item"] for r in records if r["type"] == "history"]
+    rows = [{k: v for k, v in row.items() if not k.startswith("_")} for row in rows]
+    known = json.loads((folder / "wandb.json").read_text())["id"]
+    assert {run["run_id"] for run in runs} == {known}
+    assert runs[0]["display_name"] == "my_run"
+    assert runs[0]["config"]["update"].items() >= CONFIG.items()
+    expected = [
+        {f"{split}/{k}": v for k, v in values.items()} | {"step": step}
+        for split, step, values in [
+            ("compile", 0, {"seconds": 1.5}),
+            ("train", 1, {"loss": 1 / 3}),
+            ("train", 2, {"loss": 2 / 3}),
+            ("validation", 2, {"loss": 0.1, "accuracy": 0.75}),
+            ("train", 3, {"loss": 3.0}),  # of the killed run, which stay
+            ("validation", 3, {"loss": 3.0, "accuracy": 3.0}),
+            ("test", 2, {"loss": 2.0}),
+            ("train", 3, {"loss": 30.0}),
+            ("validation", 3, {"loss": 0.2, "accuracy": 0.5}),
+            ("test", 3, {"loss": 0.3}),
+        ]
+    ]
+    assert rows == expected
 
 
 def test_wandb_without_login_is_one_line(folder, monkeypatch):
@@ -458,10 +481,11 @@ def test_a_writer_that_fails_leaves_none_open(tmp_path):
         def close(self):
             raise OSError("no network")
 
-    writer = writers.make([FailsToClose, first], tmp_path, 0, 100, console=False)
+    names = [first, FailsToClose, first]
+    writer = writers.make(names, tmp_path, 0, 100, console=False)
     with pytest.raises(OSError, match="no network"):
         writer.close()
-    assert made[1].file.closed
+    assert [mine.file.closed for mine in made] == [True, True, True]
 
 
 # The terminal.
