@@ -1,7 +1,7 @@
 """Writers to experiment trackers: Weights & Biases and MLflow, where installed.
 
 Neither can take values back. Steps that a killed run took after its last checkpoint are
-taken again when it is resumed, and are then twice in the tracker, with equal values.
+taken again when it is resumed, and their values are then twice in the tracker.
 """
 
 from collections.abc import Mapping
