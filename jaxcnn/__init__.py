@@ -9,6 +9,7 @@ JAX itself is loaded on first use, so that `import jaxcnn` is quick.
 """
 
 from collections.abc import Sequence
+import functools
 import importlib
 from importlib import metadata
 from pathlib import Path
@@ -49,6 +50,7 @@ def fit(
     dataset: "Dataset | None" = None,
     task: Any = None,
     callbacks: "Sequence[Callback]" = (),
+    writers: Sequence[Any] | None = None,
     profile_steps: tuple[int, int] | None = None,
 ) -> "Result":
     """Trains, or resumes, the run in a folder; what `jaxcnn train` calls.
@@ -62,6 +64,8 @@ def fit(
         dataset: The examples; None: those that config.data names.
         task: A tasks.Task, or its class; None: the one that config.task names.
         callbacks: Called while the run goes on, see training.fit.Callback.
+        writers: Where the numbers go: names in report.writers.WRITERS, or functions
+            (folder, first step) -> writer; None: those that config.writers names.
         profile_steps: (first, stop): the steps first to stop - 1, counted from 1, are
             traced into workdir/profile; None: none.
 
@@ -72,13 +76,16 @@ def fit(
         errors.UserError: A ValueError for a mistake in config, data or workdir,
             before anything is compiled.
     """
-    from jaxcnn.report import writers
+    from jaxcnn.report import writers as log
     from jaxcnn.training import fit, hosts
 
+    chosen = config.writers if writers is None else writers
+    log.check(chosen)
+    make_writer = functools.partial(log.make, chosen)
     return fit.fit(
         config,
         workdir,
-        make_writer=writers.for_run if hosts.is_first() else writers.for_nobody,
+        make_writer=make_writer if hosts.is_first() else log.for_nobody,
         model=model,
         dataset=dataset,
         task=task,

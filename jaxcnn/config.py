@@ -339,6 +339,12 @@ class Config:
         "best_metric",
         changes_numbers=False,
     )
+    writers: tuple[str, ...] = choice(
+        ("jsonl", "tensorboard"),
+        "where the numbers go: names in report.writers.WRITERS (jsonl, csv, "
+        "tensorboard, wandb, mlflow), or module:attribute",
+        changes_numbers=False,
+    )
     log_every_steps: int = choice(
         50, "between two lines of metrics.jsonl, steps", changes_numbers=False
     )

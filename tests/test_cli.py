@@ -98,7 +98,7 @@ def test_train_prints_lines_and_a_summary(folder, capsys, tmp_path):
         assert part in lines[0]
     assert lines[1].startswith("step 8  validation: loss ")
     assert any(line.startswith("test accuracy ") for line in lines)
-    events = list((tmp_path / "tensorboard").glob("events*"))
+    events = list((tmp_path / "tensorboard" / "train").glob("events*"))
     assert events
     assert events[0].stat().st_size > 0
 

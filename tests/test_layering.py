@@ -32,9 +32,9 @@ ALLOWED = {
         "jax flax optax orbax grain",
     ),
     "analysis": ("models tasks adversarial", "jax flax optax sklearn"),
-    "report": ("", "matplotlib jinja2 tensorboardX rich PIL"),
+    "report": ("names", "matplotlib jinja2 tensorboardX rich wandb mlflow PIL"),
     "serving": (
-        "config data names targets tasks models pretrained training",
+        "augment config data names targets tasks models pretrained training",
         "jax PIL",
     ),
     "studies": (

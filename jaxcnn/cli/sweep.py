@@ -15,6 +15,7 @@ Ctrl-C and SIGTERM save the trial that runs; the same command goes on from there
 """
 
 from collections.abc import Sequence
+import functools
 
 from absl import flags
 
@@ -73,7 +74,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         config,
         plan,
         output,
-        make_writer=writers.for_trial,
+        make_writer=functools.partial(writers.for_trial, chosen=config.writers),
         measure_test=values.test,
         on_trial=on_trial,
     )

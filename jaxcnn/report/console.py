@@ -1,0 +1,104 @@
+"""What the terminal shows of a run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import rich.console
+import rich.live
+import rich.text
+
+from jaxcnn.report import beginning, text
+
+Values = Mapping[str, Any]
+
+
+class Console:
+    """On a terminal one line that is updated in place, elsewhere one line per write."""
+
+    def __init__(
+        self, num_steps: int, console: rich.console.Console | None = None
+    ) -> None:
+        self._num_steps = num_steps
+        self._console = console or rich.console.Console(highlight=False)
+        self._live = None
+        if self._console.is_terminal:
+            self._live = rich.live.Live(console=self._console, auto_refresh=False)
+            self._live.start()
+
+    def begin(self, run: Any, first_step: int) -> None:
+        self.say(beginning.devices(run) if first_step else beginning.beginning(run))
+
+    def say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, markup=False)
+
+    def write(self, split: str, step: int, values: Values) -> None:
+        if split == "train":
+            line = train_line(step, self._num_steps, values)
+            if self._live is None:
+                self.say(line)
+            else:
+                shown = rich.text.Text(line, no_wrap=True, overflow="ellipsis")
+                self._live.update(shown, refresh=True)
+        elif split == "compile":
+            self.say(compile_line(values))
+        elif split != "test":
+            self.say(validation_line(step, split, values))
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+
+# Training values that are no metric of the task. The line shows those that a person
+# watches, in places of their own.
+NOT_METRICS = {
+    "epoch",
+    "learning_rate",
+    "grad_norm",
+    "loss_scale",
+    "images_per_second",
+    "data_wait",
+    "seconds_left",
+}
+
+
+def train_line(step: int, num_steps: int, values: Values) -> str:
+    """Progress, loss, the task's other metrics in their order, then rate and speed."""
+    metrics = [
+        f"{name} {_number(value)}"
+        for name, value in values.items()
+        if name != "loss" and name not in NOT_METRICS
+    ]
+    parts = [
+        f"step {step}/{num_steps}",
+        f"epoch {values['epoch']:.1f}",
+        f"loss {values['loss']:.4f}",
+        *metrics,
+        f"lr {values['learning_rate']:.2e}",
+        f"{values['images_per_second']:,.0f} images/s",
+        f"waiting for data {values['data_wait']:.1%}",
+        f"{text.duration(values['seconds_left'])} left",
+    ]
+    return "  ".join(parts)
+
+
+def _number(value: float) -> str:
+    """Three decimals, or an exponent where they would show too little or too much."""
+    return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
+
+
+def compile_line(values: Values) -> str:
+    """How long the step took to compile, and what the persistent cache did."""
+    cache = "off"
+    if values["cache_on"]:
+        cache = "hit" if values["cache_hit"] else "miss"
+    return f"compiled in {values['seconds']:.1f} s  persistent cache: {cache}"
+
+
+def validation_line(step: int, split: str, values: Values) -> str:
+    """The metrics of a validation, of the parameters or of their average."""
+    numbers = "  ".join(
+        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )
+    return f"step {step}  {split.replace('_', ', ')}: {numbers}"

@@ -1,0 +1,153 @@
+"""Writers to experiment trackers: Weights & Biases and MLflow, where installed.
+
+Neither can take values back. Steps that a killed run took after its last checkpoint are
+taken again when it is resumed, and their values are then twice in the tracker.
+"""
+
+from collections.abc import Mapping
+import importlib.util
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+from jaxcnn.errors import UserError
+from jaxcnn.report.log_files import write_whole
+
+Values = Mapping[str, Any]
+
+MODULES = ("wandb", "mlflow")  # also the names of their packages and of the writers
+
+
+def check_installed(module: str) -> None:
+    """Raises UserError unless the package of a tracker is installed."""
+    spec = importlib.util.find_spec(module)
+    # A mere folder of that name, which wandb leaves where it ran, has no origin.
+    if spec is None or spec.origin is None:
+        raise UserError(
+            f"The writer {module!r} needs the package {module}, which is not "
+            f"installed: pip install {module}"
+        )
+
+
+class WeightsAndBiases:
+    """Values as "split/name" over "step" in one run of Weights & Biases.
+
+    wandb's own settings choose where: WANDB_PROJECT, WANDB_MODE=offline, `wandb login`.
+    Its files are in the run's folder; wandb.json has the id with which a resumed run
+    continues.
+
+    Args:
+        folder: The run's folder.
+        first_step: Not used, see the module.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        check_installed("wandb")
+        import wandb
+
+        known = _read_id(folder / "wandb.json")
+        if known is None:
+            identity = {"name": folder.resolve().name}
+        else:
+            identity = {"id": known, "resume": "allow"}
+        try:
+            self._run = wandb.init(
+                **identity,
+                dir=str(folder),
+                config=_config(folder),
+                # Leaves a run alone that the user's program has begun itself.
+                reinit="create_new",
+            )
+        except wandb.errors.UsageError as error:
+            raise UserError(
+                f"The writer 'wandb' cannot begin: {_one_line(error)} Or set "
+                "WANDB_MODE=offline."
+            ) from error
+        # wandb ignores values of a step of its own that is not the largest so far;
+        # with our step as a value, those of a resumed run arrive.
+        self._run.define_metric("*", step_metric="step")
+        _write_id(folder / "wandb.json", self._run.id)
+
+    def write(self, split: str, step: int, values: Values) -> None:
+        named = {f"{split}/{name}": value for name, value in values.items()}
+        self._run.log({**named, "step": step})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class MLflow:
+    """Values as metrics "split/name", the config as parameters, of one MLflow run.
+
+    MLflow's own settings choose where: MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME.
+    mlflow.json in the run's folder has the id with which a resumed run continues.
+
+    Args:
+        folder: The run's folder.
+        first_step: Not used, see the module.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        check_installed("mlflow")
+        import mlflow
+
+        self._mlflow = mlflow
+        known = _read_id(folder / "mlflow.json")
+        if known is None:
+            identity = {"run_name": folder.resolve().name}
+        else:
+            identity = {"run_id": known}
+        try:
+            # Within a run that the user's program has begun itself, a child of it.
+            run = mlflow.start_run(**identity, nested=True)
+        except mlflow.exceptions.MlflowException as error:
+            what = "begin a run" if known is None else f"continue run {known}"
+            raise UserError(
+                f"The writer 'mlflow' cannot {what}: {_one_line(error)} "
+                "MLFLOW_TRACKING_URI says where the runs are."
+            ) from error
+        self._id = run.info.run_id
+        if known is None:  # the parameters of an MLflow run cannot be changed
+            _write_id(folder / "mlflow.json", self._id)
+            mlflow.log_params(_flat(_config(folder)))
+
+    def write(self, split: str, step: int, values: Values) -> None:
+        named = {
+            # The characters that MLflow allows in a name.
+            re.sub(r"[^\w\-. :/]", "_", f"{split}/{name}"): value
+            for name, value in values.items()
+        }
+        self._mlflow.log_metrics(named, step=step, run_id=self._id)
+
+    def close(self) -> None:
+        self._mlflow.end_run()
+
+
+def _read_id(path: Path) -> str | None:
+    return json.loads(path.read_text())["id"] if path.exists() else None
+
+
+def _write_id(path: Path, identifier: str) -> None:
+    write_whole(path, json.dumps({"id": identifier}) + "\n")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """The config of a run as its folder has it; {} of a folder without one."""
+    path = folder / "config.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _flat(values: Values, prefix: str = "") -> dict[str, Any]:
+    """{"optim.peak_lr": 0.1} of {"optim": {"peak_lr": 0.1}}."""
+    flat = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
