@@ -48,10 +48,10 @@ class Scatter:
     Attributes:
         name: Name of its files, without a suffix.
         title: What it shows.
-        x_label: What x is.
-        y_label: What y is.
-        x: Numbers.
-        y: As many numbers.
+        x_label: Name of x.
+        y_label: Name of y.
+        x: Numbers along the first axis.
+        y: Numbers along the second axis, one for each x.
     """
 
     kind: ClassVar[str] = "scatter"

@@ -69,16 +69,16 @@ def timed(compile: Callable[[], T]) -> tuple[T, Compilation]:
 
 
 def options(platform: str, *, remat: bool, deterministic: bool) -> Options:
-    """The options for a platform: "cpu", "gpu" or "tpu".
+    """Returns the options for a platform.
 
     Args:
-        platform: Of the devices.
-        remat: Whether blocks are computed again in the backward pass. On the CPU a
-            pass of XLA would take away the barriers in front of that, and find that
-            the same has been computed before: nothing would be saved.
-        deterministic: Whether the same step must give the same bits. On a GPU this
-            leaves out operations whose order of summation varies, and the trials that
-            choose the fastest of several kernels. CPUs and TPUs need nothing for it.
+        platform: Platform of the devices: "cpu", "gpu" or "tpu".
+        remat: Whether blocks are recomputed in the backward pass. On a CPU, an XLA pass
+            would remove the barriers that separate the recomputation, and common
+            subexpression elimination would then undo it, so that pass is disabled.
+        deterministic: Whether a step must be reproducible bit for bit. On a GPU this
+            disables operations whose order of summation varies, and autotuning. CPUs
+            and TPUs need no option.
     """
     if platform == "cpu" and remat:
         return {"xla_disable_hlo_passes": "cse_barrier_expander"}
