@@ -51,12 +51,17 @@ def _read(path: str) -> Config:
         raise UserError(f"No such file (the current directory is {os.getcwd()}).")
     try:
         get_config = runpy.run_path(file).get("get_config")
-        found = get_config(*[text] if colon else []) if get_config else None
+        if get_config is None:
+            raise UserError("It has no function get_config().")
+        found = get_config(*[text] if colon else [])
+    except UserError:
+        raise
     except (Exception, SystemExit) as error:  # the file can do anything
         raise UserError(in_one_line(error)) from error
     if not isinstance(found, Config):
         raise UserError(
-            "It must have a function get_config() that returns a jaxcnn.config.Config."
+            "Its get_config() must return a jaxcnn.config.Config, not a "
+            f"{type(found).__name__}."
         )
     return found
 

@@ -174,7 +174,7 @@ def count_macs(model: nn.Module, image_shape: ImageShape) -> int:
 def catalogue(pattern: str = "*") -> list[dict[str, Any]]:
     """What there is to say of each network, for 1000 classes or the paper's own.
 
-    It is read from catalogue.json, which `python -m jaxcnn.models.generate` writes.
+    It is read from catalogue.json, which `python docs/generate_catalogue.py` writes.
 
     Args:
         pattern: As in list_models.

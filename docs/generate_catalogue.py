@@ -1,4 +1,4 @@
-"""Writes the catalogue of networks: python -m jaxcnn.models.generate.
+"""Writes jaxcnn/models/catalogue.json: python docs/generate_catalogue.py.
 
 To be run after a row of a VARIANTS table or of docs/parity.md has changed. Counting
 takes some seconds a network, too long for a verb that lists them all.
@@ -10,13 +10,13 @@ from typing import Any
 
 from jaxcnn import models
 
-PARITY = Path(__file__).parents[2] / "docs" / "parity.md"
+PARITY = Path(__file__).parent / "parity.md"
 
 
 def references() -> dict[str, str]:
     """The libraries that each network of docs/parity.md is compared with.
 
-    Where a network is compared only with changes, they are said in brackets.
+    Changes are given in brackets for a network that is compared only with changes.
     """
     plain: dict[str, list[str]] = {}
     changed: dict[str, list[str]] = {}
@@ -32,7 +32,7 @@ def references() -> dict[str, str]:
 
 
 def row(name: str) -> dict[str, Any]:
-    """What models.catalogue says of a network, computed."""
+    """A network's row of models.catalogue, computed."""
     variant = models.MODELS[name]
     shape = (variant.image_size, variant.image_size, variant.channels)
     model = models.create_model(name, variant.num_classes)
