@@ -35,8 +35,6 @@ def in_one_line(error: BaseException) -> str:
     """What an exception in a user's own file says, and the line that raised it."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"SyntaxError in {error.filename}, line {error.lineno}: {error.msg}"
-    frames = traceback.extract_tb(error.__traceback__)
-    # The import system's own frames say nothing about the file that is imported.
-    frame = [f for f in frames if not f.filename.startswith("<frozen ")][-1]
+    frame = traceback.extract_tb(error.__traceback__)[-1]
     text = " ".join(str(error).split())
     return f"{type(error).__name__} in {frame.filename}, line {frame.lineno}: {text}"

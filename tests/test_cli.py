@@ -409,7 +409,7 @@ def test_config_files_that_give_no_config(refuse, tmp_path):
     assert "No module named 'nothing'" in refused("imports.py", "import nothing")
     line = refused("other.py", "def get_config():\n    return {}")
     assert "must return a jaxcnn.config.Config, not a dict" in line
-    assert "has no function get_config()" in refused("none.py", "x = 1")
+    assert "none.py: It has no function get_config()" in refused("none.py", "x = 1")
     text = "def get_config():\n    raise ValueError('bad')"
     assert f"ValueError in {tmp_path}/value.py, line 2: bad" in refused(
         "value.py", text
