@@ -4,11 +4,11 @@ from collections.abc import Sequence
 import importlib
 import pkgutil
 import sys
-import traceback
 import types
 
 from absl import flags
 
+import jaxcnn
 from jaxcnn import cli
 from jaxcnn.errors import UserError, unknown
 
@@ -19,6 +19,8 @@ INTERRUPTED = 130  # 128 + SIGINT
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a verb and returns its exit code; sys.argv[1:] is the default."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if "" not in sys.path:  # "" is the current directory, for names.py
+        sys.path.insert(0, "")
     try:
         return _dispatch(argv)
     except UserError as error:
@@ -39,6 +41,9 @@ def _dispatch(argv: list[str]) -> int:
         print(_overview(verbs))
         return 0 if argv else USER_MISTAKE
     name, *rest = argv
+    if name == "--version":
+        print(f"jaxcnn {jaxcnn.__version__}")
+        return 0
     if name not in verbs:
         raise unknown("verb", name, verbs)
     verb = _module(name)
@@ -51,21 +56,7 @@ def _dispatch(argv: list[str]) -> int:
         arguments = values(argv)[1:]
     except flags.Error as error:
         raise UserError(" ".join(str(error).split())) from error
-    except UserError:
-        raise
-    except Exception as error:  # of the experiment file, which runs while flags parse
-        raise UserError(_in_file(error)) from error
     return verb.run(values, arguments)
-
-
-def _in_file(error: Exception) -> str:
-    """One line for what an experiment file raised, with the place."""
-    if isinstance(error, SyntaxError):
-        place, text = f"{error.filename}, line {error.lineno}", error.msg
-    else:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        place, text = f"{frame.filename}, line {frame.lineno}", str(error)
-    return f"--config: {type(error).__name__} in {place}: {' '.join(text.split())}"
 
 
 def _module(verb: str) -> types.ModuleType:
@@ -73,7 +64,11 @@ def _module(verb: str) -> types.ModuleType:
 
 
 def _overview(verbs: Sequence[str]) -> str:
-    lines = ["usage: jaxcnn VERB ...; jaxcnn VERB --help explains its flags.", ""]
+    lines = [
+        "usage: jaxcnn VERB ...; jaxcnn VERB --help explains its flags, and",
+        "       jaxcnn --version prints the version.",
+        "",
+    ]
     width = max(map(len, verbs))
     for verb in verbs:
         lines.append(f"  {verb:<{width}}  {_module(verb).__doc__.splitlines()[0]}")

@@ -171,14 +171,22 @@ class TaskConfig:
 class OptimConfig:
     """The optimizer and the learning rate over time."""
 
-    name: str = choice("nesterov", "a name in optim.OPTIMIZERS")
+    name: str = choice(
+        "nesterov",
+        "a name in optim.OPTIMIZERS, or module:function of your own, which is called "
+        "with this section and the schedule",
+    )
     peak_lr: float = choice(0.1, "highest learning rate, for the stated batch size")
     lr_for_batch_size: int | None = choice(
         None,
         "peak_lr is meant for batches of this many examples, and is scaled by "
         "data.batch_size over it; None: used as it is",
     )
-    schedule: str = choice("cosine", "after the warm-up: a name in optim.SCHEDULES")
+    schedule: str = choice(
+        "cosine",
+        "after the warm-up: a name in optim.SCHEDULES, or module:function of your own, "
+        "which is called with this section, the number of steps and those of the drops",
+    )
     warmup_epochs: float = choice(0.0, "linear warm-up from 0, epochs")
     end_lr_factor: float = choice(
         0.0, "last rate over the peak, for cosine, linear and polynomial"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 import difflib
+import traceback
 
 
 class UserError(ValueError):
@@ -28,3 +29,12 @@ def require(holds: bool, name: str, value: object, rule: str) -> None:
     """Raises UserError("NAME must be RULE, not VALUE.") unless `holds` is true."""
     if not holds:
         raise UserError(f"{name} must be {rule}, not {value!r}.")
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an exception in a user's own file says, and the line that raised it."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"SyntaxError in {error.filename}, line {error.lineno}: {error.msg}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__} in {frame.filename}, line {frame.lineno}: {text}"

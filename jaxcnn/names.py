@@ -1,17 +1,23 @@
 """One rule for every name that a config can hold.
 
 A name is a key of one of our tables, such as "resnet18", or "module:attribute", such as
-"my_package.nets:MyNet", which is imported where it is used. So a user's own model, data
-set, task, schedule, optimizer or transform stands in a config as ours do, and every
-verb can open a run that has it.
+"my_package.nets:MyNet", which is imported where it is used. A user's own model, data
+set, task, schedule, optimizer or transform therefore stands in a config as ours do, and
+every verb can open a run that has it.
 """
 
 from collections.abc import Mapping
-import functools
+import difflib
 import importlib
+import os
 from typing import Any
 
-from jaxcnn.errors import UserError, unknown
+from jaxcnn import errors
+from jaxcnn.errors import UserError
+
+# What stands before the colon in names of data, such as "folder:photos". No module has
+# one of these names in a config.
+DATA_PREFIXES = frozenset({"folder", "glyphs", "tfds"})
 
 GIVEN = "(given in Python)"  # what was no name, but an object
 
@@ -20,7 +26,11 @@ def is_import(name: str) -> bool:
     """Whether a name is of the form "module:attribute"."""
     module, colon, attribute = name.partition(":")
     parts = [*module.split("."), *attribute.split(".")]
-    return bool(colon) and all(part.isidentifier() for part in parts)
+    return (
+        bool(colon)
+        and module not in DATA_PREFIXES
+        and all(part.isidentifier() for part in parts)
+    )
 
 
 def resolve(name: str, table: Mapping[str, Any], what: str) -> Any:
@@ -28,8 +38,8 @@ def resolve(name: str, table: Mapping[str, Any], what: str) -> Any:
 
     Args:
         name: A key of table, or "module:attribute".
-        table: Names of ours.
-        what: What the name stands for, for errors, such as "model".
+        table: The names that jaxcnn has. They come first.
+        what: The kind of thing that is named, for errors, such as "model".
 
     Raises:
         UserError: There is no such key, or the attribute cannot be imported.
@@ -43,29 +53,48 @@ def resolve(name: str, table: Mapping[str, Any], what: str) -> Any:
         return table[name]
     if is_import(name):
         return load(name, what)
-    raise unknown(what, name, table)
+    if ":" in name:
+        raise UserError(
+            f"Unknown {what} {name!r}; your own is named 'module:attribute', such as "
+            f"'my_package.my_file:my_{what.split()[-1]}'."
+        )
+    raise errors.unknown(what, name, table)
 
 
 def load(name: str, what: str) -> Any:
     """The attribute that "module:attribute" names; its module is imported.
 
+    Args:
+        name: A name for which is_import is true.
+        what: The kind of thing that is named, for errors, such as "model".
+
     Raises:
         UserError: The module cannot be imported, or has no such attribute.
     """
-    module, _, attribute = name.partition(":")
+    module_name, _, path = name.partition(":")
     try:
-        found = importlib.import_module(module)
-    except Exception as error:  # importing runs any code
-        why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(
-            f"The {what} {name!r} cannot be imported from module {module!r}: {why}."
-        ) from error
-    try:
-        return functools.reduce(getattr, attribute.split("."), found)
-    except AttributeError as error:
-        file = getattr(found, "__file__", None)
-        where = f" ({file})" if file else ""
-        raise UserError(
-            f"The {what} {name!r} cannot be imported: module {module!r}{where} has no "
-            f"attribute {attribute!r}."
-        ) from error
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:  # importing runs any code
+        why = _why_not(module_name, error)
+        raise UserError(f"The {what} {name!r} cannot be imported: {why}") from error
+    value = module
+    for part in path.split("."):
+        if not hasattr(value, part):
+            file = getattr(module, "__file__", None)
+            where = f" ({file})" if file else ""
+            public = [other for other in dir(value) if not other.startswith("_")]
+            nearest = ", ".join(difflib.get_close_matches(part, public))
+            raise UserError(
+                f"The {what} {name!r} cannot be imported: module {module_name!r}"
+                f"{where} has no {path!r}{nearest and f'; nearest: {nearest}'}."
+            )
+        value = getattr(value, part)
+    return value
+
+
+def _why_not(module: str, error: BaseException) -> str:
+    """One line that says why a module cannot be imported, and from where."""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and f"{module}.".startswith(f"{missing}."):
+        return f"{error.msg} (the current directory is {os.getcwd()})."
+    return errors.in_one_line(error)

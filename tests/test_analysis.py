@@ -462,7 +462,7 @@ def test_every_network_has_a_table_with_all_its_parameters_and_macs(name):
     model = models.create_model(name, variant.num_classes)
     summary = table.summarize(model, shape)
     (row,) = models.catalogue(name)
-    hint = "run `python -m jaxcnn.models.generate`, which writes the catalogue"
+    hint = "run `python docs/generate_catalogue.py`, which writes the catalogue"
     assert summary.parameters + summary.unused == row["parameters"], hint
     assert summary.macs == row["macs"], hint
     if summary.unused:

@@ -2,9 +2,16 @@
 
 import csv
 import functools
+import importlib
 import io
 import json
+import os
+import pathlib
+import subprocess
+import sys
+import tomllib
 
+from absl import flags
 import jax
 import numpy as np
 from PIL import Image
@@ -12,6 +19,8 @@ import pytest
 from sklearn import datasets
 
 from jaxcnn import __main__
+from jaxcnn.cli import _flags
+from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
 from jaxcnn.training import setup
 
 CONFIG = """
@@ -216,6 +225,129 @@ def test_help_shows_the_flags_of_the_verb_first(capsys):
         assert f"  {verb} " in out
 
 
+def test_version_is_that_of_the_package(capsys):
+    pyproject = pathlib.Path(__file__).parents[1] / "pyproject.toml"
+    version = tomllib.loads(pyproject.read_text())["project"]["version"]
+    assert call("--version") == 0
+    assert capsys.readouterr().out == f"jaxcnn {version}\n"
+
+
+WITH_CONFIG = ["train", "find_lr", "cross_validate", "sweep", "check_data"]
+
+
+def test_the_verbs_that_take_a_config_are_these():
+    def takes_config(verb):
+        values = flags.FlagValues()
+        importlib.import_module(f"jaxcnn.cli.{verb}").define_flags(values, ["jaxcnn"])
+        return "config" in values
+
+    folder = pathlib.Path(__main__.cli.__path__[0])
+    verbs = {path.stem for path in folder.glob("[!_]*.py")}
+    assert {verb for verb in verbs if takes_config(verb)} == set(WITH_CONFIG)
+
+
+@pytest.mark.parametrize("verb", WITH_CONFIG)
+def test_without_a_file_the_fields_start_from_their_defaults(verb):
+    values = flags.FlagValues()
+    argv = [
+        verb,
+        "--config.model=resnet18",
+        "--config.data.name=folder:photos",
+        "--config.num_epochs",
+        "3",
+        "--config.optim.clip_norm=2",
+        '--config.optim.lr_factors=(("stem",0.1),(".*",1.0))',
+        "--config.augment.trivialaugment",
+        "--noconfig.tf32",
+    ]
+    importlib.import_module(f"jaxcnn.cli.{verb}").define_flags(values, argv)
+    assert values(argv) == [verb]
+    assert _flags.config(values) == Config(
+        model="resnet18",
+        data=DataConfig(name="folder:photos"),
+        num_epochs=3.0,
+        optim=OptimConfig(clip_norm=2.0, lr_factors=(("stem", 0.1), (".*", 1.0))),
+        augment=AugmentConfig(trivialaugment=True),
+        tf32=False,
+    )
+    assert Config() == Config(model="lenet5", tf32=True)  # is left as it was
+
+
+def test_a_config_file_takes_an_argument_after_a_colon(tmp_path):
+    path = tmp_path / "experiment.py"
+    path.write_text(
+        "from jaxcnn.config import Config\n"
+        "def get_config(model):\n    return Config(model=model, seed=5)\n"
+    )
+    values = flags.FlagValues()
+    argv = ["train", f"--config={path}:mlp", "--config.num_epochs=2"]
+    _flags.define_config(values, argv)
+    values(argv)
+    assert _flags.config(values) == Config(model="mlp", seed=5, num_epochs=2.0)
+
+
+RATES = """
+import optax
+
+def halved(config, steps, drops):
+    return lambda count: 0.5 * config.peak_lr * (1 - count / steps)
+
+def plain(config, schedule):
+    return optax.sgd(schedule)
+"""
+
+
+def test_a_run_has_a_schedule_and_an_optimizer_of_the_current_directory(
+    folder, tmp_path, monkeypatch
+):
+    (tmp_path / "cli_rates.py").write_text(RATES)
+    monkeypatch.chdir(tmp_path)
+    config = f"--config={folder / 'experiment.py'}"
+    own = ("--config.optim.schedule=cli_rates:halved", "--config.log_every_steps=1")
+    own += ("--config.optim.name=cli_rates:plain", "--config.num_epochs=1")
+    assert call("train", config, "--workdir=own", *own) == 0
+    lines = (tmp_path / "own" / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    # By hand: 8 steps, from half of 0.3 in a straight line to 0.
+    expected = 0.15 * (1 - np.arange(8) / 8)
+    found = [r["learning_rate"] for r in records if r["split"] == "train"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    # The same run by our own names.
+    ours = ("--config.optim.schedule=linear", "--config.optim.peak_lr=0.15")
+    ours += ("--config.optim.name=sgd", "--config.optim.momentum=0")
+    ours += ("--config.log_every_steps=1", "--config.num_epochs=1")
+    assert call("train", config, "--workdir=ours", *ours) == 0
+    ours = (tmp_path / "ours" / "metrics.jsonl").read_text().splitlines()
+    losses = [
+        [r["loss"] for r in map(json.loads, run) if r["split"] == "train"]
+        for run in (lines, ours)
+    ]
+    np.testing.assert_allclose(*losses, rtol=1e-6)
+
+
+@pytest.mark.parametrize("start", ["python -m jaxcnn", "jaxcnn"])
+def test_the_current_directory_is_importable(tmp_path, start):
+    # An experiment file that fails shows what it imported, before JAX is loaded.
+    (tmp_path / "cli_words.py").write_text("TEXT = 'found in cli_words'")
+    (tmp_path / "experiment.py").write_text(
+        "import cli_words\ndef get_config():\n    raise ValueError(cli_words.TEXT)"
+    )
+    # The console script lies in another folder, which Python puts first in its path.
+    script = tmp_path / "bin" / "jaxcnn"
+    script.parent.mkdir()
+    script.write_text("from jaxcnn.__main__ import main\nraise SystemExit(main())")
+    command = [str(script)] if start == "jaxcnn" else ["-m", "jaxcnn"]
+    done = subprocess.run(
+        [sys.executable, *command, "train", "--config=experiment.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "ValueError in experiment.py, line 3: found in cli_words" in done.stderr
+
+
 # What mistakes get.
 
 
@@ -270,14 +402,43 @@ def test_config_files_that_give_no_config(refuse, tmp_path):
         (tmp_path / name).write_text(text)
         return refuse("train", f"--config={tmp_path / name}", "--workdir=x")
 
-    assert "--config=FILE is missing" in refuse("train", "--workdir=x")
     assert "No such file" in refuse("train", "--config=no.py", "--workdir=x")
     line = refused("syntax.py", "def get_config(:")
     assert "SyntaxError in" in line
     assert "syntax.py, line 1" in line
     assert "No module named 'nothing'" in refused("imports.py", "import nothing")
     line = refused("other.py", "def get_config():\n    return {}")
-    assert "must return a jaxcnn.config.Config" in line
+    assert "must return a jaxcnn.config.Config, not a dict" in line
+    assert "none.py: It has no function get_config()" in refused("none.py", "x = 1")
+    text = "def get_config():\n    raise ValueError('bad')"
+    assert f"ValueError in {tmp_path}/value.py, line 2: bad" in refused(
+        "value.py", text
+    )
+
+
+@pytest.mark.parametrize("verb", WITH_CONFIG)
+def test_neither_a_config_file_nor_a_field_is_refused(refuse, verb):
+    line = refuse(verb, "--output=x" if verb != "train" else "--workdir=x")
+    assert "--config=FILE is missing" in line
+    assert "set at least one field, such as --config.model=resnet18" in line
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("--config.modle=lenet5", "Unknown config field 'modle'; nearest: model"),
+        ("--config.data=1", "Unknown config field 'data'"),
+        ("--config.num_epochs=ten", "--config.num_epochs=ten"),
+        ("--config.seed=1.5", "--config.seed=1.5"),
+        ("--config.optim.decay_epochs=x", "optim.decay_epochs is ('x',)"),
+        ("--config.model=resnet19", "Unknown model 'resnet19'; nearest: resnet18"),
+    ],
+)
+def test_a_mistake_in_a_field_without_a_file_is_one_line(
+    refuse, tmp_path, override, expected
+):
+    assert expected in refuse("train", override, f"--workdir={tmp_path / 'new'}")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_workdir_of_another_config_says_what_differs(refuse, folder):

@@ -226,3 +226,48 @@ def test_shapes_are_enough_to_make_the_optimizer():
 def test_a_choice_that_is_not_allowed_is_refused(choices, text):
     with pytest.raises(UserError, match=text):
         optimizer(OptimConfig(**choices), falling, tree(PARAMS))
+
+
+OWN_OPTIMIZERS = """
+import optax
+
+def sign(config, schedule):
+    return optax.chain(optax.scale_by_sign(), optax.scale_by_learning_rate(schedule))
+
+def nothing(config, schedule):
+    pass
+
+FACTOR = 0.5
+"""
+
+
+@pytest.fixture
+def _own_optimizers(tmp_path, monkeypatch):
+    (tmp_path / "own_optimizers.py").write_text(OWN_OPTIMIZERS)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("_own_optimizers")
+def test_an_optimizer_of_ones_own_follows_the_schedule_and_the_factors():
+    _, steps = trajectory(
+        name="own_optimizers:sign", lr_factors=(("head", 0.5), (".*", 1.0))
+    )
+    for name in NAMES:
+        factor = 0.5 if name.startswith("head") else 1.0
+        for step in range(NUM_STEPS):
+            expected = -factor * falling(step) * np.sign(GRADS[name][step])
+            np.testing.assert_allclose(steps[step][name], expected, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("_own_optimizers")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sgn", "has no 'sgn'; nearest: sign"),
+        ("FACTOR", "must be the name of a function, not 'own_optimizers:FACTOR'"),
+        ("nothing", "a function that returns an optax.GradientTransformation"),
+    ],
+)
+def test_what_is_no_optimizer_is_refused(name, text):
+    with pytest.raises(UserError, match=text):
+        optimizer(OptimConfig(name=f"own_optimizers:{name}"), falling, tree(PARAMS))

@@ -175,3 +175,46 @@ def test_a_run_trains_at_the_scaled_rate_and_says_so():
     assert run.config.data.batch_size == 64
     assert float(run.schedule(run.num_steps)) == pytest.approx(0.2)
     assert [row.peak_lr for row in run.group_rows] == [0.2]
+
+
+RATES = """
+def sawtooth(config, steps, drops):
+    return lambda count: config.peak_lr * (1 + count % drops[0] / steps)
+
+def nothing(config, steps, drops):
+    pass
+
+FACTOR = 0.5
+"""
+
+
+@pytest.fixture
+def _rates(tmp_path, monkeypatch):
+    (tmp_path / "schedules_rates.py").write_text(RATES)
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("_rates")
+def test_a_schedule_of_ones_own_is_called_with_steps_and_drops_after_the_warm_up():
+    found = rates(
+        schedule="schedules_rates:sawtooth", warmup_epochs=2.0, decay_epochs=(6.0,)
+    )
+    # By hand: 20 of 100 steps warm up to 0.4, and the drop is 40 steps after them.
+    expected = np.where(
+        STEPS < 20, 0.4 * STEPS / 20, 0.4 * (1 + (STEPS - 20) % 40 / 80)
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("_rates")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sawtoth", "has no 'sawtoth'; nearest: sawtooth"),
+        ("FACTOR", "must be the name of a function, not 'schedules_rates:FACTOR'"),
+        ("nothing", "must be the name of a function that returns a function of the"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(name, text):
+    with pytest.raises(UserError, match=text):
+        rates(schedule=f"schedules_rates:{name}")

@@ -1,36 +1,69 @@
 """Flags that several verbs have."""
 
 from collections.abc import Sequence
+import os
 from pathlib import Path
 import re
+import runpy
 
 from absl import flags
 from ml_collections import config_flags
 
 from jaxcnn import config_fields
 from jaxcnn.config import Config
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, in_one_line
 
 
 def define_config(values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """--config=FILE and --config.FIELD=VALUE, which argv is looked through for.
+    """--config=FILE and --config.FIELD=VALUE; without a file a config of defaults.
+
+    Args:
+        values: The flags, to which these are added.
+        argv: The command line, in which the fields that it sets are looked up.
 
     Raises:
-        UserError: A FIELD that is none, with the nearest that are.
+        UserError: There is no such FIELD; the nearest are named.
     """
     known = config_fields.fields(Config())
     for argument in argv:
         match = re.match(r"--?(?:no)?config\.([^=]+)", argument)
         if match and match[1] not in known:
             raise config_fields.unknown_field(match[1])
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "experiment file, whose get_config() gives the choices of the run; "
-        "--config.FIELD=VALUE changes one of them",
-        flag_values=values,
-        sys_argv=list(argv),
+    text = (
+        "experiment file, whose get_config() gives the config of the run; "
+        "--config.FIELD=VALUE changes a field of it or, without a file, of the "
+        "defaults"
     )
+    config_flags.DEFINE_config_dataclass(
+        "config", Config(), text, values, sys_argv=list(argv), parse_fn=_read
+    )
+    values["config"].default_as_str = "jaxcnn.config.Config()"
+
+
+def _read(path: str) -> Config:
+    """The config of an experiment file; "FILE:TEXT" calls its get_config(TEXT).
+
+    Raises:
+        UserError: There is no such file, it fails, or it gives something else.
+    """
+    file, colon, text = path.partition(":")
+    if not Path(file).is_file():
+        raise UserError(f"No such file (the current directory is {os.getcwd()}).")
+    try:
+        get_config = runpy.run_path(file).get("get_config")
+        if get_config is None:
+            raise UserError("It has no function get_config().")
+        found = get_config(*[text] if colon else [])
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # the file can do anything
+        raise UserError(in_one_line(error)) from error
+    if not isinstance(found, Config):
+        raise UserError(
+            "Its get_config() must return a jaxcnn.config.Config, not a "
+            f"{type(found).__name__}."
+        )
+    return found
 
 
 def describe_fields() -> str:
@@ -42,27 +75,18 @@ def describe_fields() -> str:
 
 
 def config(values: flags.FlagValues) -> Config:
-    """The config that --config gives.
+    """The config that --config and --config.FIELD give.
 
     Raises:
-        UserError: There is no such file, or it gives something else.
+        UserError: Neither is given.
     """
-    found = values.config
-    if found is None:
-        raise UserError("--config=FILE is missing: the experiment to run.")
-    if isinstance(found, Config):
-        return found
-    try:
-        kind = type(found.model)
-    except OSError as error:  # ml_collections' stand-in for a file it cannot load
-        why = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"--config cannot be read: {why}") from error
-    except AttributeError:
-        kind = type(found)
-    raise UserError(
-        f"--config gives a {kind.__name__}; its get_config() must return a "
-        "jaxcnn.config.Config."
-    )
+    flag = values["config"]
+    if flag.using_default_value and not flag.override_values:
+        raise UserError(
+            "--config=FILE is missing: the experiment to run. Without a file, set at "
+            "least one field, such as --config.model=resnet18."
+        )
+    return flag.value
 
 
 def define_run(values: flags.FlagValues) -> None:

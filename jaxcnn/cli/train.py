@@ -2,6 +2,8 @@ r"""Trains a network, or goes on with a run that was stopped.
 
     jaxcnn train --config=experiments/lenet5_digits.py --workdir=runs/digits \
         --config.optim.peak_lr=0.05
+    jaxcnn train --config.model=resnet18 --config.data.name=folder:photos \
+        --workdir=runs/photos
 
 The same command starts a run and resumes it. SIGTERM and Ctrl-C save the current step.
 

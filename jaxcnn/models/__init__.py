@@ -247,7 +247,7 @@ def count_macs(model: nn.Module, image_shape: ImageShape) -> int:
 def catalogue(pattern: str = "*") -> list[dict[str, Any]]:
     """Describes each network, with 1000 classes or the paper's number of classes.
 
-    Reads catalogue.json, which `python -m jaxcnn.models.generate` writes.
+    Reads catalogue.json, which `python docs/generate_catalogue.py` writes.
 
     Args:
         pattern: Shell pattern for the names, see list_models.

@@ -8,6 +8,11 @@ of 1. "Coupled" decay is added to the gradient and passes through momentum and m
 like an L2 term of the loss; "decoupled" decay is added after them (Loshchilov and
 Hutter, "Decoupled Weight Decay Regularization", 2019,
 https://arxiv.org/abs/1711.05101). Both are multiplied by the learning rate.
+
+optim.name also names a function of your own, as "my_package.optimizers:mine". It is
+called like those of OPTIMIZERS: mine(config, schedule) returns an
+optax.GradientTransformation. Its updates are added to the parameters, so it multiplies
+by the learning rate, schedule(number of updates), and by -1.
 """
 
 from collections.abc import Callable
@@ -19,8 +24,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxcnn import names
 from jaxcnn.config import OptimConfig
-from jaxcnn.errors import require, unknown
+from jaxcnn.errors import require
 from jaxcnn.optim import layerwise
 from jaxcnn.optim.plan import Plan
 
@@ -186,8 +192,8 @@ def make_optimizer(
     Raises:
         UserError: A setting is not allowed.
     """
-    if config.name not in OPTIMIZERS:
-        raise unknown("optimizer", config.name, OPTIMIZERS)
+    make = names.resolve(config.name, OPTIMIZERS, "optimizer")
+    require(callable(make), "optim.name", config.name, "the name of a function")
     for name in ("momentum", "beta1", "beta2"):
         value = getattr(config, name)
         require(0 <= value < 1, f"optim.{name}", value, "in [0, 1)")
@@ -200,15 +206,18 @@ def make_optimizer(
         holds = 0 < config.clip_norm < math.inf
         require(holds, "optim.clip_norm", config.clip_norm, "a positive number or None")
         links.append(optax.clip_by_global_norm(config.clip_norm))
-    make = OPTIMIZERS[config.name]
+    parts = {
+        str(start): make(config, _joined(schedule, start, warmup_steps))
+        for start in plan.boundaries
+        if start <= step
+    }
+    for part in parts.values():
+        holds = isinstance(part, optax.GradientTransformation)
+        rule = "the name of a function that returns an optax.GradientTransformation"
+        require(holds, "optim.name", config.name, rule)
     if len(plan.boundaries) == 1:
-        links.append(make(config, schedule))
+        links += parts.values()
     else:
-        parts = {
-            str(start): make(config, _joined(schedule, start, warmup_steps))
-            for start in plan.boundaries
-            if start <= step
-        }
         links.append(optax.partition(parts, functools.partial(_labels, plan)))
     if any(factor != 1 for factor in plan.factors.values()):
         links.append(layerwise.scale_by_path(plan.factors))

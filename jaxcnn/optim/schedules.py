@@ -10,6 +10,10 @@ Sources:
     https://arxiv.org/abs/1708.07120, with optax's lengths and ratios (those of
     fastai and PyTorch): from peak/25 to the peak in 30% of the steps, back to peak/25
     at 85%, down to peak/250,000 at the end.
+
+optim.schedule also names a function of your own, as "my_package.rates:mine". It is
+called like those of SCHEDULES: mine(config, steps, drops) returns an optax.Schedule, a
+function that JAX can trace, from the number of updates since the warm-up to the rate.
 """
 
 import dataclasses
@@ -18,8 +22,9 @@ import math
 import jax.numpy as jnp
 import optax
 
+from jaxcnn import names
 from jaxcnn.config import OptimConfig
-from jaxcnn.errors import UserError, require, unknown
+from jaxcnn.errors import UserError, require
 
 
 def constant(config: OptimConfig, steps: int, drops: list[int]) -> optax.Schedule:
@@ -116,8 +121,8 @@ def make_schedule(
     Raises:
         UserError: A setting is not allowed.
     """
-    if config.schedule not in SCHEDULES:
-        raise unknown("schedule", config.schedule, SCHEDULES)
+    make = names.resolve(config.schedule, SCHEDULES, "schedule")
+    require(callable(make), "optim.schedule", config.schedule, "the name of a function")
     for name, rule, holds in (
         ("peak_lr", "a positive number", 0 < config.peak_lr < math.inf),
         ("warmup_epochs", "0 or more", 0 <= config.warmup_epochs < math.inf),
@@ -144,7 +149,9 @@ def make_schedule(
     if config.schedule == "step":
         _check_drops(config, drops, warmup_steps, num_steps)
     drops = [drop - warmup_steps for drop in drops]
-    schedule = SCHEDULES[config.schedule](config, num_steps - warmup_steps, drops)
+    schedule = make(config, num_steps - warmup_steps, drops)
+    rule = "the name of a function that returns a function of the number of updates"
+    require(callable(schedule), "optim.schedule", config.schedule, rule)
     if not warmup_steps:  # optax.linear_schedule with 0 steps would stay at 0 forever
         return schedule
     warmup = optax.linear_schedule(0.0, float(schedule(0)), warmup_steps)

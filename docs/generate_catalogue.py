@@ -1,4 +1,4 @@
-"""Writes the catalogue of networks: python -m jaxcnn.models.generate.
+"""Writes jaxcnn/models/catalogue.json: python docs/generate_catalogue.py.
 
 Run it after a row of a VARIANTS table or of docs/parity.md has changed. Counting takes
 some seconds per network, too long for the command that lists them all.
@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxcnn import models
 
-PARITY = Path(__file__).parents[2] / "docs" / "parity.md"
+PARITY = Path(__file__).parent / "parity.md"
 
 
 def references() -> dict[str, str]:
