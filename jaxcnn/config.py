@@ -157,10 +157,19 @@ class TaskConfig:
         None, "the target that is learned; None: the only one of the task's kind"
     )
     label_smoothing: float = choice(
-        0.0, "probability spread over all classes, in [0, 1)"
+        0.0, "classification: probability spread over all classes, in [0, 1)"
     )
     class_weights: str = choice(
-        "none", "none, or balanced: a class weighs in the loss by 1 / its frequency"
+        "none",
+        "classification: none, or balanced: a class weighs 1 / its frequency in the loss",
+    )
+    threshold: float = choice(
+        0.5, "multi_label: probability from which on a class counts as predicted"
+    )
+    loss: str = choice("squared", "regression: squared, absolute or huber")
+    huber_delta: float = choice(
+        1.0,
+        "regression: error from which on the Huber loss is linear, std of the target",
     )
     aux_weight: float = choice(
         0.0, "of the loss of each auxiliary head, such as GoogLeNet's, beside the head"

@@ -15,8 +15,9 @@ from jaxcnn.errors import UserError, require
 
 # Kind -> how a change of geometry moves it.
 KINDS = {
-    "label": "stays: an integer, or several, each from 0 to len(names) - 1",
-    "value": "stays: numbers",
+    "label": "stays: an integer from 0 to len(names) - 1",
+    "labels": "stays: 0 or 1 for each of len(names) classes, [K]",
+    "value": "stays: numbers, [D]",
     "image": "moves as the image does, interpolated: [H, W, C]",
     "mask": "moves as the image does, nearest pixel: integers [H, W]",
     "boxes": "corners move: (y1, x1, y2, x2) in pixels, [N, 4]",
@@ -73,6 +74,10 @@ class Target:
             for place in np.argwhere(wrong):
                 label = values[tuple(place)]
                 yield place[0], f"label {label} is out of range; {rule}"
+        elif self.kind == "labels":
+            for place in np.argwhere((values != 0) & (values != 1)):
+                name, value = self.names[place[1]], values[tuple(place)]
+                yield place[0], f"{name!r} is {value}; it must be 0 or 1"
         elif np.issubdtype(values.dtype, np.floating):
             for place in np.argwhere(~np.isfinite(values)):
                 yield place[0], f"its {self.kind} is {values[tuple(place)]}"

@@ -46,7 +46,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         data_dir=values.data_dir,
         raw=values.raw,
     )
-    report = done.task.report(done.measured.metrics)
+    report = done.task.report(done.measured.metrics, done.measured.records)
     files = parts.write(Path(workdir), report, f"_{done.split}")
     print(text.EVALUATIONS[values.format](done))
     if values.format == "table" and files:

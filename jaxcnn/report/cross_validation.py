@@ -23,7 +23,8 @@ def write(folder: Path, result: "CrossValidation") -> list[Path]:
         writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    report = result.task.report(result.pooled.metrics)
+    pooled = result.pooled
+    report = result.task.report(pooled.metrics, pooled.records)
     return [summary, predictions, *parts.write(folder, report)]
 
 
@@ -66,7 +67,8 @@ def as_text(result: "CrossValidation") -> str:
     }
     pooled = result.pooled
     scalars = {name: f"{value:.4f}" for name, value in pooled.scalars.items()}
-    sections = map(parts.as_text, result.task.report(pooled.metrics))
+    report = result.task.report(pooled.metrics, pooled.records)
+    sections = map(parts.as_text, report)
     return "\n\n".join(
         [
             f"Mean and standard deviation over {result.num_folds} folds:\n"

@@ -91,7 +91,8 @@ def evaluation(done: "Evaluation") -> str:
     if not done.same_images:
         about["images"] = "not those of the run"
     about |= {name: f"{value:.4f}" for name, value in measured.scalars.items()}
-    sections = map(parts.as_text, done.task.report(measured.metrics))
+    report = done.task.report(measured.metrics, measured.records)
+    sections = map(parts.as_text, report)
     return "\n\n".join([pairs(about), *filter(None, sections)])
 
 

@@ -8,19 +8,27 @@ from jaxcnn import errors, names
 from jaxcnn.config import TaskConfig
 from jaxcnn.targets import Targets
 from jaxcnn.tasks.classification import Classification
+from jaxcnn.tasks.multi_label import MultiLabel
+from jaxcnn.tasks.regression import Regression
 from jaxcnn.tasks.task import Metric, Task, metric_table
 
 __all__ = [
     "TASKS",
     "Classification",
     "Metric",
+    "MultiLabel",
+    "Regression",
     "Task",
     "create_task",
     "find",
     "metric_table",
 ]
 
-TASKS: Mapping[str, type[Task]] = {"classification": Classification}
+TASKS: Mapping[str, type[Task]] = {
+    "classification": Classification,
+    "multi_label": MultiLabel,
+    "regression": Regression,
+}
 
 _COMMON = frozenset({"name", "target", "aux_weight"})  # options that all tasks heed
 

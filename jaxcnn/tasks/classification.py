@@ -25,6 +25,7 @@ from jaxcnn.tasks.task import (
     Task,
     metric_table,
     only_target,
+    ratio,
 )
 
 TOP = 5  # of ImageNet's challenge: the right class is among the first five
@@ -188,14 +189,14 @@ class Classification(Task):
         confusion = np.asarray(sums["confusion"], np.float64)
         correct, count = np.diag(confusion), confusion.sum()
         support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-        f1 = _ratio(2 * correct, support + predicted)
+        f1 = ratio(2 * correct, support + predicted)
         values = {
             "loss": float(sums["loss"]) / float(count),
             "accuracy": float(correct.sum() / count),
             "top5_accuracy": float(sums["top5"]) / float(count),
             "macro_f1": float(f1.mean()),
-            "precision": _ratio(correct, predicted).tolist(),
-            "recall": _ratio(correct, support).tolist(),
+            "precision": ratio(correct, predicted).tolist(),
+            "recall": ratio(correct, support).tolist(),
             "f1": f1.tolist(),
             "support": support.tolist(),
             "confusion": confusion.tolist(),
@@ -211,7 +212,9 @@ class Classification(Task):
             raise unknown(f"metric of {self.num_classes} classes", name, known)
         return super().metric(name)
 
-    def report(self, metrics: Mapping[str, Any]) -> list[Part]:
+    def report(
+        self, metrics: Mapping[str, Any], records: Mapping[str, np.ndarray]
+    ) -> list[Part]:
         """A row for each class, and the confusion matrix."""
         columns = ("precision", "recall", "f1")
         rows = [
@@ -289,9 +292,3 @@ class Classification(Task):
 def _wide(logits: jax.Array) -> jax.Array:
     """In the wider of float32 and their own dtype."""
     return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-
-
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Their ratio, 0 where the denominator is."""
-    zeros = np.zeros_like(numerator)
-    return np.divide(numerator, denominator, out=zeros, where=denominator > 0)

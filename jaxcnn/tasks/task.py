@@ -144,8 +144,15 @@ class Task:
             raise unknown("metric", name, self.METRICS)
         return self.METRICS[name]
 
-    def report(self, metrics: Mapping[str, Any]) -> list[Part]:
-        """Tables and figures of metrics that are no single number."""
+    def report(
+        self, metrics: Mapping[str, Any], records: Mapping[str, np.ndarray]
+    ) -> list[Part]:
+        """Tables and figures of what is no single number.
+
+        Args:
+            metrics: What the method metrics gave.
+            records: The records that it was given.
+        """
         return []
 
     # Prediction.
@@ -194,6 +201,12 @@ class Task:
     def strata_names(self) -> tuple[str, ...]:
         """Names of the strata."""
         return ()
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Their ratio in float64, 0 where the denominator is."""
+    zeros = np.zeros(np.shape(numerator))
+    return np.divide(numerator, denominator, out=zeros, where=denominator > 0)
 
 
 def only_target(config: TaskConfig, targets: Targets, kind: str) -> str:

@@ -83,10 +83,12 @@ class Measured:
 
     Attributes:
         metrics: What the task measures; single numbers are floats.
+        records: What the task keeps of each example, [N, ...].
         num_examples: Examples that could be read.
     """
 
     metrics: dict[str, Any]
+    records: dict[str, np.ndarray]
     num_examples: int
 
     @property
@@ -97,7 +99,8 @@ class Measured:
 
 def measured(totals: Totals, task: Task) -> Measured:
     """The metrics of a task."""
-    return Measured(task.metrics(totals.sums, totals.records), totals.num_examples)
+    metrics = task.metrics(totals.sums, totals.records)
+    return Measured(metrics, totals.records, totals.num_examples)
 
 
 def evaluator(run: Run, folder: Path | None) -> Callable[[str, Any], Measured]:
