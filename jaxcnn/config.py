@@ -36,7 +36,16 @@ class DataConfig:
 
     name: str = choice(
         "digits",
-        "a name in data.DATASETS, tfds:NAME, folder:PATH, or glyphs:PATH (of fonts)",
+        "a name in data.DATASETS, folder:PATH, csv:PATH, tfds:NAME, glyphs:PATH (of "
+        "fonts), or module:attribute",
+    )
+    target_kind: str = choice(
+        "label",
+        "csv:PATH: label (the name of a class), labels (any number of them) or value "
+        "(numbers)",
+    )
+    target_columns: tuple[str, ...] = choice(
+        (), "csv:PATH: the columns that are targets; (): all beside image and split"
     )
     dir: str = choice(
         "data",
@@ -161,7 +170,7 @@ class TaskConfig:
     )
     class_weights: str = choice(
         "none",
-        "classification: none, or balanced: a class weighs 1 / its frequency in the loss",
+        "classification: none, or balanced: each class weighs 1 / its frequency",
     )
     threshold: float = choice(
         0.5, "multi_label: probability from which on a class counts as predicted"
@@ -169,7 +178,7 @@ class TaskConfig:
     loss: str = choice("squared", "regression: squared, absolute or huber")
     huber_delta: float = choice(
         1.0,
-        "regression: error from which on the Huber loss is linear, std of the target",
+        "regression: error from which on huber is linear, standard deviations",
     )
     aux_weight: float = choice(
         0.0, "of the loss of each auxiliary head, such as GoogLeNet's, beside the head"

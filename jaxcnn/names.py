@@ -17,7 +17,7 @@ from jaxcnn.errors import UserError
 
 # What stands before the colon in names of data, such as "folder:photos". No module has
 # one of these names in a config.
-DATA_PREFIXES = frozenset({"folder", "glyphs", "tfds"})
+DATA_PREFIXES = frozenset({"csv", "folder", "glyphs", "tfds"})
 
 GIVEN = "(given in Python)"  # what was no name, but an object
 

@@ -5,7 +5,7 @@ import functools
 
 from jaxcnn import names
 from jaxcnn.config import DataConfig
-from jaxcnn.data import cifar, embedded, folder, glyphs, mnist
+from jaxcnn.data import cifar, embedded, folder, glyphs, mnist, shapes, table
 from jaxcnn.data.examples import Dataset
 from jaxcnn.data.tfds_source import TfdsSet, prepared_folder
 from jaxcnn.errors import UserError, unknown
@@ -51,6 +51,8 @@ def _cifar(name: str) -> Source:
 DATASETS: Mapping[str, Source] = {
     "digits": embedded.digits,
     "glyphs": glyphs.matplotlib_fonts,
+    "shapes": shapes.multi_label,
+    "disc": shapes.disc,
     "mnist": _mnist("mnist", mnist.DIGITS),
     "fashion_mnist": _mnist("fashion_mnist", mnist.CLOTHES),
     "cifar10": _cifar("cifar10"),
@@ -69,6 +71,7 @@ DATASETS: Mapping[str, Source] = {
 PREFIXES: Mapping[str, Callable[[str, DataConfig], Dataset]] = {
     "tfds": lambda name, config: _tfds(name)(config),
     "folder": folder.load,
+    "csv": table.load,
     "glyphs": glyphs.folder_of_fonts,
 }
 
@@ -92,7 +95,7 @@ def load(config: DataConfig) -> Dataset:
         return PREFIXES[prefix](rest, config)
     is_name = config.name in DATASETS or config.name == names.GIVEN
     if not is_name and not names.is_import(config.name):
-        known = [*DATASETS, "tfds:NAME", "folder:PATH", "glyphs:PATH"]
+        known = [*DATASETS, "tfds:NAME", "folder:PATH", "csv:PATH", "glyphs:PATH"]
         raise unknown("dataset", config.name, known)
     dataset = names.resolve(config.name, DATASETS, "dataset")
     dataset = dataset(config) if callable(dataset) else dataset

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jaxcnn.config import DataConfig
 from jaxcnn.targets import Targets
 
 
@@ -153,6 +154,8 @@ class DatasetInfo:
         std: Standard deviation of each channel over training images, in [0, 1].
         fingerprint: Changes when the examples do, for runs that are resumed.
         decoder: Name and version of what turns files into pixels; None for arrays.
+        value_range: What black and white are in the float images that the data set was
+            made of; None: they were uint8 or files.
         statistics: What the task learned of the training targets, as JSON has it;
             {} before a task has looked at them.
     """
@@ -164,6 +167,7 @@ class DatasetInfo:
     std: tuple[float, ...]
     fingerprint: str
     decoder: str | None = None
+    value_range: tuple[float, float] | None = None
     statistics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -178,6 +182,110 @@ class Dataset:
 
     info: DatasetInfo
     splits: Mapping[str, Examples]
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        targets: Any,
+        *,
+        validation: tuple[Any, Any] | None = None,
+        test: tuple[Any, Any] | None = None,
+        names: Sequence[str] | None = None,
+        value_range: tuple[float, float] | None = None,
+        config: DataConfig | None = None,
+    ) -> "Dataset":
+        """A data set of arrays in memory.
+
+        Args:
+            images: Training images, [N, H, W] or [N, H, W, C]: uint8, or floats whose
+                range is said.
+            targets: Their targets: integers or texts [N] for one class each; 0 and 1
+                [N, K] for several classes; floats [N] or [N, D] for numbers.
+            validation: (images, targets) of the validation split; None: it is cut off
+                the training images.
+            test: (images, targets) of the test split; None: there is none.
+            names: Names of the classes or numbers; None: they are numbered.
+            value_range: (black, white) of float images, which are kept as 256 levels
+                of grey; None for uint8.
+            config: Gives the number of channels and the cut; None: DataConfig().
+
+        Raises:
+            UserError: Arrays of another shape or dtype, or a target that is not
+                allowed.
+        """
+        from jaxcnn.data import own
+
+        return own.from_arrays(
+            images,
+            targets,
+            validation=validation,
+            test=test,
+            names=names,
+            value_range=value_range,
+            config=config or DataConfig(),
+        )
+
+    @classmethod
+    def from_folder(cls, path: str, config: DataConfig | None = None) -> "Dataset":
+        """The images below a folder, one sub-folder a class, see data/folder.py."""
+        from jaxcnn.data import folder
+
+        return folder.load(path, config or DataConfig())
+
+    @classmethod
+    def from_csv(cls, path: str, config: DataConfig | None = None) -> "Dataset":
+        """The images that a CSV file lists with their targets, see data/table.py."""
+        from jaxcnn.data import table
+
+        return table.load(path, config or DataConfig())
+
+    @classmethod
+    def from_examples(
+        cls,
+        examples: Any,
+        targets: Targets,
+        *,
+        validation: Any = None,
+        test: Any = None,
+        mean: Sequence[float],
+        std: Sequence[float],
+        name: str,
+        config: DataConfig | None = None,
+    ) -> "Dataset":
+        """A data set of anything with a length and an index.
+
+        Args:
+            examples: Training examples: len(examples), and examples[i], a dict with
+                "image", uint8 [H, W, C], and each target.
+            targets: What each example holds besides its image.
+            validation: Examples of the validation split; None: they are cut off the
+                training examples.
+            test: Examples of the test split; None: there is none.
+            mean: Mean of each channel of the training images, in [0, 1].
+            std: Standard deviation of each channel, in [0, 1].
+            name: Changes when the examples do: a run is resumed with the same alone.
+            config: Gives the cut; None: DataConfig().
+
+        Raises:
+            UserError: What is given can only be iterated.
+        """
+        from jaxcnn.data import own
+
+        return own.from_examples(
+            examples,
+            targets,
+            validation=validation,
+            test=test,
+            mean=mean,
+            std=std,
+            name=name,
+            config=config or DataConfig(),
+        )
+
+    def with_info(self, **fields: Any) -> "Dataset":
+        """The same with other fields of its info."""
+        return Dataset(dataclasses.replace(self.info, **fields), self.splits)
 
     def with_splits(self, splits: Mapping[str, Examples]) -> "Dataset":
         """The same with other examples, whose numbers info then has."""

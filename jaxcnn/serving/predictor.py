@@ -15,6 +15,7 @@ from jaxcnn import augment, errors
 from jaxcnn.data import images as images_lib
 from jaxcnn.data import transforms
 from jaxcnn.data.examples import BadImageError
+from jaxcnn.data.own import to_uint8
 from jaxcnn.data.transforms import resize_and_crop
 from jaxcnn.pretrained import weights as weights_lib
 from jaxcnn.pretrained.weights import Weights
@@ -39,6 +40,7 @@ class Predictor:
         predict_batch: Batch uint8 [B, image_size, image_size, C] -> what the task
             says of each example, arrays [B, ...].
         step: Step of the checkpoint; None: the weights are imported.
+        value_range: What black and white are in float images; None: there are none.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Predictor:
     transform: Callable[[np.ndarray], np.ndarray]
     predict_batch: Callable[[np.ndarray], dict[str, jax.Array]]
     step: int | None
+    value_range: tuple[float, float] | None = None
 
     def __repr__(self) -> str:
         size, step = self.image_size, self.step
@@ -59,11 +62,14 @@ class Predictor:
         """Any image as the network sees it: uint8 [image_size, image_size, C].
 
         Args:
-            image: Path, encoded bytes, PIL image, or uint8 [H, W] or [H, W, C].
+            image: Path, encoded bytes, PIL image, or an array [H, W] or [H, W, C]:
+                uint8, or floats where the run was trained on floats.
 
         Raises:
-            UserError: It cannot be decoded.
+            UserError: It cannot be decoded, or is an array of another kind.
         """
+        if isinstance(image, np.ndarray):
+            image = to_uint8(image[None], self.value_range, "the image")[0]
         try:
             return self.transform(_pixels(image, self.channels))
         except BadImageError as error:
@@ -169,6 +175,7 @@ def load(
         transform=lambda image: row.apply(image, size, None),
         predict_batch=_predict_batch(forward, task, variables),
         step=number,
+        value_range=info.value_range,
     )
 
 

@@ -46,6 +46,8 @@ def _from_json(values: dict[str, Any]) -> DatasetInfo:
         for name, row in values["targets"].items()
     }
     scale = {name: tuple(values[name]) for name in ("mean", "std")}
+    if values["value_range"] is not None:
+        scale["value_range"] = tuple(values["value_range"])
     return DatasetInfo(**values | scale | {"targets": targets})
 
 

@@ -1,0 +1,21 @@
+r"""Where a disc is in a picture and how large, by LeNet-5.
+
+Recipe: that of `lenet5_digits`, shorter, with the squared loss.
+Result: not measured yet.
+
+    jaxcnn train --config=experiments/disc_regression.py --workdir=runs/disc_regression
+"""
+
+from jaxcnn.config import Config, DataConfig, OptimConfig, TaskConfig
+
+
+def get_config() -> Config:
+    return Config(
+        model="lenet5",
+        data=DataConfig(name="disc", image_size=32, batch_size=64),
+        task=TaskConfig(name="regression", loss="squared"),
+        optim=OptimConfig(
+            name="adamw", peak_lr=0.002, warmup_epochs=1.0, weight_decay=0.01
+        ),
+        num_epochs=30.0,
+    )

@@ -1,0 +1,225 @@
+"""Images listed in a CSV file, with their targets beside them: `csv:PATH`.
+
+    image,x,y                      data.target_kind=value: one number a column
+    photos/1.jpg,0.2,0.7
+
+    image,labels,split             data.target_kind=labels: names, ";" between them
+    photos/1.jpg,cat;outdoors,train
+
+    image,cat,outdoors             data.target_kind=labels: 0 or 1 for each class
+    photos/1.jpg,1,1
+
+    image,label                    data.target_kind=label: the name of its class
+    photos/1.jpg,cat
+
+The first column is the path of an image, relative to the folder of the CSV file. A
+column `split` says train, validation or test; without it, or where it has no such
+rows, test and validation are cut off by data.split_seed. All other columns are targets,
+unless data.target_columns names some of them.
+"""
+
+from collections.abc import Mapping, Sequence
+import csv
+import hashlib
+import os
+
+import numpy as np
+
+from jaxcnn.config import DataConfig
+from jaxcnn.data import images, splits
+from jaxcnn.data.examples import Dataset, Examples, make_dataset
+from jaxcnn.data.files import FileExamples
+from jaxcnn.data.folder import STATISTICS
+from jaxcnn.errors import UserError, require, unknown
+from jaxcnn.targets import Target, Targets, classes
+
+SPLITS = ("train", "validation", "test")
+SEPARATOR = ";"  # between the labels of an image
+
+Rows = Sequence[Mapping[str, str]]
+
+
+def load(path: str, config: DataConfig) -> Dataset:
+    """The images that a CSV file lists, split.
+
+    Raises:
+        UserError: There is no such file, it is not laid out as the module says, or an
+            image that it lists is missing.
+    """
+    rows = _read(path)
+    image_column = next(iter(rows[0]))
+    others = [name for name in rows[0] if name not in (image_column, "split")]
+    columns = [*config.target_columns] or others
+    for name in columns:
+        if name not in others:
+            raise unknown("column in data.target_columns", name, others)
+    if not columns:
+        raise UserError(f"{path}: there is no column of targets beside the images.")
+    kinds = {"label": _label, "labels": _labels, "value": _value}
+    if config.target_kind not in kinds:
+        raise unknown("data.target_kind", config.target_kind, kinds)
+    targets, values = kinds[config.target_kind](path, rows, columns)
+    channels = 3 if config.channels is None else config.channels
+    require(channels in STATISTICS, "data.channels", channels, "1 (grey) or 3 (RGB)")
+    folder = os.path.dirname(path)
+    paths = [os.path.join(folder, row[image_column]) for row in rows]
+    for line, file in enumerate(paths, start=2):
+        if not os.path.isfile(file):
+            raise UserError(f"{path}, line {line}: there is no image {file!r}.")
+    parts = _parts(path, rows, paths, values, channels)
+    mean, std = STATISTICS[channels]
+    return make_dataset(
+        _cut(parts, targets, config),
+        targets=targets,
+        channels=channels,
+        mean=mean,
+        std=std,
+        fingerprint=_fingerprint(rows, paths),
+        decoder=images.decoder(),
+    )
+
+
+def _read(path: str) -> list[dict[str, str]]:
+    """The rows of a CSV file, each with a value for every column."""
+    if not os.path.isfile(path):
+        raise UserError(f"There is no CSV file {path!r}.")
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as CSV in UTF-8: {error}.") from error
+    if not rows:
+        raise UserError(f"{path} has no row below its header.")
+    for line, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise UserError(f"{path}, line {line}: not as many values as the header.")
+    return rows
+
+
+def _label(
+    path: str, rows: Rows, columns: Sequence[str]
+) -> tuple[dict[str, Target], dict[str, np.ndarray]]:
+    """One class for each image, by its name."""
+    if len(columns) != 1:
+        raise UserError(
+            f"{path}: data.target_kind='label' needs one column of class names, not "
+            f"{', '.join(columns)}; data.target_columns chooses one."
+        )
+    column = [row[columns[0]].strip() for row in rows]
+    names = sorted(set(column))
+    number = {name: i for i, name in enumerate(names)}
+    labels = np.array([number[name] for name in column], np.int32)
+    return classes(names), {"label": labels}
+
+
+def _labels(
+    path: str, rows: Rows, columns: Sequence[str]
+) -> tuple[dict[str, Target], dict[str, np.ndarray]]:
+    """Any number of classes for each image: names in one column, or 0 and 1 in many."""
+    if len(columns) == 1:
+        found = [
+            {name.strip() for name in row[columns[0]].split(SEPARATOR)} - {""}
+            for row in rows
+        ]
+        names = sorted(set().union(*found))
+        labels = np.array([[name in has for name in names] for has in found], np.uint8)
+    else:
+        names = list(columns)
+        numbers = _numbers(path, rows, columns)
+        wrong = np.argwhere((numbers != 0) & (numbers != 1))
+        if len(wrong):
+            line, column = wrong[0]
+            raise UserError(
+                f"{path}, line {line + 2}: {columns[column]} must be 0 or 1, not "
+                f"{rows[line][columns[column]]!r}."
+            )
+        labels = numbers.astype(np.uint8)
+    if not names:
+        raise UserError(f"{path}: no image has a label in column {columns[0]!r}.")
+    target = Target("labels", "uint8", (len(names),), names=tuple(names))
+    return {"labels": target}, {"labels": labels}
+
+
+def _value(
+    path: str, rows: Rows, columns: Sequence[str]
+) -> tuple[dict[str, Target], dict[str, np.ndarray]]:
+    """Numbers for each image."""
+    values = _numbers(path, rows, columns).astype(np.float32)
+    target = Target("value", "float32", (len(columns),), names=tuple(columns))
+    return {"value": target}, {"value": values}
+
+
+def _numbers(path: str, rows: Rows, columns: Sequence[str]) -> np.ndarray:
+    """float64 [N, D], all of them finite."""
+    numbers = np.zeros((len(rows), len(columns)))
+    for line, row in enumerate(rows):
+        for i, column in enumerate(columns):
+            try:
+                numbers[line, i] = float(row[column])
+            except ValueError:
+                numbers[line, i] = np.nan
+            if not np.isfinite(numbers[line, i]):
+                raise UserError(
+                    f"{path}, line {line + 2}: {column} must be a number, not "
+                    f"{row[column]!r}."
+                )
+    return numbers
+
+
+def _parts(
+    path: str,
+    rows: Rows,
+    paths: Sequence[str],
+    values: Mapping[str, np.ndarray],
+    channels: int,
+) -> dict[str, FileExamples]:
+    """Split -> its examples; all are "train" where no column says it."""
+    wanted = [row.get("split", "train").strip() for row in rows]
+    for line, split in enumerate(wanted, start=2):
+        if split not in SPLITS:
+            raise UserError(
+                f"{path}, line {line}: split must be one of {', '.join(SPLITS)}, not "
+                f"{split!r}."
+            )
+    if "train" not in wanted:
+        raise UserError(f"{path}: no image is in the train split.")
+    parts = {}
+    for split in dict.fromkeys(wanted):
+        chosen = [i for i, name in enumerate(wanted) if name == split]
+        columns = {name: column[chosen] for name, column in values.items()}
+        parts[split] = FileExamples([paths[i] for i in chosen], columns, channels)
+    return parts
+
+
+def _cut(
+    parts: Mapping[str, FileExamples], targets: Targets, config: DataConfig
+) -> dict[str, Examples]:
+    """Train, validation and, unless other splits are given, test."""
+    result: dict[str, Examples] = dict(parts)
+    names = targets["label"].names if "label" in targets else None
+
+    def cut(fraction: float, what: str) -> None:
+        strata = None if names is None else result["train"].column("label")
+        result["train"], result[what] = splits.cut(
+            result["train"],
+            fraction,
+            config.split_seed,
+            what,
+            strata=strata,
+            names=names,
+        )
+
+    if len(parts) == 1:
+        cut(config.test_fraction, "test")
+    if "validation" not in parts:
+        cut(config.validation_fraction, "validation")
+    return {split: result[split] for split in SPLITS if split in result}
+
+
+def _fingerprint(rows: Rows, paths: Sequence[str]) -> str:
+    """SHA-256 of every row and of the size in bytes of its image."""
+    digest = hashlib.sha256()
+    for row, path in zip(rows, paths, strict=True):
+        line = "\t".join([*row, *row.values(), str(os.path.getsize(path))])
+        digest.update(os.fsencode(line + "\n"))
+    return digest.hexdigest()
