@@ -16,7 +16,8 @@ ALLOWED = {
     "errors": ("", ""),
     "config": ("", ""),
     "augment": ("", "jax"),
-    "models": ("", "flax jax"),
+    "ops": ("", "jax"),
+    "models": ("ops", "flax jax"),
     "data": (
         "config",
         "absl grain tensorflow_datasets etils sklearn scipy matplotlib PIL",
@@ -25,10 +26,10 @@ ALLOWED = {
     "tasks": ("config", "jax optax"),
     "pretrained": ("models", "flax safetensors h5py"),
     "training": (
-        "config data augment models optim tasks pretrained",
+        "config data augment models ops optim tasks pretrained",
         "jax flax optax orbax grain",
     ),
-    "analysis": ("models tasks adversarial", "jax flax optax sklearn"),
+    "analysis": ("models ops tasks adversarial", "jax flax optax sklearn"),
     "report": ("", "matplotlib jinja2 tensorboardX rich PIL"),
     "serving": ("config data tasks models pretrained training", "jax PIL"),
     "studies": (

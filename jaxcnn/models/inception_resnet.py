@@ -22,6 +22,7 @@ included; stage 4 is what follows. BatchNorm has epsilon 1e-3, as the authors'.
 
 from collections.abc import Callable, Sequence
 import functools
+import operator
 
 from flax import linen as nn
 import jax
@@ -43,10 +44,10 @@ from jaxcnn.models.layers import (
     Dense,
     Dropout,
     Initializer,
+    add_relu,
     global_avg_pool,
     head,
     max_pool,
-    relu,
     torch_uniform,
 )
 from jaxcnn.models.variant import Variant
@@ -59,20 +60,19 @@ class Residual(nn.Module):
         branches: See Branches.
         conv: See Branches.
         scale: Factor of the branches before they are added.
-        act: After the addition; None: no activation.
+        join: How the branches are added to the shortcut.
     """
 
     branches: Sequence[Branch]
     conv: Callable[..., nn.Module]
     scale: float
-    act: Callable[[jax.Array], jax.Array] | None = relu
+    join: Callable[[jax.Array, jax.Array], jax.Array] = add_relu
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H, W, C]."""
         y = Branches(self.branches, self.conv, name="mixed")(x, train=train)
-        x = x + self.scale * Conv(x.shape[-1], 1, name="up")(y)
-        return x if self.act is None else self.act(x)
+        return self.join(x, self.scale * Conv(x.shape[-1], 1, name="up")(y))
 
 
 def residual_a(*widths: int) -> Callable[..., nn.Module]:
@@ -100,7 +100,7 @@ def residual_c(row: int, column: int) -> Callable[..., nn.Module]:
 
 def last(residual: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     """The last residual module: not scaled, no ReLU."""
-    return functools.partial(residual, scale=1.0, act=None)
+    return functools.partial(residual, scale=1.0, join=operator.add)
 
 
 def reduction_a(*widths: int) -> Callable[..., nn.Module]:
