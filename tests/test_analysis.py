@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn import __main__, models
+from jaxcnn import __main__, models, ops
 from jaxcnn.analysis import receptive_field, table
 from jaxcnn.models import layers
 from jaxcnn.models.layers import Conv, ConvNorm, Dense
@@ -158,19 +158,15 @@ def positive_variables(model, image_shape):
     return jax.tree_util.tree_map_with_path(fill, variables)
 
 
-def measured_fields(model, image_shape, groups, monkeypatch):
+def measured_fields(model, image_shape, groups):
     """The pixels (first row, last row, first column, last column) that the channels of
     the central unit of each group's output depend on.
 
     A max-pool becomes a mean, so that every pixel counts; squeeze-and-excitation and
     normalisations let pass what comes. Convolutions have one filter, for speed.
     """
-    monkeypatch.setattr(
-        nn,
-        "max_pool",
-        lambda x, window, strides, padding: nn.avg_pool(x, window, strides, padding),
-    )
-    passing = (layers.SqueezeExcitation, nn.BatchNorm, nn.LayerNorm)
+    means = functools.partial(ops.LAX.avg_pool, count_include_pad=True)
+    passing = (layers.SqueezeExcitation, layers.BatchNorm, layers.LayerNorm)
 
     def let_pass(call, args, kwargs, context):
         if isinstance(context.module, passing):
@@ -180,15 +176,14 @@ def measured_fields(model, image_shape, groups, monkeypatch):
     def is_group(module, method):
         return len(module.path) == 1 and method == "__call__"
 
-    convolve = jax.lax.conv_general_dilated
-
-    def convolve_means(x, kernel, *args, **kwargs):
+    def convolve_means(x, kernel, bias, *, groups, **places):
         """The mean of all channels, convolved with one filter, for every channel."""
         x, thin = x.mean(-1, keepdims=True), kernel.mean((2, 3), keepdims=True)
-        y = convolve(x, thin, *args, **kwargs | {"feature_group_count": 1})
-        return jnp.broadcast_to(y, (*y.shape[:-1], kernel.shape[-1]))
+        y = ops.LAX.conv(x, thin, groups=1, **places)
+        y = jnp.broadcast_to(y, (*y.shape[:-1], kernel.shape[-1]))
+        return y if bias is None else y + bias
 
-    monkeypatch.setattr(jax.lax, "conv_general_dilated", convolve_means)
+    measuring = ops.Table(conv=convolve_means, max_pool=means)
 
     @jax.jit
     def maps(variables, images):
@@ -207,7 +202,7 @@ def measured_fields(model, image_shape, groups, monkeypatch):
         return pull_back(chosen)[0]
 
     found = {}
-    with jax.enable_x64(True), nn.intercept_methods(let_pass):
+    with ops.using(measuring), jax.enable_x64(True), nn.intercept_methods(let_pass):
         variables = positive_variables(model, image_shape)
         images = np.full((1, *image_shape), 1e-3)
         nothing = {
@@ -239,7 +234,7 @@ def computed_fields(rows, image_shape, groups):
     return found
 
 
-def check_fields(model, image_shape, monkeypatch, at_most=None):
+def check_fields(model, image_shape, at_most=None):
     """Compares all groups whose maps have rows and columns, or a few of those whose
     field is at most so large."""
     rows = table.summarize(model, image_shape).layers
@@ -250,24 +245,24 @@ def check_fields(model, image_shape, monkeypatch, at_most=None):
         groups = [g for g in groups if max(last[g].receptive_field) <= at_most]
         groups = groups[-3:]
     assert len(groups) > 1
-    measured = measured_fields(model, image_shape, groups, monkeypatch)
+    measured = measured_fields(model, image_shape, groups)
     assert measured == computed_fields(rows, image_shape, groups)
 
 
-def test_fields_of_resnet18_are_measured_to_be_so(monkeypatch):
+def test_fields_of_resnet18_are_measured_to_be_so():
     # Table of Araujo et al. 2019: 435 pixels, which the image has.
     model = models.create_model("resnet18", 10)
     rows = table.summarize(model, (480, 448, 3)).layers
     last = [row for row in rows if row.name.startswith("stage4_block2/")][-1]
     assert last.receptive_field == (435, 435)
-    check_fields(model, (480, 448, 3), monkeypatch)
+    check_fields(model, (480, 448, 3))
 
 
 @pytest.mark.parametrize("name", ["resnet20_cifar", "lenet5"])
-def test_fields_of_small_networks_are_measured_to_be_so(name, monkeypatch):
+def test_fields_of_small_networks_are_measured_to_be_so(name):
     variant = models.MODELS[name]
     shape = (variant.image_size, variant.image_size, variant.channels)
-    check_fields(models.create_model(name, 10), shape, monkeypatch)
+    check_fields(models.create_model(name, 10), shape)
 
 
 BRANCHY = (
@@ -280,10 +275,10 @@ BRANCHY = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BRANCHY)
-def test_fields_of_branches_are_measured_to_be_so(name, monkeypatch):
+def test_fields_of_branches_are_measured_to_be_so(name):
     # The last pixel of an even size is not read by stems without padding.
     model = models.create_model(name, 10)
-    check_fields(model, (191, 191, 3), monkeypatch, at_most=190)
+    check_fields(model, (191, 191, 3), at_most=190)
 
 
 # What a layer is.

@@ -19,7 +19,8 @@ ALLOWED = {
     "names": ("", ""),
     "targets": ("", ""),
     "augment": ("config targets", "jax"),
-    "models": ("names", "flax jax"),
+    "ops": ("", "jax"),
+    "models": ("names ops", "flax jax"),
     "data": (
         "config names targets",
         "absl grain tensorflow_datasets etils sklearn scipy matplotlib PIL",
@@ -28,10 +29,11 @@ ALLOWED = {
     "tasks": ("config names targets", "jax optax"),
     "pretrained": ("models", "flax safetensors h5py"),
     "training": (
-        "config config_fields data augment models names optim pretrained targets tasks",
+        "config config_fields data augment models names ops optim pretrained targets "
+        "tasks",
         "jax flax optax orbax grain",
     ),
-    "analysis": ("models tasks adversarial", "jax flax optax sklearn"),
+    "analysis": ("models ops tasks adversarial", "jax flax optax sklearn"),
     "report": ("names", "matplotlib jinja2 tensorboardX rich wandb mlflow PIL"),
     "serving": (
         "augment config data names targets tasks models pretrained training",

@@ -21,7 +21,10 @@ GATE_NOTE = "the gate is left out of the receptive field"
 Value = Map | frozenset[str]
 
 
-NORMS = (nn.BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm)
+NORMS = (
+    *(layers.BatchNorm, layers.LayerNorm),
+    *(nn.BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm),
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,12 +24,11 @@ from jaxcnn.models.layers import (
     Dense,
     LayerNorm,
     StochasticDepth,
+    gelu,
     global_avg_pool,
     head,
 )
 from jaxcnn.models.variant import Variant
-
-gelu = functools.partial(jax.nn.gelu, approximate=False)
 
 _inits = {
     "kernel_init": nn.initializers.normal(0.02),

@@ -23,6 +23,7 @@ authors'.
 
 from collections.abc import Callable, Sequence
 import functools
+import operator
 
 from flax import linen as nn
 import jax
@@ -44,10 +45,10 @@ from jaxcnn.models.layers import (
     Dense,
     Dropout,
     Initializer,
+    add_relu,
     global_avg_pool,
     head,
     max_pool,
-    relu,
     torch_uniform,
 )
 from jaxcnn.models.variant import Variant
@@ -60,20 +61,19 @@ class Residual(nn.Module):
         branches: Convolutions and pools of each branch, see Branches.
         conv: Class of the convolutions, see Branches.
         scale: Factor of the branches before they are added.
-        act: Activation after the addition. None: no activation.
+        join: How the branches are added to the shortcut.
     """
 
     branches: Sequence[Branch]
     conv: Callable[..., nn.Module]
     scale: float
-    act: Callable[[jax.Array], jax.Array] | None = relu
+    join: Callable[[jax.Array, jax.Array], jax.Array] = add_relu
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H, W, C]."""
         y = Branches(self.branches, self.conv, name="mixed")(x, train=train)
-        x = x + self.scale * Conv(x.shape[-1], 1, name="up")(y)
-        return x if self.act is None else self.act(x)
+        return self.join(x, self.scale * Conv(x.shape[-1], 1, name="up")(y))
 
 
 def residual_a(*widths: int) -> Callable[..., nn.Module]:
@@ -100,8 +100,8 @@ def residual_c(row: int, column: int) -> Callable[..., nn.Module]:
 
 
 def last(residual: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-    """The last residual module, without scaling and ReLU."""
-    return functools.partial(residual, scale=1.0, act=None)
+    """The last residual module: not scaled, no ReLU."""
+    return functools.partial(residual, scale=1.0, join=operator.add)
 
 
 def reduction_a(*widths: int) -> Callable[..., nn.Module]:

@@ -1,9 +1,10 @@
 """The layers that all networks are built from.
 
-Networks use convolution, pooling, normalisation, dropout and ReLU only from this file.
-Padding, epsilon, momentum and initial values are PyTorch's, because most networks are
-compared with torchvision; a family that follows another library passes that library's
-constants.
+Convolution, pooling, normalisation, dropout and activations come from here and from
+nowhere else. Layers compute with the operations of the table that is in force while
+they are traced (`jaxcnn.ops`). Padding, epsilon, momentum and initial values are
+PyTorch's, because most of the networks are compared with torchvision; a family that
+follows another library passes that library's numbers.
 
 Parameters are initialised in float32. A layer computes in the wider of the dtypes of
 its input and its parameters, so the caller chooses the precision by casting both.
@@ -16,11 +17,13 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxcnn import ops
 from jaxcnn.errors import UserError
 
 Activation = Callable[[jax.Array], jax.Array]
 Initializer = nn.initializers.Initializer
-Size = int | tuple[int, int]  # the same for both axes, or (rows, columns)
+Size = int | tuple[int, int]  # of both axes, or (rows, columns)
+Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
 
 NAMED: set[str] = set()  # functions that are one layer of a network's table
 
@@ -31,31 +34,67 @@ def named(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     return jax.named_scope(function.__name__)(function)
 
 
-relu = jax.nn.relu
-silu = jax.nn.silu  # x * sigmoid(x), "swish"
+def relu(x: jax.Array) -> jax.Array:
+    """The larger of x and 0."""
+    return ops.current().relu(x)
 
 
 def relu6(x: jax.Array) -> jax.Array:
-    """ReLU clipped at 6."""
-    return jnp.minimum(relu(x), 6)
+    """ReLU that does not pass 6."""
+    return ops.current().relu6(x)
+
+
+def leaky_relu(x: jax.Array) -> jax.Array:
+    """x where it is positive, 0.01 * x elsewhere."""
+    return ops.current().leaky_relu(x)
+
+
+def silu(x: jax.Array) -> jax.Array:
+    """x * sigmoid(x), "swish"."""
+    return ops.current().silu(x)
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """x times the standard normal's distribution function."""
+    return ops.current().gelu(x)
+
+
+def softplus(x: jax.Array) -> jax.Array:
+    """log(1 + exp(x))."""
+    return ops.current().softplus(x)
+
+
+def sigmoid(x: jax.Array) -> jax.Array:
+    """1 / (1 + exp(-x))."""
+    return ops.current().sigmoid(x)
+
+
+def tanh(x: jax.Array) -> jax.Array:
+    """Hyperbolic tangent."""
+    return ops.current().tanh(x)
 
 
 def hard_sigmoid(x: jax.Array) -> jax.Array:
-    """A piecewise linear sigmoid (Howard et al., ICCV 2019, section 5.2)."""
-    return relu6(x + 3) / 6
+    """A sigmoid of three straight pieces (Howard et al., ICCV 2019, section 5.2)."""
+    return ops.current().hard_sigmoid(x)
 
 
 def hard_swish(x: jax.Array) -> jax.Array:
     """x * hard_sigmoid(x)."""
-    return x * hard_sigmoid(x)
+    return ops.current().hard_swish(x)
+
+
+def add_relu(x: jax.Array, y: jax.Array) -> jax.Array:
+    """ReLU of x + y, where a residual branch joins its shortcut."""
+    return ops.current().add_relu(x, y)
 
 
 ACTIVATIONS: dict[str, Activation] = {
     "relu": relu,
-    "leaky_relu": jax.nn.leaky_relu,  # slope 0.01 below zero
-    "softplus": jax.nn.softplus,
-    "sigmoid": jax.nn.sigmoid,
-    "tanh": jnp.tanh,
+    "leaky_relu": leaky_relu,
+    "softplus": softplus,
+    "sigmoid": sigmoid,
+    "tanh": tanh,
 }
 
 # nn.init.kaiming_normal_(mode="fan_out"), as in torchvision's ResNet.
@@ -78,8 +117,8 @@ def _pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else tuple(size)
 
 
-def _padding(x: jax.Array, window: Size, padding: Size) -> list[tuple[int, int]]:
-    """Returns the symmetric padding (before, after) of both axes.
+def _padding(x: jax.Array, window: Size, padding: Size) -> Padding:
+    """Symmetric padding (before, after) of both axes, once the window fits x.
 
     Checks that the window fits x. The padding is explicit, because with a stride "SAME"
     starts one pixel later than PyTorch.
@@ -91,7 +130,8 @@ def _padding(x: jax.Array, window: Size, padding: Size) -> list[tuple[int, int]]
                 f"A window of {width} pixels does not fit {size} pixels padded by "
                 f"{pad}; this network needs larger images."
             )
-    return [(pad, pad) for pad in pads]
+    rows, columns = pads
+    return (rows, rows), (columns, columns)
 
 
 def convolve(
@@ -101,6 +141,7 @@ def convolve(
     padding: Size | None = None,
     groups: int = 1,
     dilation: Size = 1,
+    bias: jax.Array | None = None,
 ) -> jax.Array:
     """Convolution with a given kernel [kh, kw, C/groups, filters].
 
@@ -109,14 +150,14 @@ def convolve(
     dilation = _pair(dilation)
     reach = [d * (k - 1) for k, d in zip(kernel.shape[:2], dilation, strict=True)]
     padding = [r // 2 for r in reach] if padding is None else padding
-    return jax.lax.conv_general_dilated(
+    return ops.current().conv(
         x,
         kernel,
-        _pair(stride),
-        _padding(x, [r + 1 for r in reach], padding),
-        rhs_dilation=dilation,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
+        bias,
+        stride=_pair(stride),
+        padding=_padding(x, [r + 1 for r in reach], padding),
+        dilation=dilation,
+        groups=groups,
     )
 
 
@@ -150,8 +191,9 @@ class Conv(nn.Module):
             init = self.bias_init or _torch_bias(kernel)
             bias = self.param("bias", init, (self.filters,), jnp.float32)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
-        y = convolve(x, kernel, self.stride, self.padding, self.groups, self.dilation)
-        return y if bias is None else y + bias
+        return convolve(
+            x, kernel, self.stride, self.padding, self.groups, self.dilation, bias
+        )
 
 
 class Dense(nn.Module):
@@ -174,7 +216,7 @@ class Dense(nn.Module):
         init = self.bias_init or _torch_bias(kernel)
         bias = self.param("bias", init, (self.features,), jnp.float32)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
-        return x @ kernel + bias
+        return ops.current().dense(x, kernel, bias)
 
 
 def head(
@@ -191,44 +233,71 @@ def head(
     return dense(num_classes, name="head")
 
 
-class BatchNorm(nn.BatchNorm):
+def _scale_and_bias(
+    module: "BatchNorm | LayerNorm", channels: int
+) -> tuple[jax.Array | None, jax.Array | None]:
+    """The parameters of a normalisation, each [C], None where it has none."""
+    scale = bias = None
+    if module.use_scale:
+        scale = module.param("scale", module.scale_init, (channels,), jnp.float32)
+    if module.use_bias:
+        bias = module.param("bias", module.bias_init, (channels,), jnp.float32)
+    return scale, bias
+
+
+class BatchNorm(nn.Module):
     """Batch normalisation with PyTorch's epsilon and momentum.
 
-    Its running variance is the biased one, as in Flax; PyTorch's is larger by a factor
-    of n/(n - 1). Under pmap, axis_name makes the replicas share their statistics.
+    Its running variance is the biased one, as Flax keeps it; PyTorch's is larger by
+    n/(n - 1). Parameters and running statistics have the names of Flax's BatchNorm.
 
     Attributes:
-        num_examples: Number of consecutive examples that are normalised together in
-            training; the running statistics follow the mean over these groups. None:
-            the whole batch.
+        momentum: The share of the running statistics that is kept; PyTorch calls the
+            other share momentum.
+        epsilon: Added to the variance.
+        use_scale: Whether there is a scale for each channel.
+        use_bias: Whether there is a bias for each channel.
+        axis_name: Axis of pmap whose replicas share their statistics.
+        num_examples: Consecutive examples that are normalised by their own statistics
+            in training; the running ones follow the mean of all of these. None: the
+            whole batch.
     """
 
-    momentum: float = 0.9  # fraction that is kept; 0.1 in PyTorch's convention
+    momentum: float = 0.9
     epsilon: float = 1e-5
+    use_scale: bool = True
+    use_bias: bool = True
+    scale_init: Initializer = nn.initializers.ones
+    bias_init: Initializer = nn.initializers.zeros
+    axis_name: str | None = None
     num_examples: int | None = None
 
+    @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """[..., C] -> [..., C]."""
-        if not train or self.num_examples in (None, len(x)):
-            return super().__call__(x, use_running_average=not train)
-        return self._in_groups(x)
-
-    def _in_groups(self, x: jax.Array) -> jax.Array:
         """[B, ..., C] -> [B, ..., C]."""
-        groups = x.reshape(-1, self.num_examples, *x.shape[1:])  # [G, B/G, ..., C]
-        groups = groups.astype(jnp.promote_types(x.dtype, jnp.float32))
-        axes = tuple(range(1, groups.ndim - 1))
-        mean = groups.mean(axes, keepdims=True)  # [G, 1, ..., C]
-        var = groups.var(axes, keepdims=True)
-        for name, of_groups in (("mean", mean), ("var", var)):
-            old = self.get_variable("batch_stats", name)
-            new = of_groups.reshape(-1, x.shape[-1]).mean(axis=0)  # [C]
-            moved = self.momentum * old + (1 - self.momentum) * new
-            self.put_variable("batch_stats", name, moved)
-        y = (groups - mean) * jax.lax.rsqrt(var + self.epsilon)
-        params = self.variables["params"]
-        y = y * params.get("scale", 1) + params.get("bias", 0)
-        return y.reshape(x.shape).astype(x.dtype)  # [B, ..., C]
+        shape = x.shape[-1:]
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        scale, bias = _scale_and_bias(self, *shape)
+        values = (x, scale, bias, mean.value, var.value)
+        if not train:
+            return ops.current().batch_norm(*values, epsilon=self.epsilon)
+        num_examples = self.num_examples or len(x)
+        if len(x) % num_examples:
+            raise UserError(
+                f"num_examples={num_examples} does not divide a batch of {len(x)}."
+            )
+        y, new_mean, new_var = ops.current().batch_norm_train(
+            *values,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            # model.init is called outside of pmap.
+            axis_name=None if self.is_initializing() else self.axis_name,
+            groups=len(x) // num_examples,
+        )
+        if not self.is_initializing():
+            mean.value, var.value = new_mean, new_var
+        return y
 
 
 class ConvNorm(nn.Module):
@@ -339,7 +408,7 @@ class SqueezeExcitation(nn.Module):
 
     filters: int
     act: Activation = relu
-    gate: Activation = jax.nn.sigmoid
+    gate: Activation = sigmoid
     kernel_init: Initializer = torch_uniform
     bias_init: Initializer | None = None
 
@@ -352,18 +421,25 @@ class SqueezeExcitation(nn.Module):
         return x * self.gate(Conv(x.shape[-1], 1, **init, name="fc2")(y))
 
 
-class LayerNorm(nn.LayerNorm):
-    """Normalisation over the channels of each pixel, with ConvNeXt's epsilon."""
+class LayerNorm(nn.Module):
+    """Normalisation over the channels of each pixel; epsilon as in ConvNeXt.
+
+    Attributes:
+        axis_name: Not used: replicas of pmap have nothing to share.
+    """
 
     epsilon: float = 1e-6
+    use_scale: bool = True
+    use_bias: bool = True
+    scale_init: Initializer = nn.initializers.ones
+    bias_init: Initializer = nn.initializers.zeros
+    axis_name: str | None = None
 
-    def __post_init__(self) -> None:
-        self.axis_name = None  # pmap's replicas have no statistics to share
-        super().__post_init__()
-
+    @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[..., C] -> [..., C]."""
-        return super().__call__(x)
+        scale, bias = _scale_and_bias(self, x.shape[-1])
+        return ops.current().layer_norm(x, scale, bias, epsilon=self.epsilon)
 
 
 @named
@@ -374,13 +450,7 @@ def local_response_norm(
 
     Krizhevsky et al., NIPS 2012, section 3.3. Caffe and PyTorch divide alpha by size.
     """
-    half = size // 2
-    padding = ((0, 0), (0, 0), (0, 0), (half, size - 1 - half))
-    window = (1, 1, 1, size)
-    squares = jax.lax.reduce_window(
-        jnp.square(x), 0.0, jax.lax.add, window, (1, 1, 1, 1), padding
-    )
-    return x / (k + alpha * squares) ** beta
+    return ops.current().local_response_norm(x, size=size, alpha=alpha, beta=beta, k=k)
 
 
 def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
@@ -410,13 +480,14 @@ def max_pool(
         padding = _ceil_padding(x, window, stride, _padding(x, inside, padding))
     else:
         padding = _padding(x, window, padding)
-    return nn.max_pool(x, _pair(window), _pair(stride), padding)
+    window, stride = _pair(window), _pair(stride)
+    return ops.current().max_pool(x, window=window, stride=stride, padding=padding)
 
 
 def _ceil_padding(
-    x: jax.Array, window: Size, stride: Size, padding: list[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """Returns the padding including what PyTorch's ceil_mode adds at the end."""
+    x: jax.Array, window: Size, stride: Size, padding: Padding
+) -> Padding:
+    """The padding with what PyTorch's ceil_mode adds behind."""
     result = []
     axes = zip(x.shape[1:3], _pair(window), _pair(stride), padding, strict=True)
     for size, width, step, (before, after) in axes:
@@ -425,7 +496,7 @@ def _ceil_padding(
             count -= 1
         behind = (count - 1) * step + width - size - before
         result.append((before, max(behind, after)))
-    return result
+    return tuple(result)
 
 
 def avg_pool(
@@ -437,7 +508,13 @@ def avg_pool(
 ) -> jax.Array:
     """Mean of each window, including or excluding the zeros of the padding."""
     padding = _padding(x, window, padding)
-    return nn.avg_pool(x, _pair(window), _pair(stride), padding, count_include_pad)
+    return ops.current().avg_pool(
+        x,
+        window=_pair(window),
+        stride=_pair(stride),
+        padding=padding,
+        count_include_pad=count_include_pad,
+    )
 
 
 @named

@@ -25,7 +25,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.errors import UserError
-from jaxcnn.models.layers import Conv, Dense, Dropout, avg_pool, head, max_pool, relu
+from jaxcnn.models.layers import (
+    Conv,
+    Dense,
+    Dropout,
+    avg_pool,
+    head,
+    max_pool,
+    relu,
+    tanh,
+)
 from jaxcnn.models.variant import Variant
 
 # Table I: the maps of S2 to which each map of C3 is connected.
@@ -39,8 +48,8 @@ C3_TABLE = (
 
 
 def squash(x: jax.Array) -> jax.Array:
-    """f(x) = 1.7159 tanh(2/3 x), so that f(1) = 1 and f(-1) = -1 (Appendix A)."""
-    return 1.7159 * jnp.tanh(2 / 3 * x)
+    """1.7159 tanh(2/3 x), which has f(1) = 1 and f(-1) = -1 (Appendix A)."""
+    return 1.7159 * tanh(2 / 3 * x)
 
 
 def fan_in_uniform(

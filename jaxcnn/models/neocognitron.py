@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.models.layers import convolve, global_avg_pool, head, relu
+from jaxcnn.models.layers import convolve, global_avg_pool, head, relu, softplus
 from jaxcnn.models.variant import Variant
 
 PLANES = 24
@@ -70,7 +70,7 @@ class SCells(nn.Module):
         inhibition = nn.initializers.constant(INHIBITION)
         b = self.param("inhibitory", inhibition, (PLANES,), jnp.float32)
         x, a, b = nn.dtypes.promote_dtype(x, a, b)
-        a, b = jax.nn.softplus(a), jax.nn.softplus(b)
+        a, b = softplus(a), softplus(b)
         c = falling_weights(self.window)[:, :, None, None]
         c = jnp.asarray(c / c.sum() / x.shape[-1], x.dtype)
         c = jnp.broadcast_to(c, (*shape[:3], 1))

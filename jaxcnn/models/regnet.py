@@ -27,9 +27,9 @@ from jaxcnn.models.layers import (
     ConvNorm,
     Dense,
     SqueezeExcitation,
+    add_relu,
     global_avg_pool,
     head,
-    relu,
 )
 from jaxcnn.models.variant import Variant
 
@@ -89,7 +89,7 @@ class XBlock(nn.Module):
         y = conv_norm(1, act=None, name="conv3")(y, train=train)
         if self.stride > 1 or x.shape[-1] != self.filters:
             x = conv_norm(1, self.stride, act=None, name="proj")(x, train=train)
-        return relu(x + y)
+        return add_relu(x, y)
 
     def gate(self, y: jax.Array, inputs: int, *, train: bool) -> jax.Array:
         """Returns the layer before the last convolution, given the block's inputs."""

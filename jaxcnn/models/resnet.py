@@ -33,10 +33,10 @@ from jaxcnn.models.layers import (
     BatchNorm,
     ConvNorm,
     Dropout,
+    add_relu,
     global_avg_pool,
     head,
     max_pool,
-    relu,
 )
 from jaxcnn.models.variant import Variant
 
@@ -90,7 +90,7 @@ class BasicBlock(nn.Module):
         if x.shape != y.shape:
             fields = {"stride": self.stride, "norm": self.norm}
             x = self.shortcut(self.filters, **fields, name="proj")(x, train=train)
-        return relu(x + y)
+        return add_relu(x, y)
 
 
 class BottleneckBlock(nn.Module):
@@ -133,7 +133,7 @@ class BottleneckBlock(nn.Module):
         if x.shape != y.shape:
             fields = {"stride": self.stride, "norm": self.norm}
             x = Projection(out, **fields, name="proj")(x, train=train)
-        return relu(x + y)
+        return add_relu(x, y)
 
 
 class OriginalBottleneckBlock(BottleneckBlock):

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.models import resnet, resnet_v2
-from jaxcnn.models.layers import Activation, BatchNorm, Conv, max_pool, relu
+from jaxcnn.models.layers import Activation, BatchNorm, Conv, add_relu, max_pool, relu
 from jaxcnn.models.variant import Variant
 
 glorot_uniform = nn.initializers.glorot_uniform()
@@ -78,7 +78,7 @@ class BlockV1(nn.Module):
         y = linear(out, 1, name="conv3")(y, train=train)
         if x.shape != y.shape:
             x = linear(out, 1, self.stride, name="proj")(x, train=train)
-        return relu(x + y)
+        return add_relu(x, y)
 
 
 class BlockV2(nn.Module):

@@ -23,8 +23,8 @@ from jaxcnn.models.layers import (
     BatchNorm,
     ConvNorm,
     SqueezeExcitation,
+    add_relu,
     max_pool,
-    relu,
 )
 from jaxcnn.models.variant import Variant
 
@@ -61,7 +61,7 @@ class Block154(nn.Module):
         if x.shape != y.shape:
             kernel = 3 if self.stride > 1 or before != after else 1
             x = strided(out, kernel, act=None, name="proj")(x, train=train)
-        return relu(x + y)
+        return add_relu(x, y)
 
 
 class Stem(nn.Module):

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxcnn.models.layers import (
     BatchNorm,
     ConvNorm,
+    add_relu,
     avg_pool,
     channel_shuffle,
     global_avg_pool,
@@ -61,7 +62,7 @@ class ShuffleUnit(nn.Module):
         y = conv2(y, train=train)  # [B, H/stride, W/stride, filters/4]
         if self.stride == 1:
             conv3 = conv_norm(self.filters, 1, groups=self.groups, name="conv3")
-            return relu(x + conv3(y, train=train))
+            return add_relu(x, conv3(y, train=train))
         more = self.filters - x.shape[-1]
         conv3 = conv_norm(more, 1, groups=self.groups, name="conv3")
         x = avg_pool(x, 3, 2, padding=1)

@@ -21,7 +21,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.models.layers import Conv, head
+from jaxcnn.models.layers import Conv, head, sigmoid
 from jaxcnn.models.variant import Variant
 
 
@@ -39,7 +39,7 @@ class TimeDelayLayer(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, T, F, C] -> [B, T - frames + 1, 1, units]."""
         kernel = (self.frames, x.shape[2])
-        return jax.nn.sigmoid(Conv(self.units, kernel, padding=0, name="conv")(x))
+        return sigmoid(Conv(self.units, kernel, padding=0, name="conv")(x))
 
 
 class Tdnn(nn.Module):

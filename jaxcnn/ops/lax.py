@@ -1,0 +1,291 @@
+"""Operations in plain JAX. They run on every device and define what the others compute.
+
+Images are [B, H, W, C]. Windows, strides and dilations are (rows, columns); padding is
+((top, bottom), (left, right)), in pixels. Shapes are checked by the layers that call
+these functions; what gets past them is a TypeError or ValueError of JAX.
+
+Statistics of normalisations are float32 where the input has fewer digits.
+"""
+
+from collections.abc import Sequence
+import math
+
+import jax
+import jax.numpy as jnp
+
+Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]
+Normalised = tuple[jax.Array, jax.Array, jax.Array]
+
+
+def conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> jax.Array:
+    """Cross-correlation with zero padding, torch.nn.functional.conv2d.
+
+    Args:
+        x: [B, H, W, C].
+        kernel: [kh, kw, C/groups, filters].
+        bias: [filters], or None.
+        stride: Distance of neighbouring windows, pixels.
+        padding: Zeros on each side, pixels.
+        dilation: Distance of neighbouring taps of the kernel, pixels.
+        groups: Number of groups of channels; filter f sees the channels of group
+            f // (filters / groups) only.
+
+    Returns:
+        [B, H', W', filters].
+    """
+    y = jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        stride,
+        padding,
+        rhs_dilation=dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+    return y if bias is None else y + bias
+
+
+def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    """[..., C], [C, features], [features] -> [..., features]."""
+    return x @ kernel + bias
+
+
+def max_pool(
+    x: jax.Array, *, window: Pair, stride: Pair, padding: Padding
+) -> jax.Array:
+    """The largest value of each window, [B, H, W, C] -> [B, H', W', C].
+
+    Args:
+        padding: Minus infinity on each side, pixels.
+    """
+    return _reduce_windows(x, -jnp.inf, jax.lax.max, window, stride, padding)
+
+
+def avg_pool(
+    x: jax.Array,
+    *,
+    window: Pair,
+    stride: Pair,
+    padding: Padding,
+    count_include_pad: bool,
+) -> jax.Array:
+    """The mean of each window, [B, H, W, C] -> [B, H', W', C].
+
+    Args:
+        padding: Zeros on each side, pixels.
+        count_include_pad: Whether the divisor counts the padding.
+    """
+    total = _reduce_windows(x, 0.0, jax.lax.add, window, stride, padding)
+    if count_include_pad:
+        return total / math.prod(window)
+    ones = jnp.ones((1, *x.shape[1:3], 1))
+    return total / _reduce_windows(ones, 0.0, jax.lax.add, window, stride, padding)
+
+
+def _reduce_windows(
+    x: jax.Array, start: float, reduce, window: Pair, stride: Pair, padding: Padding
+) -> jax.Array:
+    padding = ((0, 0), *padding, (0, 0))
+    return jax.lax.reduce_window(
+        x, start, reduce, (1, *window, 1), (1, *stride, 1), padding
+    )
+
+
+def batch_norm(
+    x: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    mean: jax.Array,
+    var: jax.Array,
+    *,
+    epsilon: float,
+) -> jax.Array:
+    """Batch normalisation with given statistics, as in evaluation.
+
+    (x - mean) / sqrt(var + epsilon) * scale + bias; Ioffe and Szegedy, ICML 2015,
+    https://arxiv.org/abs/1502.03167, Algorithm 2.
+
+    Args:
+        x: [..., C].
+        scale: [C]; None: 1.
+        bias: [C]; None: 0.
+        mean: [C].
+        var: [C].
+        epsilon: Added to the variance.
+
+    Returns:
+        [..., C], in the widest dtype of x, scale and bias.
+    """
+    axes = tuple(range(x.ndim - 1))
+    return _normalise(x, scale, bias, mean, var, axes, epsilon)
+
+
+def batch_norm_train(
+    x: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    mean: jax.Array,
+    var: jax.Array,
+    *,
+    momentum: float,
+    epsilon: float,
+    axis_name: str | None = None,
+    groups: int = 1,
+) -> Normalised:
+    """Batch normalisation with the statistics of the batch, as in training.
+
+    Gradients pass through the batch's mean and variance. Ioffe and Szegedy, ICML 2015,
+    https://arxiv.org/abs/1502.03167, Algorithm 1.
+
+    Args:
+        x: [B, ..., C].
+        scale: [C]; None: 1.
+        bias: [C]; None: 0.
+        mean: Running mean before this batch, [C].
+        var: Running variance before this batch, [C].
+        momentum: The share of the running statistics that is kept.
+        epsilon: Added to the variance.
+        axis_name: Axis of pmap, vmap or shard_map whose members share their
+            statistics. None: each has its own.
+        groups: Number of groups of consecutive examples, which divides B. Each group
+            is normalised by its own statistics; the running statistics follow the mean
+            of all groups. More than one group is not shared over axis_name.
+
+    Returns:
+        (y, mean, var): y [B, ..., C] in the dtype that batch_norm gives, and the
+        running statistics after this batch, [C]. Variances are biased (divided by n,
+        not by n - 1).
+    """
+    if groups > 1:
+        return _batch_norm_in_groups(
+            x, scale, bias, mean, var, momentum, epsilon, groups
+        )
+    axes = tuple(range(x.ndim - 1))
+    batch_mean, batch_var = _statistics(x, axes, axis_name)
+    mean = running_average(mean, batch_mean, momentum)
+    var = running_average(var, batch_var, momentum)
+    y = _normalise(x, scale, bias, batch_mean, batch_var, axes, epsilon)
+    return y, mean, var
+
+
+def _batch_norm_in_groups(
+    x: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    mean: jax.Array,
+    var: jax.Array,
+    momentum: float,
+    epsilon: float,
+    groups: int,
+) -> Normalised:
+    parts = x.reshape(groups, -1, *x.shape[1:])  # [G, B/G, ..., C]
+    parts = parts.astype(jnp.promote_types(x.dtype, jnp.float32))
+    axes = tuple(range(1, parts.ndim - 1))
+    means = parts.mean(axes, keepdims=True)  # [G, 1, ..., C]
+    variances = parts.var(axes, keepdims=True)
+    mean = running_average(mean, means.reshape(groups, -1).mean(axis=0), momentum)
+    var = running_average(var, variances.reshape(groups, -1).mean(axis=0), momentum)
+    y = (parts - means) * jax.lax.rsqrt(variances + epsilon)
+    y = y * (1 if scale is None else scale) + (0 if bias is None else bias)
+    return y.reshape(x.shape).astype(x.dtype), mean, var  # [B, ..., C], [C], [C]
+
+
+def running_average(old: jax.Array, new: jax.Array, momentum: float) -> jax.Array:
+    """momentum * old + (1 - momentum) * new; PyTorch calls 1 - momentum momentum."""
+    return momentum * old + (1 - momentum) * new
+
+
+def layer_norm(
+    x: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    *,
+    epsilon: float,
+) -> jax.Array:
+    """Normalisation over the last axis (Ba et al., https://arxiv.org/abs/1607.06450).
+
+    Args:
+        x: [..., C].
+        scale: [C]; None: 1.
+        bias: [C]; None: 0.
+        epsilon: Added to the variance.
+
+    Returns:
+        [..., C], in the widest dtype of x, scale and bias.
+    """
+    axes = (x.ndim - 1,)
+    return _normalise(x, scale, bias, *_statistics(x, axes), axes, epsilon)
+
+
+def _statistics(
+    x: jax.Array, axes: Sequence[int], axis_name: str | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Mean and biased variance over axes, in float32 or wider.
+
+    The variance is the mean of the squares less the square of the mean, so that one
+    pass over x is enough; rounding can make that negative.
+    """
+    x = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
+    square = jnp.square(x)
+    mean, mean_square = jnp.mean(x, axes), jnp.mean(square, axes)
+    if axis_name is not None:  # one message for both
+        shared = jax.lax.pmean(jnp.stack([mean, mean_square]), axis_name)
+        mean, mean_square = shared[0], shared[1]
+    return mean, jnp.maximum(0.0, mean_square - jnp.square(mean))
+
+
+def _normalise(
+    x: jax.Array,
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    mean: jax.Array,
+    var: jax.Array,
+    axes: Sequence[int],
+    epsilon: float,
+) -> jax.Array:
+    """Statistics over axes of x; scale and bias of its last axis."""
+    widest = jnp.result_type(*(a for a in (x, scale, bias) if a is not None))
+    last = (1,) * (x.ndim - 1) + x.shape[-1:]
+    mean, var = jnp.expand_dims(mean, axes), jnp.expand_dims(var, axes)
+    y = x - mean
+    factor = jax.lax.rsqrt(var + epsilon)
+    if scale is not None:
+        factor = factor * scale.reshape(last)
+    y = y * factor
+    if bias is not None:
+        y = y + bias.reshape(last)
+    return y.astype(widest)
+
+
+def local_response_norm(
+    x: jax.Array, *, size: int, alpha: float, beta: float, k: float
+) -> jax.Array:
+    """x / (k + alpha * sum of squares over size neighbouring channels) ** beta.
+
+    Krizhevsky et al., NIPS 2012, section 3.3. [B, H, W, C] -> [B, H, W, C].
+    """
+    half = size // 2
+    padding = ((0, 0), (0, 0), (0, 0), (half, size - 1 - half))
+    window = (1, 1, 1, size)
+    squares = jax.lax.reduce_window(
+        jnp.square(x), 0.0, jax.lax.add, window, (1, 1, 1, 1), padding
+    )
+    return x / (k + alpha * squares) ** beta
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """x times the standard normal's distribution function, not its approximation.
+
+    Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415, section 2.
+    """
+    return jax.nn.gelu(x, approximate=False)
