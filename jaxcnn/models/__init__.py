@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxcnn import errors
 from jaxcnn.models import (
     alexnet,
+    calling,
     character,
     convnext,
     counting,
@@ -89,6 +90,8 @@ CATALOGUE = pathlib.Path(__file__).with_name("catalogue.json")
 
 ImageShape = tuple[int, int, int]  # height, width, channels
 
+call_order = calling.call_order
+
 
 def list_models(pattern: str = "*") -> list[str]:
     """The names that match a shell pattern such as "resnet*", resnet18 first."""
@@ -136,14 +139,23 @@ def layer_groups(
     """The layer groups from input to head.
 
     A group is a top-level name of the parameters, such as "stage2_block1", so each
-    parameter belongs to exactly one.
+    parameter belongs to exactly one. Groups with other names than those of this
+    package's networks are in the order of their first call.
 
     Args:
-        model: Any network of this package.
+        model: A network of this package, or any other Linen module.
         image_shape: Of any images that the network takes; the groups do not depend
             on it.
     """
-    return sort_groups(abstract_variables(model, image_shape)["params"])
+    names = abstract_variables(model, image_shape)["params"]
+    if all(map(is_group, names)):
+        return sort_groups(names)
+    return call_order(model, image_shape)
+
+
+def is_group(name: str) -> bool:
+    """Whether a name is one that the layer groups of this package's networks have."""
+    return _GROUP.fullmatch(name) is not None
 
 
 def sort_groups(names: Iterable[str]) -> tuple[str, ...]:
@@ -153,9 +165,16 @@ def sort_groups(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def abstract_variables(model: nn.Module, image_shape: ImageShape) -> dict[str, Any]:
-    """Shapes and dtypes of the variables, without computing them."""
-    init = functools.partial(model.init, train=False)
-    return jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *image_shape)))
+    """Shapes and dtypes of the variables, without computing them.
+
+    Raises:
+        UserError: The model is no Linen module, or is not called with images.
+    """
+    calling.check(model)
+    init = functools.partial(calling.init, model)
+    images = jnp.zeros((1, *image_shape))
+    variables = jax.eval_shape(init, jax.random.key(0), images)
+    return {"params": {}, **nn.meta.unbox(variables)}
 
 
 def count_params(model: nn.Module, image_shape: ImageShape) -> int:
