@@ -14,7 +14,7 @@ from typing import Any
 from jax.extend import core
 import numpy as np
 
-from jaxcnn.analysis.receptive_field import Field, join, merge, unknown
+from jaxcnn.analysis.receptive_field import Field, join, merge, unknown, windows
 
 Pair = tuple[int, int]  # of rows and columns
 Dims = tuple[int | None, int | None]
@@ -284,9 +284,7 @@ def _place(x: Map, spatial: Sequence[int], shape: Shape) -> Map:
 def _conv(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     params = equation.params
     lhs, rhs, out = params["dimension_numbers"]
-    shape, kernel, result = (
-        atom.aval.shape for atom in (*equation.invars[:2], *equation.outvars)
-    )
+    shape, kernel = (atom.aval.shape for atom in equation.invars[:2])
     depth = math.prod(kernel) // kernel[rhs[0]]
     try:
         if inputs[1] is not None or params["batch_group_count"] > 1:
@@ -296,9 +294,9 @@ def _conv(equation: core.JaxprEqn, inputs: Inputs) -> Map:
             raise NoRuleError
     except NoRuleError:
         x = next(x for x in inputs if x is not None)
-        dims = (*out[2:], None)[:2]
-        fields = tuple(unknown(1 if d is None else result[d]) for d in dims)
-        return Map(dims, fields, layer=x.layer, window=UNKNOWN_WINDOW)
+        dims = (*lhs[2:], None)[:2]
+        fields = tuple(unknown(1 if d is None else shape[d]) for d in dims)
+        x = Map(dims, fields, layer=x.layer)
     at = [None if dim is None else lhs.index(dim) - 2 for dim in x.dims]
 
     def of(values: Sequence[Any], default: Any) -> tuple[Any, Any]:
@@ -339,8 +337,8 @@ def _reduce_window(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     if any(size > 1 for size in params.get("base_dilation", ())):
         raise NoRuleError
     if not x.placed:
-        windows = params["window_dimensions"]
-        spatial = [d for d, size in enumerate(windows) if size > 1]
+        sizes = params["window_dimensions"]
+        spatial = [d for d, size in enumerate(sizes) if size > 1]
         x = _place(x, spatial, equation.invars[0].aval.shape)
 
     def of(name: str, default: Any) -> tuple[Any, Any]:
@@ -451,20 +449,10 @@ def _select(x: Map, axis: int, used: np.ndarray, dims: Dims) -> Map:
     """Linear combinations, with constant weights, of the units of one axis."""
     fields = list(x.fields)
     fields[axis] = fields[axis].select(used)
-    old, new = x.fields[axis], fields[axis]
     sizes, strides = [1, 1], [1, 1]
-    if old.known:
-        sizes[axis] = _ratio(new.size - old.size, old.stride) + 1
-        strides[axis] = _ratio(new.stride, old.stride)
+    sizes[axis], strides[axis] = windows(used)
     window = Window(tuple(sizes), tuple(strides))
-    if not old.known:
-        window = UNKNOWN_WINDOW
     return dataclasses.replace(x, dims=dims, fields=tuple(fields), window=window)
-
-
-def _ratio(value: float, unit: float) -> float:
-    """In units of the input; NaN where these do not differ in place."""
-    return value / unit if unit else math.nan
 
 
 def _reshape(equation: core.JaxprEqn, inputs: Inputs) -> Map:

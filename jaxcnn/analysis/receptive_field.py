@@ -139,9 +139,7 @@ class Field:
         count, results = used.shape
         if not self.known:
             return unknown(results)
-        units = np.arange(count)[:, None]
-        start = np.where(used, units, np.inf).min(axis=0)
-        end = np.where(used, units, -np.inf).max(axis=0)
+        start, end = _ends(used)
         if used.all():
             return self.all().repeat(results)
         if (start > end).any() or not _is_resampling(start, end, count):
@@ -151,7 +149,7 @@ class Field:
         start, end = _uncut(start, end, count)
         before, after = max(0, -int(start.min())), max(0, int(end.max()) + 1 - count)
         wide = self.pad(before, after)
-        windows = [
+        slices = [
             slice(int(i) + before, int(j) + before + 1)
             for i, j in zip(start, end, strict=True)
         ]
@@ -159,8 +157,8 @@ class Field:
         period, step = (n // math.gcd(count, results) for n in (results, count))
         times = self.period // math.gcd(self.period, step)
         return Field(
-            np.array([wide.first[window].min() for window in windows]),
-            np.array([wide.last[window].max() for window in windows]),
+            np.array([wide.first[units].min() for units in slices]),
+            np.array([wide.last[units].max() for units in slices]),
             self.shift * step * times / self.period,
             period * times,
         )
@@ -204,15 +202,19 @@ def merge(fields: list[Field]) -> Field:
 
 
 def join(fields: list[Field]) -> Field:
-    """Units of several maps one after the other."""
+    """Units of several maps one after the other; where their distances differ, the
+    stride is the mean distance, rounded."""
     first = np.concatenate([field.first for field in fields])
     last = np.concatenate([field.last for field in fields])
-    return _regular(first, last)
+    field = _regular(first, last)
+    if field.period > 1 or math.isnan(field.shift):
+        return field
+    return dataclasses.replace(field, shift=float(np.round(field.shift)))
 
 
 def _regular(first: np.ndarray, last: np.ndarray) -> Field:
     """The field of such units, with its stride: exact where the intervals repeat, the
-    rounded mean where they are in order, and otherwise not known."""
+    mean where they are in order, and otherwise not known."""
     for period in range(1, min(LONGEST_PERIOD, len(first) // 2) + 1):
         shifts = [side[period:] - side[:-period] for side in (first, last)]
         if np.ptp(shifts) == 0:  # False of what is not a number
@@ -221,8 +223,29 @@ def _regular(first: np.ndarray, last: np.ndarray) -> Field:
     steps = np.diff(centres)
     if (steps >= 0).all() or (steps <= 0).all():
         mean = (centres[-1] - centres[0]) / max(len(steps), 1)
-        return Field(first, last, float(np.round(mean)))
+        return Field(first, last, float(mean))
     return Field(first, last, math.nan)
+
+
+def windows(used: np.ndarray) -> tuple[int, float]:
+    """The largest window of linear combinations, and the units from one window to the
+    next, NaN where they are not spread evenly.
+
+    Args:
+        used: As in Field.select.
+    """
+    start, end = _ends(used)
+    is_even = (start <= end).all() and _is_resampling(start, end, len(used))
+    stride = used.shape[0] / used.shape[1]
+    return int(np.max(end - start)) + 1, stride if is_even else math.nan
+
+
+def _ends(used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first and last unit of each combination."""
+    units = np.arange(len(used))[:, None]
+    start = np.where(used, units, np.inf).min(axis=0)
+    end = np.where(used, units, -np.inf).max(axis=0)
+    return start, end
 
 
 def _is_resampling(start: np.ndarray, end: np.ndarray, count: int) -> bool:

@@ -170,7 +170,7 @@ def _names(drafts: Sequence[Draft]) -> list[str]:
 def _layer(draft: Draft, name: str, parameters: int) -> Layer:
     window, output = draft.window, draft.output
     connections = draft.connections
-    if draft.span is not None:
+    if draft.span is not None and draft.type != "resize":
         window = _span_window(draft)
     size = tuple(map(len, output.fields)) if output.placed else None
     if draft.type == "resize" and size and window.kernel:
@@ -208,11 +208,6 @@ def _span_window(draft: Draft) -> Window:
     for field, old, unit in zip(after, before, units, strict=True):
         kernel.append((field.size - old.size) // unit + 1)
         stride.append(max(field.stride // unit, 1))
-    if draft.type == "resize":
-        units = [field.stride or 1 for field in before]
-        ends = list(zip(after, before, units, strict=True))
-        kernel = [round((f.size - old.size) / unit + 1) for f, old, unit in ends]
-        stride = [f.stride / unit for f, _, unit in ends]
     return dataclasses.replace(draft.window, kernel=tuple(kernel), stride=tuple(stride))
 
 

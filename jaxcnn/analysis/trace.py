@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxcnn import models
 from jaxcnn.analysis import propagate
-from jaxcnn.analysis.propagate import Map, Window
+from jaxcnn.analysis.propagate import UNKNOWN_WINDOW, Map, Window
 from jaxcnn.analysis.receptive_field import pixels
 from jaxcnn.models import counting, layers
 
@@ -222,8 +222,8 @@ class Trace:
 
     def _close(self, draft: Draft, output: Map, size: int) -> Map:
         """Notes what a row gives, as far as it has come."""
-        if output.window is not None and draft.type == "pad":
-            draft.window = _add_padding(draft.window, output.window)
+        if output.window is not None and draft.type in ("pad", "resize"):
+            draft.window = _compose(draft.window, output.window)
         elif output.window is not None:
             draft.window = output.window
         draft.output = output
@@ -322,12 +322,19 @@ def _convolution(
     return "conv" if is_filter else "matmul"
 
 
-def _add_padding(first: Window, second: Window) -> Window:
+def _compose(first: Window, second: Window) -> Window:
+    """The window of two paddings or changes of size, of different axes or sides."""
+    if UNKNOWN_WINDOW in (first, second):
+        return UNKNOWN_WINDOW
     padding = tuple(
         tuple(a + b for a, b in zip(*sides, strict=True))
         for sides in zip(first.padding, second.padding, strict=True)
     )
-    return dataclasses.replace(second, padding=padding)
+    kernel, stride = (
+        tuple(a * b for a, b in zip(*pair, strict=True))
+        for pair in ((first.kernel, second.kernel), (first.stride, second.stride))
+    )
+    return Window(kernel, stride, padding)
 
 
 def _constant(value: Any) -> Fixed:
@@ -344,14 +351,15 @@ def _compute(
 
     @functools.cache
     def results() -> Sequence[Any]:
-        values = {
-            atom: x.value()
-            for atom, x in zip(equation.invars, inputs, strict=True)
-            if not isinstance(atom, core.Literal)
-        }
-        alone = core.Jaxpr((), [*values], equation.outvars, [equation])
-        call = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))
-        return call(*values.values())
+        values = [x.value() for x in inputs]
+        if counting.body(equation) is not None:
+            params = equation.params
+            called = params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"]
+            if isinstance(called, core.Jaxpr):
+                called = core.ClosedJaxpr(called, ())
+            return core.jaxpr_as_fun(called)(*values)
+        made = equation.primitive.bind(*values, **equation.params)
+        return made if equation.primitive.multiple_results else [made]
 
     return [Fixed(parameters, lambda i=i: results()[i]) for i in range(count)]
 

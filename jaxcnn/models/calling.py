@@ -125,10 +125,10 @@ def call_order(model: nn.Module, image_shape: tuple[int, int, int]) -> tuple[str
 
     def initialise(key: jax.Array, images: jax.Array) -> Any:
         with nn.intercept_methods(note):
-            variables = nn.meta.unbox(init(model, key, images))
-        return variables.get("params", {})
+            params = init(model, key, images).get("params", {})
+        order.update(dict.fromkeys(params))  # in the order of their creation
+        return nn.meta.unbox(params)
 
     images = jnp.zeros((1, *image_shape))
     params = jax.eval_shape(initialise, jax.random.key(0), images)
-    order.update(dict.fromkeys(params))
     return tuple(name for name in order if name in params)
