@@ -1,30 +1,51 @@
 """Receptive fields through one equation of a jaxpr.
 
-Every rule takes an equation and what its inputs are, a Map where they come from the
-image and None where not, and gives the Map of the result. A rule for something that
-no network here does is missing: NotImplementedError then names it.
+Every rule takes an equation and its inputs, a Map for an array that is computed from
+the image and None for another, and gives the Map of the result. Where there is no rule,
+or a rule does not apply, the result is a map of which it is not known what it sees.
 """
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import itertools
+import math
 from typing import Any
 
 from jax.extend import core
+import numpy as np
 
-from jaxcnn.analysis.receptive_field import Field, join, merge
+from jaxcnn.analysis.receptive_field import Field, join, merge, unknown, windows
 
 Pair = tuple[int, int]  # of rows and columns
+Dims = tuple[int | None, int | None]
+Shape = tuple[int, ...]
+
+
+class NoRuleError(Exception):
+    """It is not known what the result of an equation sees."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """The sliding window of a convolution or a pool."""
+    """The sliding window of a convolution, a pool or a change of size.
 
-    kernel: Pair = (1, 1)
-    stride: Pair = (1, 1)
-    padding: tuple[Pair, Pair] = ((0, 0), (0, 0))  # (before, after) of each axis
-    dilation: Pair = (1, 1)
-    groups: int = 1
+    Attributes:
+        stride: Units of the input from one unit of the output to the next: 1/2 where
+            the map becomes twice as large.
+        padding: (before, after) of each axis. Of a transposed convolution it is that of
+            the convolution which it transposes.
+        depth: Input channels of one filter; None: it has no filters.
+    """
+
+    kernel: Pair | None = (1, 1)
+    stride: tuple[float, float] | None = (1, 1)
+    padding: tuple[Pair, Pair] | None = ((0, 0), (0, 0))
+    dilation: Pair | None = (1, 1)
+    groups: int | None = 1
+    depth: int | None = None
+
+
+UNKNOWN_WINDOW = Window(None, None, None, None, None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -34,32 +55,51 @@ class Map:
     Attributes:
         dims: Which dimension of the array are the rows, and which the columns. None:
             none is; the units of that axis, if more than one, are among the channels.
-        fields: Of the units along rows and columns.
+        fields: The receptive fields of the units along rows and columns.
+        minor: Where a reshape has split an axis over two dimensions, the dimension of
+            its neighbouring units; `dims` then has that of its blocks.
+        placed: Whether it is known which dimensions are the rows and columns.
         pooled: Whether it is a summary of whole maps, so that its units have no place
             in the image.
         layer: The layer that it comes from.
-        window: Of the equation that made it.
+        window: The window of the equation that made it.
+        origin: The shape and map before rows and columns became one dimension.
     """
 
-    dims: tuple[int | None, int | None]
+    dims: Dims
     fields: tuple[Field, Field]
+    minor: Dims = (None, None)
+    placed: bool = True
     pooled: bool = False
     layer: Any = None
     window: Window | None = None
+    origin: "tuple[Shape, Map] | None" = None
 
-    def channels(self, shape: Sequence[int]) -> int:
-        """Channels of an array of that shape with the batch first."""
-        count = 1
-        for size in shape[1:]:
-            count *= size
-        return count // (len(self.fields[0]) * len(self.fields[1]))
+    def channels(self, size: int) -> int:
+        """Channels, where one image has so many numbers."""
+        return size // (len(self.fields[0]) * len(self.fields[1]))
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether units of several places are among the channels."""
+        return any(d is None and len(f) > 1 for d, f in self.axes)
+
+    @property
+    def is_known(self) -> bool:
+        return self.fields[0].known and self.fields[1].known
+
+    @property
+    def axes(self) -> list[tuple[int | None, Field]]:
+        return list(zip(self.dims, self.fields, strict=True))
 
 
 Inputs = Sequence[Map | None]
+Constant = Callable[[int], np.ndarray | None]
 
 # What computes each unit from the same unit of its inputs.
 POINTWISE = {
-    *("abs", "acos", "add", "add_any", "and", "asin", "atan", "atan2", "cbrt"),
+    *("abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan"),
+    *("atan2", "atanh", "cbrt", "digamma", "lgamma"),
     *("ceil", "clamp", "convert_element_type", "copy", "cos", "cosh", "div"),
     *("eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge"),
     *("gt", "integer_pow", "is_finite", "le", "log", "log1p", "logistic", "lt"),
@@ -70,25 +110,70 @@ POINTWISE = {
 }
 
 
-def step(equation: core.JaxprEqn, inputs: Inputs) -> list[Map]:
+def step(equation: core.JaxprEqn, inputs: Inputs, constant: Constant) -> list[Map]:
     """The results of an equation that calls nothing.
 
-    Raises:
-        NotImplementedError: There is no rule for it.
+    Args:
+        constant: Called with the number of an input; gives its value, or None where it
+            depends on the image or the variables.
     """
+    try:
+        return _known(equation, inputs, constant)
+    except NoRuleError:
+        return [_unknown(var.aval.shape, equation, inputs) for var in equation.outvars]
+
+
+def _known(equation: core.JaxprEqn, inputs: Inputs, constant: Constant) -> list[Map]:
     name = equation.primitive.name
+    maps = [x for x in inputs if x is not None]
+    is_split = any(x.is_flat or x.minor != (None, None) for x in maps)
+    if is_split and name not in TAKES_FLAT:
+        raise NoRuleError
+    if not all(x.placed for x in maps) and name not in PLACES:
+        raise NoRuleError
     if name in POINTWISE:
         results = [_pointwise(equation, inputs)]
     elif name in RULES:
-        results = RULES[name](equation, inputs)
-        results = results if isinstance(results, list) else [results]
+        results = [RULES[name](equation, inputs)]
+    elif name in CONSTANT_RULES:
+        results = [CONSTANT_RULES[name](equation, inputs, constant)]
+    elif name == "split":
+        results = _split(equation, inputs)
     else:
-        raise NotImplementedError(f"No receptive field through {name}: {equation}")
+        raise NoRuleError
+    if name not in POINTWISE and name != "reshape":
+        results = [dataclasses.replace(x, origin=None) for x in results]
     for result, var in zip(results, equation.outvars, strict=True):
-        for dim, field in zip(result.dims, result.fields, strict=True):
-            if dim is not None and var.aval.shape[dim] != len(field):
-                raise NotImplementedError(f"Lost the rows and columns in {equation}")
+        for dim, minor, field in zip(
+            result.dims, result.minor, result.fields, strict=True
+        ):
+            size = math.prod(var.aval.shape[d] for d in (dim, minor) if d is not None)
+            if dim is not None and size != len(field):
+                raise NoRuleError
     return results
+
+
+def _unknown(shape: Shape, equation: core.JaxprEqn, inputs: Inputs) -> Map:
+    """A map of an input's rows and columns where the shape is the same; a vector is a
+    map of one unit."""
+    pairs = list(zip(inputs, equation.invars, strict=True))
+    maps = [x for x in inputs if x is not None]
+    window = UNKNOWN_WINDOW
+    name = equation.primitive.name
+    is_row = name not in RENAMES | REDUCTIONS or any(x.is_known for x in maps)
+    if name in POINTWISE or not is_row:
+        window = None
+    for x, atom in pairs:
+        if x is not None and x.placed and atom.aval.shape == shape:
+            fields = tuple(unknown(len(field)) for field in x.fields)
+            return Map(x.dims, fields, x.minor, layer=x.layer, window=window)
+    return Map(
+        (None, None),
+        (unknown(1), unknown(1)),
+        placed=len(shape) <= 2,
+        layer=maps[0].layer,
+        window=window,
+    )
 
 
 def _pointwise(equation: core.JaxprEqn, inputs: Inputs) -> Map:
@@ -109,18 +194,38 @@ def is_gated(equation: core.JaxprEqn, inputs: Inputs) -> bool:
 
 
 def _merge(maps: Sequence[Map]) -> Map:
-    if len({x.dims for x in maps}) > 1:
-        raise NotImplementedError("Maps meet whose rows and columns are elsewhere.")
-    fields = tuple(merge([x.fields[a] for x in maps]) for a in (0, 1))
-    pooled = all(x.pooled for x in maps)
-    return dataclasses.replace(maps[0], fields=fields, pooled=pooled, window=None)
+    if len({(x.dims, x.minor) for x in maps}) > 1:
+        raise NoRuleError  # their rows and columns are elsewhere
+    fields = tuple(_merge_fields([x.fields[a] for x in maps]) for a in (0, 1))
+    origin = None
+    if len({x.origin and x.origin[0] for x in maps}) == 1 and maps[0].origin:
+        origin = maps[0].origin[0], _merge([x.origin[1] for x in maps])
+    return dataclasses.replace(
+        maps[0],
+        fields=fields,
+        pooled=all(x.pooled for x in maps),
+        window=None,
+        origin=origin,
+    )
+
+
+def _merge_fields(fields: list[Field]) -> Field:
+    count = max(map(len, fields))
+    return merge([_repeat(field, count) for field in fields])
+
+
+def _repeat(field: Field, count: int) -> Field:
+    """A field that all units have, for so many units."""
+    if len(field) not in (1, count):
+        raise NoRuleError
+    return field.repeat(count)
 
 
 def _fit(
     fields: tuple[Field, Field], dims: tuple[int | None, ...], shape: Sequence[int]
 ) -> tuple[Field, Field]:
     return tuple(
-        field if dim is None else field.repeat(shape[dim])
+        field if dim is None else _repeat(field, shape[dim])
         for field, dim in zip(fields, dims, strict=True)
     )
 
@@ -129,11 +234,11 @@ def _only(inputs: Inputs) -> Map:
     """The one input that comes from the image."""
     maps = [x for x in inputs if x is not None]
     if len(maps) != 1:
-        raise NotImplementedError("An equation takes several maps of the image.")
+        raise NoRuleError
     return maps[0]
 
 
-def _slide(x: Map, window: Window, dims: tuple[int | None, int | None]) -> Map:
+def _slide(x: Map, window: Window, dims: Dims) -> Map:
     fields = tuple(
         x.fields[a]
         .pad(*window.padding[a])
@@ -143,29 +248,98 @@ def _slide(x: Map, window: Window, dims: tuple[int | None, int | None]) -> Map:
     return dataclasses.replace(x, dims=dims, fields=fields, window=window)
 
 
+def _place(x: Map, spatial: Sequence[int], shape: Shape) -> Map:
+    """The map with rows and columns where a window slides over it.
+
+    A map whose units all see the same may have them anywhere.
+    """
+    if x.placed and set(spatial) <= {*x.dims}:
+        return x
+    if not x.placed and len(spatial) <= 2:
+        dims = (*spatial, None)[:2]
+        fields = tuple(unknown(1 if d is None else shape[d]) for d in dims)
+        return dataclasses.replace(x, dims=dims, fields=fields, placed=True)
+    if not x.placed or len(spatial) != 2:
+        if x.placed and all(d is None or d in spatial for d in x.dims):
+            return x  # a third dimension, of channels
+        raise NoRuleError
+    dims = list(x.dims)
+    if not {*dims} - {None} <= set(spatial):
+        dims = [None, None]
+    for a in (0, 1):
+        if dims[a] is None:
+            dims[a] = next(d for d in spatial if d not in dims)
+    fields = []
+    for (old, field), new in zip(x.axes, dims, strict=True):
+        if old != new:
+            same = np.ptp(field.first) == 0 and np.ptp(field.last) == 0
+            if not same and field.known:
+                raise NoRuleError
+            one = field.take(slice(1)) if field.known else unknown(1)
+            field = one.repeat(shape[new])
+        fields.append(field)
+    return dataclasses.replace(x, dims=tuple(dims), fields=tuple(fields))
+
+
 def _conv(equation: core.JaxprEqn, inputs: Inputs) -> Map:
-    x, params = inputs[0], equation.params
-    if inputs[1] is not None or x is None or max(params["lhs_dilation"]) > 1:
-        raise NotImplementedError(f"No receptive field through {equation}")
+    params = equation.params
     lhs, rhs, out = params["dimension_numbers"]
+    shape, kernel = (atom.aval.shape for atom in equation.invars[:2])
+    depth = math.prod(kernel) // kernel[rhs[0]]
+    try:
+        if inputs[1] is not None or params["batch_group_count"] > 1:
+            raise NoRuleError  # the filters come from the image
+        x = _place(inputs[0], lhs[2:], shape)
+        if x.minor != (None, None) or (x.is_flat and params["feature_group_count"] > 1):
+            raise NoRuleError
+    except NoRuleError:
+        x = next(x for x in inputs if x is not None)
+        dims = (*lhs[2:], None)[:2]
+        fields = tuple(unknown(1 if d is None else shape[d]) for d in dims)
+        x = Map(dims, fields, layer=x.layer)
     at = [None if dim is None else lhs.index(dim) - 2 for dim in x.dims]
-    kernel = equation.invars[1].aval.shape
 
     def of(values: Sequence[Any], default: Any) -> tuple[Any, Any]:
         return tuple(default if i is None else values[i] for i in at)
 
-    window = Window(
-        of([kernel[dim] for dim in rhs[2:]], 1),
-        of(params["window_strides"], 1),
-        of(params["padding"], (0, 0)),
-        of(params["rhs_dilation"], 1),
-        params["feature_group_count"],
+    # Units among the channels are all in the window.
+    size = tuple(
+        len(field) if i is None else kernel[rhs[2 + i]]
+        for i, field in zip(at, x.fields, strict=True)
     )
-    return _slide(x, window, of(out[2:], None))
+    dilation, stride = of(params["rhs_dilation"], 1), of(params["window_strides"], 1)
+    padding, growth = of(params["padding"], (0, 0)), of(params["lhs_dilation"], 1)
+    reach = [d * (k - 1) for d, k in zip(dilation, size, strict=True)]
+    fields = tuple(
+        x.fields[a]
+        .dilate(growth[a])
+        .pad(padding[a][0], padding[a][1] - (growth[a] - 1))
+        .slide(size[a], stride[a], dilation[a])
+        for a in (0, 1)
+    )
+    window = Window(
+        size,
+        tuple(s if g == 1 else s / g for s, g in zip(stride, growth, strict=True)),
+        tuple(
+            pads if g == 1 else (r - pads[0], r - pads[1])
+            for pads, g, r in zip(padding, growth, reach, strict=True)
+        ),
+        dilation,
+        params["feature_group_count"],
+        depth // (size[0] * size[1]),
+    )
+    dims = of(out[2:], None)
+    return dataclasses.replace(x, dims=dims, fields=fields, window=window)
 
 
 def _reduce_window(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     x, params = _only(inputs), equation.params
+    if any(size > 1 for size in params.get("base_dilation", ())):
+        raise NoRuleError
+    if not x.placed:
+        sizes = params["window_dimensions"]
+        spatial = [d for d, size in enumerate(sizes) if size > 1]
+        x = _place(x, spatial, equation.invars[0].aval.shape)
 
     def of(name: str, default: Any) -> tuple[Any, Any]:
         values = params[name]
@@ -180,82 +354,232 @@ def _reduce_window(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     return _slide(x, window, x.dims)
 
 
-def _whole(x: Map, axes: Sequence[bool], dims: tuple[int | None, ...]) -> Map:
-    """A window as large as the map along the given axes."""
-    sizes = [
+def _whole(
+    x: Map, axes: Sequence[bool], dims: Dims, filter_size: int | None = None
+) -> Map:
+    """A window as large as the map along the given axes.
+
+    Args:
+        filter_size: Numbers in one filter; None: there are no filters.
+    """
+    sizes = tuple(
         len(field) if axis else 1 for field, axis in zip(x.fields, axes, strict=True)
-    ]
-    return _slide(x, Window(tuple(sizes)), dims)
+    )
+    depth = None if filter_size is None else filter_size // math.prod(sizes)
+    return _slide(x, Window(sizes, depth=depth), dims)
+
+
+def _without(dims: Sequence[int | None], gone: Sequence[int]) -> Dims:
+    """Where dimensions are once others are gone."""
+    return tuple(
+        None if dim is None or dim in gone else dim - sum(d < dim for d in gone)
+        for dim in dims
+    )
 
 
 def _reduce(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     x, axes = _only(inputs), equation.params["axes"]
-    over = [dim in axes for dim in x.dims]
-    dims = tuple(
-        None if dim is None or dim in axes else dim - sum(a < dim for a in axes)
-        for dim in x.dims
-    )
-    if not any(over):
-        return dataclasses.replace(x, dims=dims, window=None)
-    return dataclasses.replace(_whole(x, over, dims), pooled=dims == (None, None))
+    if 0 in axes:
+        raise NoRuleError  # of all images
+    dims, minor = _without(x.dims, axes), _without(x.minor, axes)
+    sizes, strides, pooled = [], [], True
+    shape = equation.invars[0].aval.shape
+    for (dim, field), neighbours in zip(x.axes, x.minor, strict=True):
+        blocks = dim in axes
+        if neighbours is None:
+            whole = blocks or (dim is None and len(field) > 1)
+            sizes.append(len(field) if whole else 1)
+            strides.append(1)
+        elif neighbours in axes:
+            sizes.append(len(field) if blocks else shape[neighbours])
+            strides.append(1 if blocks else shape[neighbours])
+        elif blocks:
+            raise NoRuleError  # units that are no neighbours
+        else:
+            sizes.append(1)
+            strides.append(1)
+    pooled = dims == (None, None)
+    if not any(dim in axes for dim in (*x.dims, *x.minor) if dim is not None):
+        if sizes == [1, 1]:
+            return dataclasses.replace(x, dims=dims, minor=minor, window=None)
+        pooled = x.pooled
+    window = Window(tuple(sizes), tuple(strides))
+    return dataclasses.replace(_slide(x, window, dims), minor=minor, pooled=pooled)
 
 
-def _dot(equation: core.JaxprEqn, inputs: Inputs) -> Map:
+def _dot(equation: core.JaxprEqn, inputs: Inputs, constant: Constant) -> Map:
     x = _only(inputs)
     side = inputs.index(x)
     contracted, batch = equation.params["dimension_numbers"]
-    shape = equation.invars[side].aval.shape
+    shape, other = (equation.invars[i].aval.shape for i in (side, 1 - side))
     free = [d for d in range(len(shape)) if d not in (*contracted[side], *batch[side])]
     start = len(batch[side])
     if side == 1:
-        other = equation.invars[0].aval.shape
         start += len(other) - len(contracted[0]) - len(batch[0])
     order = [*batch[side], *[None] * (start - len(batch[side])), *free]
-    dims = tuple(order.index(dim) if dim in free else None for dim in x.dims)
+    dims, minor = (
+        tuple(order.index(d) if d in free or d in batch[side] else None for d in axes)
+        for axes in (x.dims, x.minor)
+    )
+    filter_size = math.prod(shape[d] for d in contracted[side])
+    if not x.placed:
+        result = _unknown(equation.outvars[0].aval.shape, equation, inputs)
+        return dataclasses.replace(
+            result, window=dataclasses.replace(UNKNOWN_WINDOW, depth=filter_size)
+        )
+    spatial = [a for a in (0, 1) if x.dims[a] in contracted[side]]
+    stays = [d for d in range(1, len(shape)) if d not in (*x.dims, *contracted[side])]
+    if any(dim in contracted[side] for dim in x.minor if dim is not None):
+        raise NoRuleError
+    if x.is_flat and any(shape[d] > 1 for d in stays):
+        raise NoRuleError  # not all units of an axis are in the sum
+    x = dataclasses.replace(x, minor=minor)
+    if len(spatial) == len(contracted[side]) == 1 and len(other) == 2:
+        matrix = constant(1 - side)
+        if matrix is not None:
+            (axis,) = spatial
+            at = dims[:axis] + (len(free) if side == 0 else 0,) + dims[axis + 1 :]
+            weights = np.abs(np.moveaxis(matrix, contracted[1 - side][0], 0))
+            return _select(x, axis, weights > 1e-6 * weights.max(), at)
     over = [dim is None or dim in contracted[side] for dim in x.dims]
-    if any(dim in batch[side] for dim in x.dims if dim is not None):
-        raise NotImplementedError(f"No receptive field through {equation}")
-    return _whole(x, over, dims)
+    return _whole(x, over, dims, filter_size)
+
+
+def _select(x: Map, axis: int, used: np.ndarray, dims: Dims) -> Map:
+    """Linear combinations, with constant weights, of the units of one axis."""
+    fields = list(x.fields)
+    fields[axis] = fields[axis].select(used)
+    sizes, strides = [1, 1], [1, 1]
+    sizes[axis], strides[axis] = windows(used)
+    window = Window(tuple(sizes), tuple(strides))
+    return dataclasses.replace(x, dims=dims, fields=tuple(fields), window=window)
 
 
 def _reshape(equation: core.JaxprEqn, inputs: Inputs) -> Map:
-    """Rows and columns stay dimensions of their own, or become channels."""
+    """Rows and columns stay dimensions, are split or joined with others, or become
+    channels."""
     x = _only(inputs)
     old, new = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
-    if x.dims == (None, None):
-        sizes = tuple(map(len, x.fields))
-        dims = (1, 2) if len(new) == 4 and new[1:3] == sizes else (None, None)
-    else:
-        dims = _follow(old, new, x.dims)
-    lost = [d is None and len(f) > 1 for d, f in zip(dims, x.fields, strict=True)]
-    if any(lost) and len(new) > 2:
-        raise NotImplementedError(f"No receptive field through {equation}")
-    return dataclasses.replace(x, dims=(None, None) if any(lost) else dims, window=None)
+    source = dataclasses.replace(x, window=None, origin=None)
+    if x.origin is not None:
+        old, source = x.origin
+        source = dataclasses.replace(source, layer=x.layer)
+    if not new or new[0] != old[0]:
+        raise NoRuleError  # images are joined or cut apart
+    if source.dims == (None, None) and not source.is_flat:
+        dims = (1, 2) if len(new) == 4 else (None, None)
+        fields = _fit(source.fields, dims, new)
+        return dataclasses.replace(source, dims=dims, fields=fields)
+    axes, window = [], Window()
+    bounds = sorted({*_cumulative(old), *_cumulative(new)})
+    if any(b % a for a, b in itertools.pairwise(bounds)):
+        raise NoRuleError
+    for axis in (0, 1):
+        taken = [dim for dim, *_ in axes]
+        axes.append(_follow(old, new, bounds, source, axis, taken))
+    dims, minor, fields, sizes = zip(*axes, strict=True)
+    if any(size != (1, 1) for size in sizes):
+        window = Window(*zip(*sizes, strict=True))
+    found = dataclasses.replace(
+        source, dims=dims, minor=minor, fields=fields, window=window
+    )
+    if not found.is_flat:
+        return found
+    origin = old, source
+    if len(new) <= 2:
+        return dataclasses.replace(found, dims=(None, None), origin=origin)
+    if len(new) == 3 and dims != (None, None):
+        return found
+    tokens = _tokens(old, new, source)
+    fields = tuple(unknown(1 if d is None else new[d]) for d in tokens)
+    return Map(tokens, fields, pooled=x.pooled, layer=x.layer, origin=origin)
+
+
+def _cumulative(shape: Shape) -> list[int]:
+    """How many numbers the first 0, 1, 2, ... dimensions have."""
+    return [math.prod(shape[:dim]) for dim in range(len(shape) + 1)]
+
+
+def _tokens(old: Shape, new: Shape, x: Map) -> Dims:
+    """Where rows and columns are one dimension."""
+    row, column = x.dims
+    if None not in x.dims and x.minor == (None, None) and column == row + 1:
+        for i, size in enumerate(new):
+            same_start = math.prod(new[:i]) == math.prod(old[:row])
+            if same_start and size == old[row] * old[column]:
+                return i, None
+    raise NoRuleError
 
 
 def _follow(
-    old: Sequence[int], new: Sequence[int], dims: Sequence[int | None]
-) -> tuple[int | None, ...]:
-    """Where dimensions are after a reshape: behind as many numbers as before."""
+    old: Shape,
+    new: Shape,
+    bounds: Sequence[int],
+    x: Map,
+    axis: int,
+    taken: Sequence[int | None],
+) -> tuple[int | None, int | None, Field, tuple[float, float]]:
+    """An axis after a reshape.
 
-    def before(shape: Sequence[int], dim: int) -> int:
-        count = 1
-        for size in shape[:dim]:
-            count *= size
-        return count
+    Args:
+        bounds: Cumulative sizes of both shapes. What is between two neighbouring ones
+            is a factor, and each dimension is a product of consecutive factors.
+        taken: New dimensions that are not this axis's.
 
-    found = []
-    for dim in dims:
-        matches = [
-            i
-            for i, size in enumerate(new)
-            if dim is not None
-            and i not in found
-            and size == old[dim]
-            and before(new, i) == before(old, dim)
-        ]
-        found.append(matches[0] if matches else None)
-    return tuple(found)
+    Returns:
+        Its dimension, that of its neighbouring units, its field, and the window that
+        changed it: (size, stride).
+    """
+    dim, minor, field = x.dims[axis], x.minor[axis], x.fields[axis]
+    own = [*_factors(old, bounds, dim), *_factors(old, bounds, minor)]
+    others = {*_factors(old, bounds, x.dims[1 - axis])}
+    neighbours = {*_factors(old, bounds, x.minor[1 - axis])}
+    if not own:
+        return _follow_single(old, new, dim, taken), None, field, (1, 1)
+    new_factors = [_factors(new, bounds, i) for i in range(len(new))]
+    within = {f: i for i, factors in enumerate(new_factors) for f in factors}
+    parts = [(i, [*fs]) for i, fs in itertools.groupby(own, key=within.get)]
+    first, (place, factors) = new_factors[parts[0][0]], parts[0]
+    if len(parts) == 1:
+        if first == own:
+            return place, None, field, (1, 1)
+        rest = first[len(own) :]
+        is_own = first[: len(own)] == own and not (others | neighbours) & {*rest}
+        if is_own and len(new) > 3:
+            count = _size(bounds, rest)  # units become several, of what were channels
+            return place, None, field.stretch(count), (1, 1 / count)
+        return None, None, field, (1, 1)
+    if first == factors and len(parts) == 2:
+        second, rest = parts[1]
+        if new_factors[second] == rest:
+            return place, second, field, (1, 1)
+        if others.isdisjoint(new_factors[second]):  # neighbours become channels
+            count = _size(bounds, rest)
+            return place, None, field.slide(count, count), (count, count)
+    raise NoRuleError
+
+
+def _follow_single(
+    old: Shape, new: Shape, dim: int | None, taken: Sequence[int | None]
+) -> int | None:
+    """The dimension of an axis of one unit."""
+    for i, size in enumerate(new):
+        is_free = i > 0 and size == 1 and i not in taken
+        if dim is not None and is_free and math.prod(new[:i]) == math.prod(old[:dim]):
+            return i
+    return None
+
+
+def _factors(shape: Shape, bounds: Sequence[int], dim: int | None) -> list[int]:
+    """The factors of a dimension, by their numbers."""
+    if dim is None:
+        return []
+    start = math.prod(shape[:dim])
+    return [i for i, b in enumerate(bounds) if start <= b < start * shape[dim]]
+
+
+def _size(bounds: Sequence[int], factors: Sequence[int]) -> int:
+    return math.prod(bounds[i + 1] // bounds[i] for i in factors)
 
 
 def _broadcast(equation: core.JaxprEqn, inputs: Inputs) -> Map:
@@ -276,42 +600,54 @@ def _broadcast(equation: core.JaxprEqn, inputs: Inputs) -> Map:
 
 def _squeeze(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     x, gone = _only(inputs), equation.params["dimensions"]
-    dims = tuple(
-        None if dim is None or dim in gone else dim - sum(d < dim for d in gone)
-        for dim in x.dims
-    )
-    return dataclasses.replace(x, dims=dims, window=None)
+    return dataclasses.replace(x, dims=_without(x.dims, gone), window=None)
 
 
 def _transpose(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     x, order = _only(inputs), list(equation.params["permutation"])
-    dims = tuple(None if dim is None else order.index(dim) for dim in x.dims)
-    return dataclasses.replace(x, dims=dims, window=None)
+
+    def moved(dims: Dims) -> Dims:
+        return tuple(None if dim is None else order.index(dim) for dim in dims)
+
+    return dataclasses.replace(x, dims=moved(x.dims), minor=moved(x.minor), window=None)
 
 
 def _along(x: Map, change: Callable[[Field, int], Field]) -> Map:
     """Changes the field of each axis that is a dimension."""
     fields = tuple(
-        field if dim is None else change(field, dim)
-        for field, dim in zip(x.fields, x.dims, strict=True)
+        field if dim is None else change(field, dim) for dim, field in x.axes
     )
     return dataclasses.replace(x, fields=fields, window=None)
 
 
 def _slice(equation: core.JaxprEqn, inputs: Inputs) -> Map:
-    x, params = _only(inputs), equation.params
-    steps = params["strides"] or [1] * len(params["start_indices"])
+    params = equation.params
+    starts, stops = params["start_indices"], params["limit_indices"]
+    return _cut(_only(inputs), starts, stops, params["strides"] or [1] * len(starts))
 
-    def cut(field: Field, dim: int) -> Field:
-        start, stop = params["start_indices"][dim], params["limit_indices"][dim]
-        step = steps[dim]
-        return field.take(slice(start, stop, step), field.stride * step)
 
-    sliced = _along(x, cut)
+def _cut(
+    x: Map, starts: Sequence[int], stops: Sequence[int], steps: Sequence[int]
+) -> Map:
+    sliced = _along(x, lambda f, d: f.skip(int(starts[d]), int(stops[d]), steps[d]))
     strides = tuple(1 if dim is None else steps[dim] for dim in x.dims)
     if strides == (1, 1):
         return sliced
     return dataclasses.replace(sliced, window=Window(stride=strides))
+
+
+def _dynamic_slice(equation: core.JaxprEqn, inputs: Inputs, constant: Constant) -> Map:
+    x, sizes = inputs[0], equation.params["slice_sizes"]
+    if x is None:
+        raise NoRuleError
+    starts, stops, shape = [], [], equation.invars[0].aval.shape
+    for dim, (length, size) in enumerate(zip(shape, sizes, strict=True)):
+        start = constant(dim + 1)
+        if start is None and dim in x.dims:
+            raise NoRuleError
+        starts.append(0 if start is None else min(max(int(start), 0), length - size))
+        stops.append(starts[-1] + size)
+    return _cut(x, starts, stops, [1] * len(shape))
 
 
 def _split(equation: core.JaxprEqn, inputs: Inputs) -> list[Map]:
@@ -328,29 +664,49 @@ def _split(equation: core.JaxprEqn, inputs: Inputs) -> list[Map]:
 
 def _pad(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     x, config = inputs[0], equation.params["padding_config"]
-    if x is None or any(config[dim][2] for dim in x.dims if dim is not None):
-        raise NotImplementedError(f"No receptive field through {equation}")
-    padded = _along(x, lambda field, dim: field.pad(*map(int, config[dim][:2])))
-    padding = tuple(
-        (0, 0) if dim is None else tuple(map(int, config[dim][:2])) for dim in x.dims
+    if x is None or inputs[1] is not None:
+        raise NoRuleError
+    config = [tuple(map(int, widths)) for widths in config]
+
+    def padded(field: Field, dim: int) -> Field:
+        before, after, between = config[dim]
+        return field.dilate(between + 1).pad(before, after - between)
+
+    padding = tuple((0, 0) if dim is None else config[dim][:2] for dim in x.dims)
+    strides = tuple(1 if d is None else 1 / (config[d][2] + 1) for d in x.dims)
+    window = Window(stride=strides, padding=padding)
+    return dataclasses.replace(
+        _along(x, padded), window=None if window == Window() else window
     )
-    if padding == ((0, 0), (0, 0)):
-        return padded
-    return dataclasses.replace(padded, window=Window(padding=padding))
 
 
-def _gather(equation: core.JaxprEqn, inputs: Inputs) -> Map:
-    """Of channels only."""
+def _gather(equation: core.JaxprEqn, inputs: Inputs, constant: Constant) -> Map:
+    """A gather of channels, or of rows or columns by constant indices."""
     x, params = inputs[0], equation.params
     numbers, shape = params["dimension_numbers"], equation.invars[0].aval.shape
+    if x is None or numbers.operand_batching_dims:
+        raise NoRuleError
     kept = [d for d in range(len(shape)) if d not in numbers.collapsed_slice_dims]
-    for dim in x.dims if x is not None else ():
-        if dim is not None and params["slice_sizes"][dim] != shape[dim]:
-            raise NotImplementedError(f"No receptive field through {equation}")
-    dims = tuple(
-        None if dim is None else numbers.offset_dims[kept.index(dim)] for dim in x.dims
-    )
-    return dataclasses.replace(x, dims=dims, window=None)
+    sizes = params["slice_sizes"]
+    chosen = [a for a in (0, 1) if (d := x.dims[a]) is not None and sizes[d] < shape[d]]
+    dims = [
+        None if dim not in kept else numbers.offset_dims[kept.index(dim)]
+        for dim in x.dims
+    ]
+    if not chosen:
+        return dataclasses.replace(x, dims=tuple(dims), window=None)
+    index = constant(1)
+    (axis,) = chosen if len(chosen) == 1 else (None,)
+    if axis is None or index is None or index.ndim != 2 or index.shape[1] != 1:
+        raise NoRuleError
+    if numbers.start_index_map != (x.dims[axis],) or x.dims[axis] in kept:
+        raise NoRuleError
+    rank = len(equation.outvars[0].aval.shape)
+    (dims[axis],) = (d for d in range(rank) if d not in numbers.offset_dims)
+    count, index = shape[x.dims[axis]], index[:, 0]
+    if index.min() < 0 or index.max() >= count:
+        raise NoRuleError
+    return _select(x, axis, np.arange(count)[:, None] == index, tuple(dims))
 
 
 def _concatenate(equation: core.JaxprEqn, inputs: Inputs) -> Map:
@@ -359,25 +715,50 @@ def _concatenate(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     if not axes:
         return _merge(maps)
     (axis,) = axes
+    if len({x.dims for x in maps}) > 1:
+        raise NoRuleError
+    sizes = [atom.aval.shape[dimension] for atom in equation.invars]
+    main = sizes.index(max(sizes))
+    x, others = inputs[main], [*inputs[:main], *inputs[main + 1 :]]
+    if x is not None and all(o is None or _repeats(x, o, axis) for o in others):
+        # Circular or mirrored padding, or constants.
+        before, after = sum(sizes[:main]), sum(sizes[main + 1 :])
+        padding = [(0, 0), (0, 0)]
+        padding[axis] = before, after
+        fields = list(x.fields)
+        fields[axis] = fields[axis].pad(before, after)
+        window = Window(padding=tuple(padding))
+        return dataclasses.replace(x, fields=tuple(fields), window=window)
     if len(maps) < len(inputs):
-        raise NotImplementedError(f"No receptive field through {equation}")
-    fields = [merge([x.fields[a] for x in maps]) if a != axis else None for a in (0, 1)]
-    fields[axis] = join([x.fields[axis] for x in maps])
+        raise NoRuleError
+    fields = [
+        join([x.fields[a] for x in maps])
+        if a == axis
+        else _merge_fields([x.fields[a] for x in maps])
+        for a in (0, 1)
+    ]
     return dataclasses.replace(maps[0], fields=tuple(fields), window=None)
 
 
+def _repeats(x: Map, part: Map, axis: int) -> bool:
+    """Whether a map is some rows, or columns, of another one and not all of them."""
+    seen, whole = (
+        set(zip(f.first, f.last, strict=True))
+        for f in (part.fields[axis], x.fields[axis])
+    )
+    return part.layer is x.layer and seen < whole
+
+
 def _stack(equation: core.JaxprEqn, inputs: Inputs) -> Map:
-    """Of single rows, or columns."""
+    """Single rows, or columns, one after the other."""
     maps, new = [x for x in inputs if x is not None], equation.params["axis"]
     lost = [a for a in (0, 1) if maps[0].dims[a] is None]
     if len(lost) != 1 or len(maps) < len(inputs):
-        raise NotImplementedError(f"No receptive field through {equation}")
+        raise NoRuleError
     (axis,) = lost
     merged = _merge(maps)
-    fields, dims = (
-        list(merged.fields),
-        [d + (d >= new) for d in maps[0].dims if d is not None],
-    )
+    fields = list(merged.fields)
+    dims = [d + (d >= new) for d in maps[0].dims if d is not None]
     fields[axis] = join([x.fields[axis] for x in maps])
     dims.insert(axis, new)
     return dataclasses.replace(merged, dims=tuple(dims), fields=tuple(fields))
@@ -385,23 +766,21 @@ def _stack(equation: core.JaxprEqn, inputs: Inputs) -> Map:
 
 def _rev(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     flipped = equation.params["dimensions"]
-    return _along(
-        _only(inputs),
-        lambda f, dim: (
-            f.take(slice(None, None, -1), -f.stride) if dim in flipped else f
-        ),
-    )
+    return _along(_only(inputs), lambda f, dim: f.flip() if dim in flipped else f)
 
 
-RULES: dict[str, Callable[[core.JaxprEqn, Inputs], Map | list[Map]]] = {
+RULES: dict[str, Callable[[core.JaxprEqn, Inputs], Map]] = {
+    "argmax": _reduce,
+    "argmin": _reduce,
     "broadcast_in_dim": _broadcast,
     "concatenate": _concatenate,
     "conv_general_dilated": _conv,
-    "dot_general": _dot,
-    "gather": _gather,
     "pad": _pad,
+    "reduce_and": _reduce,
     "reduce_max": _reduce,
     "reduce_min": _reduce,
+    "reduce_or": _reduce,
+    "reduce_prod": _reduce,
     "reduce_sum": _reduce,
     "reduce_window": _reduce_window,
     "reduce_window_max": _reduce_window,
@@ -410,8 +789,21 @@ RULES: dict[str, Callable[[core.JaxprEqn, Inputs], Map | list[Map]]] = {
     "reshape": _reshape,
     "rev": _rev,
     "slice": _slice,
-    "split": _split,
     "squeeze": _squeeze,
     "stack": _stack,
     "transpose": _transpose,
 }
+# Rules that need the value of a constant.
+CONSTANT_RULES: dict[str, Callable[[core.JaxprEqn, Inputs, Constant], Map]] = {
+    "dot_general": _dot,
+    "dynamic_slice": _dynamic_slice,
+    "gather": _gather,
+}
+CONVOLUTIONS = {"conv_general_dilated", "dot_general"}
+REDUCTIONS = {name for name, rule in RULES.items() if rule is _reduce}
+# What takes a map with a split axis, or with units of several places in its channels.
+TAKES_FLAT = POINTWISE | REDUCTIONS | CONVOLUTIONS | {"reshape", "transpose"}
+# What itself tells which dimensions are rows and columns.
+PLACES = CONVOLUTIONS | {n for n, rule in RULES.items() if rule is _reduce_window}
+# What only names units anew.
+RENAMES = {"broadcast_in_dim", "reshape", "squeeze", "transpose"}

@@ -1,35 +1,52 @@
 """The table of a network: one row a layer.
 
-The network is traced in evaluation, and its equations are gathered into layers, so
-that no model file needs to know. A layer is
+The network, any Linen module, is traced in evaluation, and its equations are gathered
+into layers, so that no model file needs to know. A layer is
   * a convolution or linear layer with its bias. A linear layer is the convolution that
     it is: its kernel is as large as the maps it takes, and its output is 1x1;
   * a pool, of which global pooling is one with a window as large as the map;
   * a normalisation, an activation, a multiplication by parameters ("scale");
-  * a padding or a subsampling that stands by itself;
+  * a padding, a subsampling or a change of size that stands by itself;
   * a merge of branches: "sum", "product", "maximum", "concat".
 Layers that evaluation does not compute (dropout, auxiliary heads) have no row, and
 neither have splits, shuffles and reshapes, which only rename units, nor pools that have
 nothing to pool.
 
+A layer that makes its map larger has a stride below 1: 1/2 for a transposed convolution
+that doubles it, for a resize or for a pixel shuffle.
+
 The receptive field of a merge is the smallest interval that covers its branches. The
 gates of squeeze-and-excitation, products with a summary of whole maps, are left out of
 it: they see the whole image. So are the statistics of a normalisation. Where windows
 differ, as in pooling to a fixed size, a row has the largest field and the mean stride.
-Not known are transposed convolutions, attention, and gathers of pixels.
+
+What is not known is None: the field behind attention, gathers of pixels by computed
+indices, loops, or maps whose rows and columns became one dimension; and the size of an
+output of which it is not known which dimensions are rows and columns.
+
+Connections are counted as in LeCun et al. 1998: each unit of a convolution, a linear
+layer or a pool has one for each of its inputs, the padded border included, and one for
+its bias. Activations and merges have none, and normalisations those of their biases.
 """
 
 from collections.abc import Sequence
 import dataclasses
 import itertools
+import math
 
 from flax import linen as nn
 import jax
 
 from jaxcnn import models
-from jaxcnn.analysis.propagate import Pair
+from jaxcnn.analysis.propagate import UNKNOWN_WINDOW, Pair, Window
 from jaxcnn.analysis.trace import NORMS, Draft, Trace
 from jaxcnn.models import layers
+
+# Modules that are one layer.
+LINEAR = (
+    *(layers.Conv, layers.Dense, nn.Conv, nn.ConvLocal, nn.ConvTranspose, nn.Dense),
+    *(nn.DenseGeneral, nn.Einsum),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,27 +56,37 @@ class Layer:
     Attributes:
         name: The path of its module, and its type where the module has several layers.
         kernel: Its support, in units of its input.
-        padding: (before, after) of each axis; negative: cut off.
+        depth: Input channels of one filter: those of a group, where there are groups.
+            None: it has no filters.
+        padding: (before, after) of each axis; negative: cut off. A transposed
+            convolution has that of the convolution which it transposes.
+        channels: Channels of the output, for a convolution the number of its filters.
         receptive_field: Pixels of the image that one unit sees, padding included.
         receptive_field_stride: Pixels from one unit to the next.
-        receptive_field_centre: Of the first unit; 0 is the centre of the first pixel.
-        kb: 1024 bytes, of 4 bytes a parameter; halves up.
+        receptive_field_centre: The centre of the first unit's field; 0 is the centre of
+            the first pixel.
+        parameters: Parameters that no earlier layer uses.
+        connections: Inputs of all its units, biases included.
+        kb: Size of the parameters in units of 1024 bytes, rounded half up, with 4 bytes
+            a parameter.
         macs: Multiply-adds for one image.
     """
 
     name: str
     type: str
-    kernel: Pair
-    stride: Pair
-    padding: tuple[Pair, Pair]
-    dilation: Pair
-    groups: int
-    output_size: Pair
-    channels: int
-    receptive_field: Pair
-    receptive_field_stride: Pair
-    receptive_field_centre: tuple[float, float]
+    kernel: Pair | None
+    depth: int | None
+    stride: tuple[float, float] | None
+    padding: tuple[Pair, Pair] | None
+    dilation: Pair | None
+    groups: int | None
+    output_size: Pair | None
+    channels: int | None
+    receptive_field: Pair | None
+    receptive_field_stride: tuple[float, float] | None
+    receptive_field_centre: tuple[float, float] | None
     parameters: int
+    connections: int
     kb: int
     macs: int
     note: str = ""
@@ -76,6 +103,7 @@ class Summary:
 
     layers: tuple[Layer, ...]
     parameters: int
+    connections: int
     kb: int
     macs: int
     unused: int
@@ -87,7 +115,7 @@ class Group:
 
     Attributes:
         level: "coarse": a stage, or "fine": a block. Stem and head are both.
-        parameters: Those that only training uses, too.
+        parameters: Its parameters, with those that only training uses.
     """
 
     group: str
@@ -109,6 +137,7 @@ def summarize(model: nn.Module, image_shape: models.ImageShape) -> Summary:
     return Summary(
         layers=tuple(rows),
         parameters=parameters,
+        connections=sum(row.connections for row in rows),
         kb=_kilobytes(parameters),
         macs=sum(row.macs for row in rows),
         unused=sum(trace.sizes.values()) - parameters,
@@ -116,7 +145,7 @@ def summarize(model: nn.Module, image_shape: models.ImageShape) -> Summary:
 
 
 def _kilobytes(parameters: int) -> int:
-    """1024 bytes, of 4 bytes a parameter; halves up."""
+    """Size of float32 parameters in units of 1024 bytes, rounded half up."""
     return (parameters + 128) // 256
 
 
@@ -126,7 +155,9 @@ def _names(drafts: Sequence[Draft]) -> list[str]:
     names = []
     for draft in drafts:
         path = draft.module.path
-        is_whole = isinstance(draft.module, (layers.Conv, layers.Dense, *NORMS))
+        is_whole = isinstance(draft.module, NORMS) or (
+            isinstance(draft.module, LINEAR) and draft.type.startswith("conv")
+        )
         first = name = "/".join(path if is_whole and path else (*path, draft.type))
         number = 1
         while name in names:
@@ -137,52 +168,96 @@ def _names(drafts: Sequence[Draft]) -> list[str]:
 
 
 def _layer(draft: Draft, name: str, parameters: int) -> Layer:
-    window, fields = draft.window, draft.output.fields
-    kernel, stride = window.kernel, window.stride
-    if draft.span is not None:
-        ends = list(zip(draft.span.fields, fields, strict=True))
-        kernel = tuple((o.size - i.size) // max(i.stride, 1) + 1 for i, o in ends)
-        stride = tuple(max(o.stride // max(i.stride, 1), 1) for i, o in ends)
+    window, output = draft.window, draft.output
+    connections = draft.connections
+    if draft.span is not None and draft.type != "resize":
+        window = _span_window(draft)
+    size = tuple(map(len, output.fields)) if output.placed else None
+    if draft.type == "resize" and size and window.kernel:
+        connections += math.prod((*window.kernel, *size, draft.channels))
     return Layer(
         name=name,
         type=draft.type,
-        kernel=kernel,
-        stride=stride,
+        kernel=_numbers(window.kernel),
+        depth=window.depth,
+        stride=_numbers(window.stride),
         padding=window.padding,
         dilation=window.dilation,
         groups=window.groups,
-        output_size=tuple(len(field) for field in fields),
-        channels=draft.channels,
-        receptive_field=tuple(field.size for field in fields),
-        receptive_field_stride=tuple(field.stride for field in fields),
-        receptive_field_centre=tuple(field.centre for field in fields),
+        output_size=size,
+        channels=draft.channels if output.placed else None,
+        receptive_field=_numbers([field.size for field in output.fields]),
+        receptive_field_stride=_numbers([field.stride for field in output.fields]),
+        receptive_field_centre=_known([field.centre for field in output.fields]),
         parameters=parameters,
+        connections=int(connections),
         kb=_kilobytes(parameters),
         macs=draft.macs,
         note=draft.note,
     )
 
 
+def _span_window(draft: Draft) -> Window:
+    """The window of a row of several equations, from its ends."""
+    before, after = draft.span.fields, draft.output.fields
+    if not (draft.span.is_known and draft.output.is_known):
+        is_pointwise = isinstance(draft.module, NORMS)
+        return Window() if is_pointwise else UNKNOWN_WINDOW
+    units = [max(field.stride, 1) for field in before]
+    kernel, stride = [], []
+    for field, old, unit in zip(after, before, units, strict=True):
+        kernel.append((field.size - old.size) // unit + 1)
+        stride.append(max(field.stride // unit, 1))
+    return dataclasses.replace(draft.window, kernel=tuple(kernel), stride=tuple(stride))
+
+
+def _known(values: Sequence[float] | None) -> tuple[float, float] | None:
+    """A pair of numbers; None where one is not known."""
+    if values is None or any(map(math.isnan, values)):
+        return None
+    return tuple(values)
+
+
+def _numbers(values: Sequence[float] | None) -> tuple[float, float] | None:
+    """The same with whole numbers as integers."""
+    known = _known(values)
+    if known is None:
+        return None
+    return tuple(int(value) if value == int(value) else value for value in known)
+
+
 def summarize_groups(model: nn.Module, image_shape: models.ImageShape) -> list[Group]:
-    """The layer groups from input to head, each stage before its blocks."""
+    """The layer groups from input to head, each stage before its blocks.
+
+    In a network of this package, blocks of one stage are "stage1_block1" and so on. In
+    any other each group is a stage of its own. Multiply-adds without parameters count
+    to the top-level name of their layer, which is then a group behind the others.
+    """
     params = models.abstract_variables(model, image_shape)["params"]
+    groups = models.layer_groups(model, image_shape)
     sizes = {
-        name: sum(p.size for p in jax.tree.leaves(params[name]))
-        for name in models.sort_groups(params)
+        name: sum(p.size for p in jax.tree.leaves(params[name])) for name in groups
     }
     macs = dict.fromkeys(sizes, 0)
-    for layer in summarize(model, image_shape).layers:
-        if layer.macs:
-            macs[layer.name.partition("/")[0]] += layer.macs
+    trace = Trace(model, image_shape)
+    for name, draft in zip(_names(trace.drafts), trace.drafts, strict=True):
+        if draft.macs:
+            owners = (draft.module.path or sorted(draft.parameters) or (name,))[0]
+            owner = owners.partition("/")[0]
+            sizes.setdefault(owner, 0)
+            macs[owner] = macs.get(owner, 0) + draft.macs
 
     def group(name: str, level: str, parts: Sequence[str]) -> Group:
         parameters = sum(sizes[part] for part in parts)
-        cost = sum(macs[part] for part in parts)
+        cost = sum(macs.get(part, 0) for part in parts)
         return Group(name, level, parameters, _kilobytes(parameters), cost)
 
+    def stage(name: str) -> str:
+        return name.partition("_")[0] if models.is_group(name) else name
+
     found = []
-    for stage, parts in itertools.groupby(sizes, lambda name: name.partition("_")[0]):
+    for name, parts in itertools.groupby(sizes, stage):
         parts = list(parts)
-        found.append(group(stage, "coarse", parts))
+        found.append(group(name, "coarse", parts))
         found += [group(part, "fine", [part]) for part in parts]
     return found

@@ -1,25 +1,41 @@
 """The equations of a network, gathered into layers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import re
 from typing import Any
 
 from flax import linen as nn
 import jax
 from jax.extend import core
+import numpy as np
 
 from jaxcnn import models
 from jaxcnn.analysis import propagate
-from jaxcnn.analysis.propagate import Map, Window
+from jaxcnn.analysis.propagate import UNKNOWN_WINDOW, Map, Window
 from jaxcnn.analysis.receptive_field import pixels
 from jaxcnn.models import counting, layers
 
 GATE_NOTE = "the gate is left out of the receptive field"
 
-# An array that does not come from the image is the names of the parameters it needs.
-Value = Map | frozenset[str]
+LOOP_NOTE = "the multiply-adds of a loop of unknown length are those of one round"
 
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fixed:
+    """An array that does not come from the image.
+
+    Attributes:
+        parameters: Names of the parameters that it is computed from.
+        value: Computes it; None where it depends on variables.
+    """
+
+    parameters: frozenset[str] = frozenset()
+    value: Callable[[], Any] | None = None
+
+
+Value = Map | Fixed
 
 NORMS = (
     *(layers.BatchNorm, layers.LayerNorm),
@@ -29,10 +45,15 @@ NORMS = (
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where an equation stands: the call of a module, and a function of layers.py."""
+    """Where an equation stands: the call of a module, and a function that is one layer.
+
+    Attributes:
+        number: Tells calls of a function from each other.
+    """
 
     call: int
     function: str | None = None
+    number: int = 0
 
 
 @dataclasses.dataclass(eq=False)
@@ -40,13 +61,13 @@ class Draft:
     """A row while the trace goes on.
 
     Attributes:
-        place: Of its equations.
-        module: Whose call that is.
+        place: The place of its equations.
+        module: The module whose call that is.
         source: The row that its input comes from; None: the image.
         pointwise: Whether each of its units is a function of one unit of its input.
-        output: Its last equation's.
+        output: The result of its last equation.
         span: The input, if several equations make the row.
-        parameters: Names of those it uses.
+        parameters: Names of the parameters that it uses.
     """
 
     type: str
@@ -58,22 +79,28 @@ class Draft:
     span: Map | None = None
     window: Window = Window()
     channels: int = 0
+    connections: int = 0
     parameters: set[str] = dataclasses.field(default_factory=set)
     macs: int = 0
     note: str = ""
 
 
 POOLS = {"max": "max_pool", "min": "min_pool", "sum": "avg_pool"}
-WINDOWS = {"slice": "subsample", "pad": "pad"}
+WINDOWS = {"slice": "subsample", "pad": "pad", "concatenate": "pad"}
+# Functions of JAX that are one layer, by the names of what they compile.
+FUNCTIONS = {"_resize": "resize", "_softmax": "softmax"}
 MERGES = {
     **{"add": "sum", "sub": "difference", "mul": "product", "div": "quotient"},
     **{"max": "maximum", "min": "minimum", "concatenate": "concat", "stack": "concat"},
+    **{"dot_general": "product", "conv_general_dilated": "product"},
 }
 # What is an activation without a function's name around it, too.
 ACTIVATIONS = {
     **{"tanh": "tanh", "logistic": "sigmoid", "erf": "erf", "erfc": "erf"},
     **{"max": "max", "min": "min", "clamp": "clamp", "exp": "exp"},
 }
+PAD = "_pad"  # jnp.pad, whose equations are one row, too
+BIASES = {"add", "add_any", "sub"}
 SELF_GATED = {"sigmoid": "silu", "erf": "gelu", "tanh": "gelu"}  # x * f(x), by f
 
 
@@ -86,10 +113,11 @@ class Trace:
         self.drafts: list[Draft] = []
         self._calls: list[nn.Module] = []
         self._open: list[int] = []
+        self._entered = 0
         self._spans: dict[tuple[Place, Draft | None], Draft] = {}
         variables = models.abstract_variables(model, image_shape)
         with nn.intercept_methods(self._number):
-            jaxpr = counting.forward(model, variables, image_shape, self.BATCH).jaxpr
+            jaxpr = counting.forward(model, variables, image_shape, self.BATCH)
         self.sizes = {}
         inputs: list[Value] = []
         for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
@@ -97,9 +125,10 @@ class Trace:
             name = "/".join(keys)
             if collection == "params":
                 self.sizes[name] = leaf.size
-            inputs.append(frozenset({name} if collection == "params" else ()))
+            inputs.append(Fixed(frozenset({name} if collection == "params" else ())))
         inputs.append(Map((1, 2), tuple(map(pixels, image_shape[:2]))))
-        self._run(jaxpr, inputs, Place(0))
+        constants = [_constant(value) for value in jaxpr.consts]
+        self._run(jaxpr.jaxpr, inputs, Place(0), constants)
 
     def _number(self, method: Any, args: Any, kwargs: Any, context: Any) -> Any:
         """Marks the equations of each call of a module with the call's number."""
@@ -114,14 +143,19 @@ class Trace:
         return result
 
     def _run(
-        self, jaxpr: core.Jaxpr, inputs: Sequence[Value], outer: Place
+        self,
+        jaxpr: core.Jaxpr,
+        inputs: Sequence[Value],
+        outer: Place,
+        constants: Sequence[Value] = (),
     ) -> list[Value]:
         values = dict(zip(jaxpr.invars, inputs, strict=True))
+        values.update(zip(jaxpr.constvars, constants, strict=False))
 
         def read(atom: Any) -> Value:
             if isinstance(atom, core.Literal):
-                return frozenset()
-            return values.get(atom, frozenset())  # a constant of the jaxpr
+                return _constant(atom.val)
+            return values.get(atom, Fixed())
 
         for equation in counting.live(jaxpr):
             results = self._follow(equation, [read(a) for a in equation.invars], outer)
@@ -133,9 +167,10 @@ class Trace:
     ) -> list[Value]:
         """The results of an equation; makes the row that begins with it."""
         maps = [x if isinstance(x, Map) else None for x in inputs]
-        weights = frozenset().union(*(x for x in inputs if not isinstance(x, Map)))
+        fixed = [x for x in inputs if isinstance(x, Fixed)]
+        weights = frozenset().union(*(x.parameters for x in fixed))
         if not any(maps):
-            return [weights] * len(equation.outvars)
+            return _compute(equation, fixed, weights)
         place = _place(equation, outer)
         module = self._calls[place.call]
         draft = None
@@ -149,17 +184,54 @@ class Trace:
             draft.parameters |= weights
             results = [next(filter(None, maps))] * len(equation.outvars)
         elif (body := counting.body(equation)) is not None:
-            return self._run(body, inputs, place)
+            return self._run(body, inputs, self._enter(equation, place))
         else:
-            results = propagate.step(equation, maps)
+            results = propagate.step(
+                equation, maps, lambda i: _evaluate(inputs[i], maps[i])
+            )
             draft = draft or self._draft(equation, maps, results[0], weights, place)
         if draft is None:
             return results
         draft.macs += counting.equation_macs(equation) // self.BATCH
+        self._count_connections(equation, draft, maps, weights)
+        if equation.primitive.name == "while" and draft.macs:
+            draft.note = LOOP_NOTE
         return [
-            _close(draft, x, var.aval.shape) if isinstance(x, Map) else x
+            self._close(draft, x, var.aval.size) if isinstance(x, Map) else x
             for x, var in zip(results, equation.outvars, strict=True)
         ]
+
+    def _enter(self, equation: core.JaxprEqn, place: Place) -> Place:
+        """The place of what an equation calls."""
+        name = equation.params.get("name")
+        if name not in (*FUNCTIONS, PAD):
+            return place
+        self._entered += 1
+        return Place(place.call, FUNCTIONS.get(name), self._entered)
+
+    def _count_connections(
+        self,
+        equation: core.JaxprEqn,
+        draft: Draft,
+        maps: Sequence[Map | None],
+        weights: frozenset[str],
+    ) -> None:
+        """Adds the inputs of an equation's units. A bias is one more input."""
+        size = equation.outvars[0].aval.size // self.BATCH
+        if equation.primitive.name in BIASES and len(maps) == 2 and weights:
+            draft.connections += size
+        elif not isinstance(draft.module, NORMS) and draft.type != "resize":
+            draft.connections += counting.equation_connections(equation) // self.BATCH
+
+    def _close(self, draft: Draft, output: Map, size: int) -> Map:
+        """Notes what a row gives, as far as it has come."""
+        if output.window is not None and draft.type in ("pad", "resize"):
+            draft.window = _compose(draft.window, output.window)
+        elif output.window is not None:
+            draft.window = output.window
+        draft.output = output
+        draft.channels = output.channels(size // self.BATCH)
+        return dataclasses.replace(output, layer=draft, window=None)
 
     def _draft(
         self,
@@ -183,11 +255,13 @@ class Trace:
                 draft.note = GATE_NOTE
                 return draft
             return self._add(MERGES.get(name, name), place, maps)
-        if name in ("conv_general_dilated", "dot_general"):
-            draft = self._add("conv", place, maps)
+        if name in propagate.CONVOLUTIONS:
+            draft = self._add(_convolution(equation, maps, result), place, maps)
         elif result.window not in (None, Window()):
-            kind = WINDOWS.get(name) or POOLS[name.rpartition("_")[2]]
-            draft = self._add(kind, place, maps)
+            kind = WINDOWS.get(name) or POOLS.get(name.rpartition("_")[2], name)
+            draft = sources[0] if kind == "pad" and place.number else None
+            if draft is None or (draft.type, draft.place) != (kind, place):
+                draft = self._add(kind, place, maps)
         elif weights and (name in ("mul", "div") or sources == [None]):
             draft = self._add("scale", place, maps)
         elif name in ACTIVATIONS and len([x for x in maps if x is not None]) == 1:
@@ -226,17 +300,7 @@ class Trace:
         return draft
 
 
-def _close(draft: Draft, output: Map, shape: Sequence[int]) -> Map:
-    """Notes what a row gives, as far as it has come."""
-    if output.window is not None:
-        draft.window = output.window
-    draft.output, draft.channels = output, output.channels(shape)
-    return dataclasses.replace(output, layer=draft, window=None)
-
-
-def _keep_shape(
-    equation: core.JaxprEqn, maps: Sequence[Map | None]
-) -> list[Map | frozenset[str]]:
+def _keep_shape(equation: core.JaxprEqn, maps: Sequence[Map | None]) -> list[Value]:
     """The results of an equation of a normalisation: statistics count as constants."""
     found = []
     for var in equation.outvars:
@@ -245,20 +309,81 @@ def _keep_shape(
             for x, atom in zip(maps, equation.invars, strict=True)
             if x is not None and atom.aval.shape == var.aval.shape
         ]
-        found.append(same[0] if same else frozenset())
+        found.append(same[0] if same else Fixed())
     return found
+
+
+def _convolution(
+    equation: core.JaxprEqn, maps: Sequence[Map | None], result: Map
+) -> str:
+    """The type of a convolution's or a matrix product's row."""
+    if len([x for x in maps if x is not None]) > 1:
+        return "product"
+    if max(equation.params.get("lhs_dilation", (1,))) > 1:
+        return "conv_transpose"
+    is_filter = result.window is None or result.window.depth is not None
+    return "conv" if is_filter else "matmul"
+
+
+def _compose(first: Window, second: Window) -> Window:
+    """The window of two paddings or changes of size, of different axes or sides."""
+    if UNKNOWN_WINDOW in (first, second):
+        return UNKNOWN_WINDOW
+    padding = tuple(
+        tuple(a + b for a, b in zip(*sides, strict=True))
+        for sides in zip(first.padding, second.padding, strict=True)
+    )
+    kernel, stride = (
+        tuple(a * b for a, b in zip(*pair, strict=True))
+        for pair in ((first.kernel, second.kernel), (first.stride, second.stride))
+    )
+    return Window(kernel, stride, padding)
+
+
+def _constant(value: Any) -> Fixed:
+    return Fixed(value=lambda: value)
+
+
+def _compute(
+    equation: core.JaxprEqn, inputs: Sequence[Fixed], parameters: frozenset[str]
+) -> list[Value]:
+    """The results of an equation that has no part of the image among its inputs."""
+    count = len(equation.outvars)
+    if any(x.value is None for x in inputs):
+        return [Fixed(parameters)] * count
+
+    @functools.cache
+    def results() -> Sequence[Any]:
+        values = [x.value() for x in inputs]
+        if counting.body(equation) is not None:
+            params = equation.params
+            called = params["jaxpr"] if "jaxpr" in params else params["call_jaxpr"]
+            if isinstance(called, core.Jaxpr):
+                called = core.ClosedJaxpr(called, ())
+            return core.jaxpr_as_fun(called)(*values)
+        made = equation.primitive.bind(*values, **equation.params)
+        return made if equation.primitive.multiple_results else [made]
+
+    return [Fixed(parameters, lambda i=i: results()[i]) for i in range(count)]
+
+
+def _evaluate(value: Value, image: Map | None) -> np.ndarray | None:
+    if image is not None or value.value is None:
+        return None
+    return np.asarray(value.value())
 
 
 def _place(equation: core.JaxprEqn, outer: Place) -> Place:
     """The innermost call that an equation is marked with, and a function within it."""
     parts = str(equation.source_info.name_stack).split("/")
     calls = [i for i, part in enumerate(parts) if re.fullmatch(r"call\d+", part)]
-    call, function = outer.call, outer.function
     if calls:
-        call, function = int(parts[calls[-1]].removeprefix("call")), None
+        outer = Place(int(parts[calls[-1]].removeprefix("call")))
         parts = parts[calls[-1] + 1 :]
     functions = [part for part in parts if part in layers.NAMED]
-    return Place(call, function or (functions[0] if functions else None))
+    if functions and outer.function is None:
+        return dataclasses.replace(outer, function=functions[0])
+    return outer
 
 
 def _is_activation(equation: core.JaxprEqn, maps: Sequence[Map | None]) -> bool:

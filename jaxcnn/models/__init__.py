@@ -90,6 +90,8 @@ CATALOGUE = pathlib.Path(__file__).with_name("catalogue.json")
 
 ImageShape = tuple[int, int, int]  # height, width, channels
 
+call_order = adapter.call_order
+
 
 def list_models(pattern: str = "*") -> list[str]:
     """The names that match a shell pattern such as "resnet*", resnet18 first."""
@@ -200,14 +202,19 @@ def layer_groups(
     of another module are in the order in which they are first called.
 
     Args:
-        model: The network.
+        model: A network of this package, or any other Linen module.
         image_shape: Shape of any images that the network takes; the groups do not
             depend on it.
     """
-    groups = abstract_variables(model, image_shape).get("params", {})
-    if all(map(_GROUP.fullmatch, groups)):
+    groups = abstract_variables(model, image_shape)["params"]
+    if all(map(is_group, groups)):
         return sort_groups(groups)
     return adapter.call_order(model, image_shape)
+
+
+def is_group(name: str) -> bool:
+    """Whether a name is one that the layer groups of this package's networks have."""
+    return _GROUP.fullmatch(name) is not None
 
 
 def is_head(group: str, groups: Sequence[str]) -> bool:
@@ -227,9 +234,16 @@ def sort_groups(groups: Iterable[str]) -> tuple[str, ...]:
 
 
 def abstract_variables(model: nn.Module, image_shape: ImageShape) -> dict[str, Any]:
-    """Returns the shapes and dtypes of the variables without computing them."""
-    init = functools.partial(model.init, train=False)
-    return jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, *image_shape)))
+    """Returns the shapes and dtypes of the variables without computing them.
+
+    Raises:
+        UserError: The model is no Linen module, or is not called with images.
+    """
+    adapter.check(model)
+    init = functools.partial(adapter.adapted(model).init, train=False)
+    images = jnp.zeros((1, *image_shape))
+    variables = jax.eval_shape(init, jax.random.key(0), images)
+    return {"params": {}, **nn.meta.unbox(variables)}
 
 
 def count_params(model: nn.Module, image_shape: ImageShape) -> int:

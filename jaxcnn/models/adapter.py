@@ -6,7 +6,7 @@ layers must know, whether the network is being trained, reaches them from outsid
 Linen's interceptors.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 import contextlib
 import contextvars
 import dataclasses
@@ -17,6 +17,8 @@ from typing import Any
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+
+from jaxcnn.errors import UserError
 
 # Layer groups that behave as in evaluation, whatever `train` says.
 _frozen: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar(
@@ -110,19 +112,78 @@ def _arguments(function: Callable) -> dict[str, float]:
     return places
 
 
+def adapted(model: Any) -> Any:
+    """The network with the interface of ours; ours are as good adapted as not."""
+    return model if isinstance(model, Adapted) else Adapted(model)
+
+
+def check(model: Any) -> None:
+    """Raises UserError unless it is a Linen module that is called with images alone,
+    or with images and `train`."""
+    model = model.module if isinstance(model, Adapted) else model
+    if not isinstance(model, nn.Module):
+        kind = model.__name__ if isinstance(model, type) else type(model).__name__
+        raise UserError(f"A network must be a flax.linen.Module, not {kind}.")
+    name = type(model).__name__
+    parameters = _parameters(type(model))
+    if parameters is None:
+        raise UserError(f"{name} has no __call__, so it cannot be called with images.")
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL)
+    first, *others = parameters.values() if parameters else [None]
+    required = [
+        p.name
+        for p in others
+        if p.name != "train"
+        and p.default is p.empty
+        and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    takes_images = first is not None and (
+        first.kind in positional or first.kind is first.POSITIONAL_OR_KEYWORD
+    )
+    if required or not takes_images or first.name == "train":
+        raise UserError(
+            f"{name} is called as ({', '.join(parameters)}); a network must be "
+            "called as (images) or (images, train=...)."
+        )
+
+
+@functools.cache
+def _parameters(cls: type[nn.Module]) -> Mapping[str, inspect.Parameter] | None:
+    """The parameters of a module's __call__ without `self`."""
+    if not any("__call__" in vars(base) for base in cls.__mro__):
+        return None
+    signature = inspect.signature(cls.__call__)
+    return dict(list(signature.parameters.items())[1:])
+
+
 def call_order(model: Any, image_shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """Top-level names of the parameters in the order in which they are first used."""
+    """The top-level names of the parameters, in the order of their first use.
+
+    The name of a module comes at its first call, that of a parameter of the network
+    itself before the module that is called next.
+    """
     order: dict[str, None] = {}
 
     def note(method: Callable, args: Any, kwargs: Any, context: Any) -> Any:
         if context.method_name != "setup":
+            root = context.module
+            while isinstance(root.parent, nn.Module):
+                root = root.parent
+            own = root.variables.get("params", {})
+            order.update(
+                (name, None)
+                for name, value in own.items()
+                if not isinstance(value, Mapping)
+            )
             order.update(dict.fromkeys(context.module.path[:1]))
         return method(*args, **kwargs)
 
-    def init(key: jax.Array, images: jax.Array) -> Any:
+    def initialise(key: jax.Array, images: jax.Array) -> Any:
         with nn.intercept_methods(note):
-            return model.init(key, images, train=False).get("params", {})
+            params = adapted(model).init(key, images, train=False).get("params", {})
+        order.update(dict.fromkeys(params))  # in the order of their creation
+        return nn.meta.unbox(params)
 
     images = jnp.zeros((1, *image_shape))
-    params = jax.eval_shape(init, jax.random.key(0), images)
-    return (*filter(params.__contains__, order), *(p for p in params if p not in order))
+    params = jax.eval_shape(initialise, jax.random.key(0), images)
+    return tuple(name for name in order if name in params)

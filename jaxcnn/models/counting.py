@@ -9,6 +9,8 @@ import jax
 from jax.extend import core
 import jax.numpy as jnp
 
+from jaxcnn.models import adapter
+
 
 def forward(
     model: nn.Module,
@@ -29,7 +31,7 @@ def forward(
     images = jax.ShapeDtypeStruct((batch_size, *image_shape), jnp.float32)
 
     def apply(variables, images):
-        return model.apply(variables, images, train=False)
+        return adapter.adapted(model).apply(variables, images, train=False)
 
     return jax.make_jaxpr(apply)(variables, images)
 
@@ -52,7 +54,9 @@ def _variables(atoms: list[Any]) -> Iterator[core.Var]:
 
 
 def body(equation: core.JaxprEqn) -> core.Jaxpr | None:
-    """Returns the jaxpr that an equation calls with its own inputs and results."""
+    """What an equation calls, whose inputs and results are the equation's own."""
+    if equation.primitive.name == "scan":
+        return None  # its body takes a part of its inputs
     for name in "jaxpr", "call_jaxpr":
         if name in equation.params:
             called = equation.params[name]
@@ -72,15 +76,44 @@ def macs(jaxpr: core.Jaxpr) -> int:
 def equation_macs(equation: core.JaxprEqn) -> int:
     """Number of multiply-adds of a convolution or a matrix product; 0 for others.
 
-    They are counted from shapes and include the padding, as in papers and torchvision;
-    XLA's cost analysis excludes it.
+    Counted from shapes, the padded border included, as papers and torchvision count;
+    XLA's cost analysis leaves the border out. A transposed convolution multiplies each
+    input by each weight of its filters; the zeros between its inputs do not count. A
+    loop counts all its rounds, or one if their number depends on the data; a branch is
+    the most expensive one.
     """
+    name, params = equation.primitive.name, equation.params
     shapes = [atom.aval.shape for atom in equation.invars]
     out = math.prod(equation.outvars[0].aval.shape)
-    if equation.primitive.name == "conv_general_dilated":
-        filters = shapes[1][equation.params["dimension_numbers"].rhs_spec[0]]
+    if name == "conv_general_dilated":
+        lhs, rhs, _ = params["dimension_numbers"]
+        filters = shapes[1][rhs[0]]
+        if max(params["lhs_dilation"]) > 1:
+            image = math.prod(shapes[0][d] for d in lhs[2:])
+            positions = image // math.prod(params["window_strides"])
+            out = shapes[0][lhs[0]] * positions * filters
         return out * math.prod(shapes[1]) // filters
-    if equation.primitive.name == "dot_general":
-        (contracted, _), _ = equation.params["dimension_numbers"]
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
         return out * math.prod(shapes[0][d] for d in contracted)
+    if name == "scan":
+        return params["length"] * macs(params["jaxpr"].jaxpr)
+    if name == "while":
+        return macs(params["body_jaxpr"].jaxpr)
+    if name == "cond":
+        return max(macs(branch.jaxpr) for branch in params["branches"])
+    return 0
+
+
+def equation_connections(equation: core.JaxprEqn) -> int:
+    """Inputs of all units that a convolution, a matrix product or a pool computes; 0
+    for anything else. They are counted from shapes, the padded border included."""
+    name, params = equation.primitive.name, equation.params
+    if name in ("conv_general_dilated", "dot_general"):
+        return equation_macs(equation)
+    if name.startswith("reduce_window"):
+        out = math.prod(equation.outvars[0].aval.shape)
+        return out * math.prod(params["window_dimensions"])
+    if name.startswith("reduce_") and "axes" in params:
+        return math.prod(equation.invars[0].aval.shape)
     return 0

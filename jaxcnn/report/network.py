@@ -1,7 +1,8 @@
 """The table of a network as text, JSON and CSV.
 
 Where rows and columns agree, a pair is one number. In JSON it is else a list of two,
-and padding that differs before and behind is top, bottom, left, right.
+and padding that differs before and behind is top, bottom, left, right. What is not
+known is "-", and null in JSON. The depth of a layer without filters is left empty.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,13 @@ from jaxcnn.report import text
 
 # Field of an analysis.table.Layer and its column in the text.
 _COLUMNS = {
-    **{"name": "layer", "type": "type", "kernel": "support", "stride": "stride"},
-    **{"padding": "padding", "dilation": "dilation", "groups": "groups"},
+    **{"name": "layer", "type": "type", "kernel": "support", "depth": "depth"},
+    **{"stride": "stride", "padding": "padding", "dilation": "dilation"},
+    **{"groups": "groups"},
     **{"output_size": "output", "channels": "channels", "receptive_field": "field"},
     **{"receptive_field_stride": "f. stride", "receptive_field_centre": "f. centre"},
-    **{"parameters": "parameters", "kb": "KB", "macs": "MACs"},
+    **{"parameters": "parameters", "connections": "connections", "kb": "KB"},
+    **{"macs": "MACs"},
 }
 
 
@@ -34,8 +37,10 @@ def _plain(value: Any) -> Any:
     return value[0] if value[0] == value[1] else list(value)
 
 
-def _word(value: Any) -> str:
+def _word(name: str, value: Any) -> str:
     value = _plain(value)
+    if value is None:
+        return "" if name == "depth" else "-"
     if isinstance(value, list):
         return ("x" if len(value) == 2 else ",").join(f"{item:g}" for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -55,21 +60,25 @@ def _as_csv(rows: Sequence[Any]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     found = _rows(rows)
     writer.writerow(found[0])
-    writer.writerows(map(_word, row.values()) for row in found)
+    writer.writerows([_word(*item) for item in row.items()] for row in found)
     return out.getvalue().rstrip("\n")
 
 
-_COSTS = ("parameters", "kb", "macs")
+_COSTS = ("parameters", "connections", "kb", "macs")
 
 
 def _table(summary: Any) -> str:
     rows = [
-        [f"{row[c]:,}" if c in _COSTS else _word(row[c]) for c in _COLUMNS]
+        [f"{row[c]:,}" if c in _COSTS else _word(c, row[c]) for c in _COLUMNS]
         for row in _rows(summary.layers)
     ]
     total = [f"{getattr(summary, c):,}" for c in _COSTS]
     rows.append(["total", *[""] * (len(_COLUMNS) - 1 - len(total)), *total])
-    lines = [text.table(rows, list(_COLUMNS.values()), left=2)]
+    size = 4 * summary.parameters
+    lines = [
+        text.table(rows, list(_COLUMNS.values()), left=2),
+        f"float32 parameters: {size / 1e6:,.1f} MB ({size / 2**20:,.1f} MiB)",
+    ]
     notes = (f"{row.type}: {row.note}." for row in summary.layers if row.note)
     lines += dict.fromkeys(notes)
     if summary.unused:
@@ -87,7 +96,7 @@ LAYERS = {
 def _groups_table(groups: Sequence[Any]) -> str:
     """Each stage, and below it its blocks if it has more than itself."""
     names = [group.group for group in groups]
-    costs = [[getattr(group, c) for c in _COSTS] for group in groups]
+    costs = [(group.parameters, group.kb, group.macs) for group in groups]
     rows = [
         ["  " * (group.level == "fine") + name, *(f"{n:,}" for n in numbers)]
         for group, name, numbers in zip(groups, names, costs, strict=True)
