@@ -34,7 +34,7 @@ ALLOWED = {
     "analysis": ("models tasks adversarial", "jax flax optax sklearn"),
     "report": ("", "matplotlib jinja2 tensorboardX rich PIL"),
     "serving": (
-        "config data names targets tasks models pretrained training",
+        "augment config data names targets tasks models pretrained training",
         "jax PIL",
     ),
     "studies": (
@@ -52,9 +52,19 @@ ALLOWED = {
 }
 
 
+def statements(node):
+    """A node and all below it, without what is there for type checking alone."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        match child:
+            case ast.If(test=ast.Name("TYPE_CHECKING")):
+                continue
+        yield from statements(child)
+
+
 def imports(path):
-    """(module, names imported from it) of each import statement."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """(module, names imported from it) of each import statement that runs."""
+    for node in statements(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from ((alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
