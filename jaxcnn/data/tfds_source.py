@@ -190,7 +190,7 @@ class TfdsExamples:
         return images.decoded(self.encoded(index))
 
     def encoded(self, index: int) -> dict[str, Any]:
-        """As of examples.encoded."""
+        """The example with an image that is not decoded yet, see examples.encoded."""
         image, label = self.parse(self.source[index])
         if isinstance(image, bytes):
             image = images.Encoded(image, self.channels, f"{self.where}[{index}]")
