@@ -9,12 +9,14 @@ import pytest
 from sklearn import datasets
 
 from jaxcnn import __main__, data
-from jaxcnn.config import Config, DataConfig
+from jaxcnn.config import Config, DataConfig, TaskConfig
 from jaxcnn.data.examples import ArrayExamples
 from jaxcnn.data.examples import make_dataset as of_splits
 from jaxcnn.errors import UserError
+from jaxcnn.report import data_check
 from jaxcnn.studies import check_data
-from jaxcnn.targets import classes
+from jaxcnn.targets import Target, classes
+from jaxcnn.tasks import Task
 from tests import test_tfds_source
 
 # Windows of scikit-learn's two photographs that are not of sky or shade alone.
@@ -183,6 +185,51 @@ def test_labels_and_classes_that_are_wrong():
         check_data.check(dataset, config, 1.5)
 
 
+class Heights(Task):
+    """A task without classes."""
+
+    targets = {"height": Target("value", "float32")}
+
+    @classmethod
+    def create(cls, config, targets, statistics):
+        return cls()
+
+
+def test_a_task_without_classes_has_its_targets_checked_and_no_groups():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 16, 16, 1), np.uint8)
+    images[7] = images[2]
+    heights = np.arange(30, dtype=np.float32)
+    heights[4] = np.nan
+    splits = {"train": ArrayExamples(images, {"height": heights})}
+    dataset = of_splits(
+        splits,
+        targets=Heights.targets,
+        channels=1,
+        mean=(0.5,),
+        std=(0.2,),
+        fingerprint="",
+    )
+    config = Config(
+        data=DataConfig(image_size=16), task=TaskConfig(name=f"{__name__}:Heights")
+    )
+    report = check_data.check(dataset, config, 0.98)
+    found = {
+        finding.kind: [[image.index for image in case.images] for case in finding.cases]
+        for finding in report.findings
+    }
+    assert found == {"wrong_height": [[4]], "targets_differ": [[2, 7]]}
+    assert report.findings[0].cases[0].note == "its value is nan"
+    assert report.groups == {}
+    lines = data_check.as_text(report).splitlines()
+    assert lines[1].split() == ["images", "30:", "train", "30"]
+    shown = [
+        place.index for place, _, _ in check_data.samples(dataset, report, None, 6)
+    ]
+    assert set(shown) > {2, 4, 7}
+    assert len(shown) == 6
+
+
 @pytest.mark.parametrize(
     ("levels", "share"),
     [([[0, 15, 16, 40]], 0.5), ([[0, 15]], 1.0), ([[255, 250, 240, 3]], 0.75)],
@@ -215,7 +262,7 @@ def test_a_contact_sheet_shows_what_was_found_and_a_spread_of_the_rest(folder):
 
 
 CONFIG = """
-from jaxcnn.config import Config, DataConfig
+from jaxcnn.config import Config, DataConfig, TaskConfig
 
 def get_config():
     return Config(data=DataConfig(name={name!r}, image_size=48))
@@ -276,8 +323,6 @@ def test_the_command_takes_images_in_memory_and_refuses_in_one_line(tmp_path, ca
 
 
 def test_many_classes_are_a_short_table(capsys):
-    from jaxcnn.report import data_check
-
     labels = np.repeat(np.arange(60), np.arange(10, 70)).astype(np.int32)
     dataset = make_dataset(
         np.random.default_rng(0).integers(0, 256, (len(labels), 8, 8, 1), np.uint8),
