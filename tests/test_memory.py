@@ -5,11 +5,12 @@ import pathlib
 import numpy as np
 import pytest
 
-from jaxcnn.data import memory, order
+from jaxcnn.data import batches, memory, order
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import ArrayExamples, Subset
 from jaxcnn.data.transforms import TRANSFORMS
 from jaxcnn.errors import UserError
+from jaxcnn.targets import Target
 from tests.stream import (
     Broken,
     N,
@@ -140,3 +141,40 @@ def test_some_of_the_kept_examples_keep_their_errors(arrays):
     assert some.column("label").tolist()[::2] == [9, 3]
     np.testing.assert_array_equal(some.images[[0, 2]], arrays.images[[9, 3]])
     assert memory.readable(some).tolist() == [0, 2]
+
+
+def test_columns_of_another_dtype_are_cast_as_grain_casts_them(arrays):
+    wide = ArrayExamples(arrays.images, {"label": np.arange(N)})  # int64
+    config = config_of()
+    assert_equal(
+        train_batches(wide, config, num_steps=2),
+        train_batches(arrays, config, num_steps=2),
+    )
+    assert_equal(eval_batches(wide, config), eval_batches(through_grain(wide), config))
+
+
+def test_ragged_targets_are_filled_up_in_memory_as_by_grain(arrays):
+    rng = np.random.default_rng(0)
+    column = np.empty(N, object)
+    for i in range(N):
+        column[i] = rng.normal(size=(i % 4, 2)).astype(np.float32)
+    examples = ArrayExamples(arrays.images, {"points": column})
+    targets = {"points": Target("points", "float32", (3, 2), ragged=True)}
+    config, row = config_of(eval_batch_size=64), TRANSFORMS["resize"]
+    bad_images = BadImages("error", "train")
+    kept = memory.in_memory(examples, row, config, targets, bad_images)
+    assert isinstance(kept, memory.DecodedExamples)
+    options = {"seed": 0, "num_steps": 5}
+    assert_equal(
+        batches.train_batches(kept, config, targets, **options),
+        batches.train_batches(examples, config, targets, **options),
+    )
+    (slow,), (fast,) = (
+        list(batches.eval_batches(e, config, targets)) for e in (examples, kept)
+    )
+    assert_equal([fast], [slow])
+    counts = fast["points_mask"].sum(axis=1).tolist()
+    assert counts == [i % 4 for i in range(N)] + [0] * (64 - N)
+    for i in range(N):
+        np.testing.assert_array_equal(fast["points"][i, : i % 4], column[i])
+        assert not fast["points"][i, i % 4 :].any()
