@@ -12,7 +12,7 @@ from scipy import stats
 from jaxcnn import augment
 from jaxcnn.config import AugmentConfig, Config
 from jaxcnn.errors import UserError
-from jaxcnn.training import parallel, setup
+from jaxcnn.training import parallel, prepare
 
 BATCH = 2000
 
@@ -29,7 +29,7 @@ def mixed(mixup=0.0, cutmix=0.0, number=BATCH, size=(6, 9)):
     }
     keys = augment.example_keys(jax.random.key(0), 3, jnp.arange(number))
     mix = functools.partial(augment.mix, mixup=mixup, cutmix=cutmix)
-    found = {name: np.asarray(x) for name, x in jax.jit(mix)(batch, keys).items()}
+    found = jax.tree.map(np.asarray, jax.jit(mix)(batch, keys))
     own = np.where(
         white[:, None, None], found["image"][..., 0], 1 - found["image"][..., 0]
     )
@@ -49,7 +49,7 @@ def test_labels_and_shares_are_those_of_the_pixels(alphas):
     expected = np.where(mostly_own, example, partner)
     np.testing.assert_array_equal(found["label"][larger], expected[larger])
     np.testing.assert_array_equal(
-        found["label"] + found["other_label"], example + partner
+        found["label"] + found["other"]["label"], example + partner
     )
     np.testing.assert_allclose(
         found["other_share"], np.minimum(part, 1 - part), atol=1e-6
@@ -110,15 +110,14 @@ def test_eight_devices_mix_as_one_does():
         jax.jit(mix)(parallel.put_batch(batch, parallel.data_mesh(devices)))
         for devices in (1, 8)
     ]
-    for name in found[0]:
-        np.testing.assert_allclose(*(x[name] for x in found), atol=1e-6)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), *found)
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_mixing_is_refused_under_pmap(name):
     config = Config(augment=dataclasses.replace(AugmentConfig(), **{name: 0.2}))
-    setup.prepare(config)
+    prepare.prepare(config)
     config.parallel = "pmap"
     text = f"augment.{name} must be 0 with parallel='pmap', .* whole batch, not 0.2."
     with pytest.raises(UserError, match=text):
-        setup.prepare(config)
+        prepare.prepare(config)

@@ -9,10 +9,14 @@ import pytest
 from sklearn import datasets
 
 from jaxcnn import __main__, data
-from jaxcnn.config import DataConfig
-from jaxcnn.data import check
-from jaxcnn.data.examples import ArrayExamples, Dataset
+from jaxcnn.config import Config, DataConfig, TaskConfig
+from jaxcnn.data.examples import ArrayExamples
+from jaxcnn.data.examples import make_dataset as of_splits
 from jaxcnn.errors import UserError
+from jaxcnn.report import data_check
+from jaxcnn.studies import check_data
+from jaxcnn.targets import Target, classes
+from jaxcnn.tasks import Task
 from tests import test_tfds_source
 
 # Windows of scikit-learn's two photographs that are not of sky or shade alone.
@@ -58,7 +62,7 @@ def folder(tmp_path_factory):
 
 def config_of(folder, **changes):
     changes = {"image_size": 48, "validation_fraction": 0.1, **changes}
-    return DataConfig(name=f"folder:{folder}", **changes)
+    return Config(data=DataConfig(name=f"folder:{folder}", **changes))
 
 
 def names(finding):
@@ -70,13 +74,13 @@ def names(finding):
 
 def test_each_fault_is_found_once(folder):
     config = config_of(folder)
-    report = check.check(data.load(config), config, 0.98)
+    report = check_data.check(data.load(config.data), config, 0.98)
     found = {finding.kind: finding for finding in report.findings}
     assert len(found) == len(report.findings)
     expected = {
         "unreadable": [{"broken.jpg"}],
         "test_in_train": [{"60.png", "small.jpg"}, {"61.png", "wrong.bmp"}],
-        "labels_differ": [{"61.png", "wrong.bmp"}],
+        "targets_differ": [{"61.png", "wrong.bmp"}],
         "duplicates": [{"70.png", "copy.png"}],
         "constant": [{"green.png"}],
         "nearly_empty": [{"page.png"}],
@@ -89,15 +93,15 @@ def test_each_fault_is_found_once(folder):
     assert {kind: names(finding) for kind, finding in found.items()} == expected
     assert "2 images of 15 in test" in found["test_in_train"].text
     assert found["duplicates"].cases[0].note == "the same pixels"
-    assert found["labels_differ"].cases[0].note == "the same pixels"
+    assert found["targets_differ"].cases[0].note == "the same pixels"
     assert "1 .gif, 1 .txt" in found["ignored_files"].text
     assert "'flower'" in found["few_images"].text
     # 29 images of temple in train/, of which 3 validate, and 9 of flower less 1.
-    assert report.counts["train"].tolist() == [8, 26]
-    assert report.counts["validation"].tolist() == [1, 3]
-    assert report.counts["test"].tolist() == [7, 8]
+    assert report.counts == {"train": 34, "validation": 4, "test": 15}
+    assert report.group_counts("flower") == {"train": 8, "validation": 1, "test": 7}
+    assert report.group_counts("temple") == {"train": 26, "validation": 3, "test": 8}
     assert "3.2 times" in found["imbalance"].text
-    assert sum(len(labels) for labels in report.labels.values()) == 53
+    assert sum(map(len, report.readable.values())) == 53
     assert len(report.sizes) == 52
 
 
@@ -106,7 +110,10 @@ def test_a_sound_data_set_has_no_findings():
     windows = np.stack([np.asarray(window(temple, i)) for i in BUSY])
     labels = np.arange(len(BUSY), dtype=np.int32) % 2
     dataset = make_dataset(windows, labels)
-    assert check.check(dataset, DataConfig(image_size=48), 0.98).findings == ()
+    assert (
+        check_data.check(dataset, Config(data=DataConfig(image_size=48)), 0.98).findings
+        == ()
+    )
 
 
 def test_records_of_tfds_are_named_by_split_and_number(tmp_path):
@@ -125,8 +132,9 @@ def test_records_of_tfds_are_named_by_split_and_number(tmp_path):
     splits = {"train": records[:10], "validation": records[10:], "test": test}
     test_tfds_source.Builder("twice", features, splits, tmp_path).download_and_prepare()
     config = DataConfig(name="tfds:twice", dir=str(tmp_path), image_size=8)
-    dataset = data.load(config)
-    report = check.check(dataset, config, 0.98)
+    config = Config(data=config)
+    dataset = data.load(config.data)
+    report = check_data.check(dataset, config, 0.98)
     found = {finding.kind: finding.cases for finding in report.findings}
     (case,) = found["test_in_train"]
     first, second = case.images
@@ -137,18 +145,18 @@ def test_records_of_tfds_are_named_by_split_and_number(tmp_path):
     (case,) = found["unreadable"]
     assert case.images[0].split == "test"
     assert "no JPEG, PNG, WebP or BMP image" in case.note
-    assert report.counts["test"].tolist() == [0, 2]
+    assert [report.group_counts(name)["test"] for name in report.groups] == [0, 2]
 
 
 def make_dataset(images, labels, class_names=("a", "b")):
     """The first two thirds train, the others test."""
     cut = 2 * len(images) // 3
-    return Dataset(
-        class_names=class_names,
-        splits={
-            "test": ArrayExamples(images[cut:], labels[cut:]),
-            "train": ArrayExamples(images[:cut], labels[:cut]),
+    return of_splits(
+        {
+            "test": ArrayExamples(images[cut:], {"label": labels[cut:]}),
+            "train": ArrayExamples(images[:cut], {"label": labels[:cut]}),
         },
+        targets=classes(class_names),
         channels=images.shape[-1],
         mean=(0.5,),
         std=(0.2,),
@@ -162,35 +170,80 @@ def test_labels_and_classes_that_are_wrong():
     labels = np.arange(90, dtype=np.int32) % 2
     labels[3], labels[80] = 7, -1
     dataset = make_dataset(images, labels, ("Big cat", "big_cat", "other"))
-    config = DataConfig(image_size=16)
-    report = check.check(dataset, config, 0.98)
+    config = Config(data=DataConfig(image_size=16))
+    report = check_data.check(dataset, config, 0.98)
     found = {finding.kind: finding for finding in report.findings}
     assert set(found) == {"wrong_label", "missing_class", "class_names_alike"}
     places = [case.images[0] for case in found["wrong_label"].cases]
-    assert [(p.split, p.index, p.label) for p in places] == [
+    assert [(p.split, p.index, p.caption) for p in places] == [
         ("train", 3, "7"),
         ("test", 20, "-1"),
     ]
     assert "'other'" in found["missing_class"].text
     assert "'Big cat', 'big_cat'" in found["class_names_alike"].text
     with pytest.raises(UserError, match="similarity must be over 0 and at most 1"):
-        check.check(dataset, config, 1.5)
+        check_data.check(dataset, config, 1.5)
+
+
+class Heights(Task):
+    """A task without classes."""
+
+    targets = {"height": Target("value", "float32")}
+
+    @classmethod
+    def create(cls, config, targets, statistics):
+        return cls()
+
+
+def test_a_task_without_classes_has_its_targets_checked_and_no_groups():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 16, 16, 1), np.uint8)
+    images[7] = images[2]
+    heights = np.arange(30, dtype=np.float32)
+    heights[4] = np.nan
+    splits = {"train": ArrayExamples(images, {"height": heights})}
+    dataset = of_splits(
+        splits,
+        targets=Heights.targets,
+        channels=1,
+        mean=(0.5,),
+        std=(0.2,),
+        fingerprint="",
+    )
+    config = Config(
+        data=DataConfig(image_size=16), task=TaskConfig(name=f"{__name__}:Heights")
+    )
+    report = check_data.check(dataset, config, 0.98)
+    found = {
+        finding.kind: [[image.index for image in case.images] for case in finding.cases]
+        for finding in report.findings
+    }
+    assert found == {"wrong_height": [[4]], "targets_differ": [[2, 7]]}
+    assert report.findings[0].cases[0].note == "its value is nan"
+    assert report.groups == {}
+    lines = data_check.as_text(report).splitlines()
+    assert lines[1].split() == ["images", "30:", "train", "30"]
+    shown = [
+        place.index for place, _, _ in check_data.samples(dataset, report, None, 6)
+    ]
+    assert set(shown) > {2, 4, 7}
+    assert len(shown) == 6
 
 
 @pytest.mark.parametrize(
     ("levels", "share"),
     [([[0, 15, 16, 40]], 0.5), ([[0, 15]], 1.0), ([[255, 250, 240, 3]], 0.75)],
 )
-def test_the_share_of_even_pixels(levels, share):
+def test_the_dominant_share_of_pixels(levels, share):
     # By hand: the most pixels whose levels are among 16 neighbouring ones.
-    assert check._even_share(np.array(levels, np.uint8)[..., None]) == share
+    assert check_data._dominant_share(np.array(levels, np.uint8)[..., None]) == share
 
 
 def test_a_contact_sheet_shows_what_was_found_and_a_spread_of_the_rest(folder):
     config = config_of(folder)
-    dataset = data.load(config)
-    report = check.check(dataset, config, 0.98)
-    shown = list(check.samples(dataset, report, label=1, count=20))
+    dataset = data.load(config.data)
+    report = check_data.check(dataset, config, 0.98)
+    shown = list(check_data.samples(dataset, report, "temple", 20))
     assert len(shown) == 20
     kinds = [kind for _, _, kind in shown]
     assert 6 <= sum(map(bool, kinds)) <= 10  # at most half
@@ -199,17 +252,17 @@ def test_a_contact_sheet_shows_what_was_found_and_a_spread_of_the_rest(folder):
     assert {place.split for place, _, _ in shown} == {"train", "validation", "test"}
     assert len({(place.split, place.index) for place, _, _ in shown}) == 20
     for place, image, _ in shown:
-        assert place.label == "temple"
+        assert place.caption == "temple"
         assert "/temple/" in place.path
         np.testing.assert_array_equal(image, Image.open(place.path).convert("RGB"))
-    shown = list(check.samples(dataset, report, label=1, count=6))
+    shown = list(check_data.samples(dataset, report, "temple", 6))
     assert [bool(kind) for _, _, kind in shown] == 3 * [True] + 3 * [False]
-    every = list(check.samples(dataset, report, label=0, count=100))
+    every = list(check_data.samples(dataset, report, "flower", 100))
     assert len(every) == 16
 
 
 CONFIG = """
-from jaxcnn.config import Config, DataConfig
+from jaxcnn.config import Config, DataConfig, TaskConfig
 
 def get_config():
     return Config(data=DataConfig(name={name!r}, image_size=48))
@@ -232,7 +285,8 @@ def test_the_command_prints_and_writes_everything(folder, tmp_path, capsys):
     assert "test/temple/broken.jpg: no JPEG, PNG, WebP or BMP image" in out
     assert "1. 1 image cannot be read" in out
     written = json.loads((output / "check_data.json").read_text())
-    assert written["counts"]["train"] == [8, 26]
+    assert written["counts"]["train"] == 34
+    assert written["groups"]["flower"] == {"train": 8, "validation": 1, "test": 7}
     assert written["sizes"]["height"] == {"min": 10, "median": 48.0, "max": 48}
     found = {finding["kind"]: finding for finding in written["findings"]}
     image = found["constant"]["cases"][0]["images"][0]
@@ -269,16 +323,14 @@ def test_the_command_takes_images_in_memory_and_refuses_in_one_line(tmp_path, ca
 
 
 def test_many_classes_are_a_short_table(capsys):
-    from jaxcnn.report import data_check
-
     labels = np.repeat(np.arange(60), np.arange(10, 70)).astype(np.int32)
     dataset = make_dataset(
         np.random.default_rng(0).integers(0, 256, (len(labels), 8, 8, 1), np.uint8),
         labels[np.random.default_rng(0).permutation(len(labels))],
         tuple(f"class{i}" for i in range(60)),
     )
-    config = DataConfig(image_size=8)
-    report = check.check(dataset, config, 0.98)
+    config = Config(data=DataConfig(image_size=8))
+    report = check_data.check(dataset, config, 0.98)
     report = dataclasses.replace(report, findings=())
     lines = data_check.as_text(report).splitlines()
     assert "(20 others)" in "\n".join(lines)

@@ -146,8 +146,8 @@ def test_every_published_version_gives_what_was_written(
     dataset = load(tmp_path, classes)
     *train, (images, labels) = contents.values()
     np.testing.assert_array_equal(dataset.splits["test"].images, images)
-    np.testing.assert_array_equal(dataset.splits["test"].labels, labels)
-    assert list(dataset.class_names) == NAMES[classes]
+    np.testing.assert_array_equal(dataset.splits["test"].column("label"), labels)
+    assert list(dataset.info.targets["label"].names) == NAMES[classes]
     found = [
         image.tobytes()
         for part in ("train", "validation")

@@ -19,14 +19,20 @@ FONTS = pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf")
 def test_embedded_sets_have_three_splits_of_every_class(name):
     dataset = datasets.load(DataConfig(name=name))
     assert set(dataset.splits) == {"train", "validation", "test"}
+    number = len(dataset.info.targets["label"].names)
     for examples in dataset.splits.values():
-        assert set(examples.labels) == set(range(len(dataset.class_names)))
+        assert set(examples.column("label")) == set(range(number))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_channels_are_those_of_the_config(channels):
     dataset = datasets.load(DataConfig(name="digits", channels=channels))
-    assert dataset.channels == len(dataset.mean) == len(dataset.std) == channels
+    assert (
+        dataset.info.channels
+        == len(dataset.info.mean)
+        == len(dataset.info.std)
+        == channels
+    )
     assert dataset.splits["test"][0]["image"].shape == (8, 8, channels)
 
 
@@ -37,9 +43,11 @@ def test_prefixes_lead_to_folders_of_images_and_of_fonts(tmp_path):
             image = Image.fromarray(np.full((4, 4, 3), i, np.uint8))
             image.save(tmp_path / label / f"{i}.png")
     dataset = datasets.load(DataConfig(name=f"folder:{tmp_path}"))
-    assert list(dataset.class_names) == ["cat", "dog"]
+    assert list(dataset.info.targets["label"].names) == ["cat", "dog"]
     dataset = datasets.load(DataConfig(name=f"glyphs:{FONTS}"))
-    assert list(dataset.class_names) == list("abcdefghijklmnopqrstuvwxyz")
+    assert list(dataset.info.targets["label"].names) == list(
+        "abcdefghijklmnopqrstuvwxyz"
+    )
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one():

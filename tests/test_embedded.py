@@ -13,10 +13,10 @@ def test_an_svc_has_the_accuracy_that_scikit_learn_publishes_for_these_halves():
     dataset = embedded.digits(DataConfig())
     rest, cut = dataset.splits["train"], dataset.splits["validation"]
     images = np.concatenate([rest.images, cut.images])
-    labels = np.concatenate([rest.labels, cut.labels])
+    labels = np.concatenate([rest.column("label"), cut.column("label")])
     svc = svm.SVC(gamma=0.001).fit(as_in_sklearn(images), labels)
     test = dataset.splits["test"]
-    correct = svc.predict(as_in_sklearn(test.images)) == test.labels
+    correct = svc.predict(as_in_sklearn(test.images)) == test.column("label")
     assert len(labels) == 898
     assert (correct.sum(), len(test)) == (871, 899)
 
@@ -28,7 +28,7 @@ def as_in_sklearn(images):
 def test_the_second_half_in_the_order_of_the_file_tests():
     raw = datasets.load_digits()
     test = embedded.digits(DataConfig()).splits["test"]
-    np.testing.assert_array_equal(test.labels, raw.target[898:])
+    np.testing.assert_array_equal(test.column("label"), raw.target[898:])
     np.testing.assert_array_equal(as_in_sklearn(test.images), raw.data[898:])
 
 
@@ -49,4 +49,4 @@ def test_another_split_seed_cuts_other_validation_images_and_the_same_test_image
     np.testing.assert_array_equal(
         first.splits["test"].images, second.splits["test"].images
     )
-    assert first.fingerprint == second.fingerprint
+    assert first.info.fingerprint == second.info.fingerprint

@@ -2,7 +2,10 @@
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from sklearn import metrics
 
@@ -10,13 +13,19 @@ import jaxcnn
 from jaxcnn.config import Config, DataConfig, OptimConfig, TaskConfig
 from jaxcnn.errors import UserError
 from jaxcnn.serving import measure
-from jaxcnn.training import loop, setup
+from jaxcnn.targets import classes
+from jaxcnn.tasks import Metric, Task, metric_table
+from jaxcnn.training import begin, evaluation, prepare
+from jaxcnn.training import fit as fit_lib
 from jaxcnn.training import workdir as workdir_lib
 from tests.test_cli import make_folder
 
 
 class NoWriter:
     def begin(self, run, first_step):
+        pass
+
+    def say(self, line):
         pass
 
     def write(self, split, step, values):
@@ -38,7 +47,7 @@ def small_config(**changes):
 
 
 def fit(config, folder):
-    return loop.fit(config, folder, make_writer=lambda *args: NoWriter())
+    return fit_lib.fit(config, folder, make_writer=lambda *args: NoWriter())
 
 
 @pytest.mark.parametrize(
@@ -46,19 +55,80 @@ def fit(config, folder):
 )
 def test_metrics_depend_neither_on_devices_nor_on_batches(num_devices, batch_size):
     data = dataclasses.replace(small_config().data, eval_batch_size=batch_size)
-    run = setup.prepare(small_config(num_devices=num_devices, data=data))
-    state = run.init_state()
-    measured = run.evaluator(None)("test", state.variables)
+    run = prepare.prepare(small_config(num_devices=num_devices, data=data))
+    state = begin.init_state(run)
+    measured = evaluation.evaluator(run, None)("test", state.variables)
     examples = run.dataset.splits["test"]
     head = state.params["head"]
     x = (examples.images.reshape(899, 64) / 255 - run.info.mean[0]) / run.info.std[0]
     logits = x @ np.asarray(head["kernel"], np.float64) + np.asarray(head["bias"])
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert sum(measured["support"]) == 899
-    expected = metrics.accuracy_score(examples.labels, logits.argmax(axis=1))
-    assert measured["accuracy"] == pytest.approx(expected, abs=1e-12)
-    expected = metrics.log_loss(examples.labels, p)
-    assert measured["loss"] == pytest.approx(expected, rel=1e-5)
+    assert measured.num_examples == sum(measured.metrics["support"]) == 899
+    expected = metrics.accuracy_score(examples.column("label"), logits.argmax(axis=1))
+    assert measured.metrics["accuracy"] == pytest.approx(expected, abs=1e-12)
+    expected = metrics.log_loss(examples.column("label"), p)
+    assert measured.metrics["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+class Ranking(Task):
+    """Finds even digits, by one logit; its metric is no sum over the examples."""
+
+    METRICS = metric_table(Metric("average_precision"))
+    targets = classes("0123456789")
+    outputs = {"num_classes": 1}
+
+    @classmethod
+    def create(cls, config, targets, statistics):
+        return cls()
+
+    def loss(self, output, batch):
+        return optax.sigmoid_binary_cross_entropy(
+            output[:, 0], 1.0 - batch["label"] % 2
+        )
+
+    def eval_sums(self, output, batch):
+        return {"even": jnp.sum(batch["weight"] * (batch["label"] % 2 == 0))}
+
+    def eval_records(self, output, batch):
+        return {"score": output[:, 0], "even": batch["label"] % 2 == 0}
+
+    def metrics(self, sums, records):
+        # The mean of the precision at each even digit, from the highest score down.
+        even = records["even"][np.argsort(-records["score"], kind="stable")]
+        precision = np.cumsum(even) / np.arange(1, len(even) + 1)
+        return {"average_precision": float(precision[even].sum() / sums["even"])}
+
+    def predict(self, output):
+        return {"score": output[:, 0]}
+
+
+@pytest.mark.parametrize(
+    ("num_devices", "batch_size"), [(1, 1000), (2, 90), (4, 64), (8, 7)]
+)
+def test_a_metric_of_ranks_is_that_of_scikit_learn_on_any_layout(
+    num_devices, batch_size
+):
+    # 899 examples fill up no batch of these sizes; each is recorded once.
+    config = small_config(
+        num_devices=num_devices,
+        data=dataclasses.replace(small_config().data, eval_batch_size=batch_size),
+        task=TaskConfig(name=f"{__name__}:Ranking"),
+    )
+    run = prepare.prepare(config)
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda x: rng.normal(size=x.shape).astype(np.float32), run.variable_shapes
+    )
+    measured = evaluation.evaluator(run, None)("test", variables)
+    examples, head = run.dataset.splits["test"], variables["params"]["head"]
+    x = (examples.images.reshape(899, 64) / 255 - run.info.mean[0]) / run.info.std[0]
+    score = (x @ head["kernel"] + head["bias"])[:, 0]
+    even = examples.column("label") % 2 == 0
+    expected = metrics.average_precision_score(even, score)
+    assert 0.2 < expected < 0.8
+    assert measured.num_examples == 899
+    found = measured.scalars["average_precision"]
+    assert found == pytest.approx(expected, abs=1e-12)
 
 
 def test_balanced_weights_and_sampling_help_the_rare_class(tmp_path):
@@ -89,26 +159,27 @@ def test_balanced_weights_and_sampling_help_the_rare_class(tmp_path):
             eval_every_epochs=12.0,
         )
         fit(config, tmp_path / label)
-        measured = measure.evaluate(tmp_path / label, "latest", "train")
-        recall[label] = measured.metrics["recall"][1]
+        done = measure.evaluate(tmp_path / label, "latest", "train")
+        recall[label] = done.measured.metrics["recall"][1]
     assert recall["weights"] > recall["plain"]
     assert recall["sampling"] > recall["plain"]
 
 
 def test_a_predictor_says_what_the_evaluation_said(tmp_path):
     fit(small_config(), tmp_path)
-    measured = measure.evaluate(tmp_path, "latest", "validation")
-    run = setup.prepare(small_config())
+    done = measure.evaluate(tmp_path, "latest", "validation")
+    run = prepare.prepare(small_config())
     examples = run.dataset.splits["validation"]
     predictor = jaxcnn.load(tmp_path, "latest")
-    predicted = predictor(examples.images).argmax(axis=1)
-    correct = (predicted == examples.labels).mean()
-    assert measured.metrics["accuracy"] == pytest.approx(correct, abs=1e-12)
-    assert predictor.class_names == tuple("0123456789")
-    assert predictor.step == measured.step == 25
-    assert predictor([]).shape == (0, 10)
-    names = [classes[0][0] for classes in predictor.top_k(list(examples.images), 2)]
-    assert names == [str(label) for label in predicted]
+    predicted = predictor(examples.images)["class"]
+    correct = (predicted == examples.column("label")).mean()
+    assert done.measured.metrics["accuracy"] == pytest.approx(correct, abs=1e-12)
+    assert predictor.task.class_names == tuple("0123456789")
+    assert predictor.step == done.step == 25
+    assert predictor([])["probabilities"].shape == (0, 10)
+    answers = [answer["classes"] for answer in predictor.answers(examples.images, 2)]
+    assert {len(answer) for answer in answers} == {2}
+    assert [answer[0]["class"] for answer in answers] == [str(i) for i in predicted]
 
 
 def test_other_images_are_measured_and_other_classes_refused(tmp_path):
@@ -116,8 +187,8 @@ def test_other_images_are_measured_and_other_classes_refused(tmp_path):
     data = DataConfig(name=images, image_size=8, batch_size=4)
     fit(small_config(data=data), tmp_path / "run")
     other = make_folder(tmp_path / "b", {"": {"x": 8, "y": 8}}).partition("=")[2]
-    measured = measure.evaluate(tmp_path / "run", split="train", data_name=other)
-    assert not measured.same_images
+    done = measure.evaluate(tmp_path / "run", split="train", data_name=other)
+    assert not done.same_images
     assert measure.evaluate(tmp_path / "run", split="train").same_images
     third = make_folder(tmp_path / "c", {"": {"x": 8, "z": 8}}).partition("=")[2]
     with pytest.raises(ValueError, match="are x, z; the run in .* trained on x, y"):
@@ -138,9 +209,9 @@ def test_the_best_checkpoint_is_tested(tmp_path):
     )
     result = fit(config, tmp_path)
     assert result.best_step < result.step
-    measured = measure.evaluate(tmp_path, "best", "test")
-    assert measured.step == result.best_step
-    assert measured.metrics["accuracy"] == result.test["accuracy"]
+    done = measure.evaluate(tmp_path, "best", "test")
+    assert done.step == result.best_step
+    assert done.measured.metrics["accuracy"] == result.test["accuracy"]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
@@ -177,7 +248,7 @@ def test_a_data_set_of_one_colour_is_refused(tmp_path):
     images = np.zeros((20, 8, 8, 1), np.uint8)
     labels = np.arange(20) % 2
     config = DataConfig(name="black")
-    dataset = arrays.dataset("black", ["a", "b"], {"train": (images, labels)}, config)
-    assert dataset.std == (0.0,)
-    with pytest.raises(ValueError, match="standard deviation .* 0"):
-        setup.check_statistics(dataset)
+    dataset = arrays.of_classes("black", "ab", {"train": (images, labels)}, config)
+    assert dataset.info.std == (0.0,)
+    with pytest.raises(UserError, match="standard deviation .* 0"):
+        prepare.prepare(small_config(), dataset=dataset)

@@ -9,9 +9,9 @@ from PIL import Image
 import pytest
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import folder, images
+from jaxcnn.data import files, folder, images
 from jaxcnn.data.bad_images import BadImages
-from jaxcnn.data.pipeline import eval_batches
+from jaxcnn.data.batches import eval_batches
 from jaxcnn.errors import UserError
 
 
@@ -29,7 +29,7 @@ def numbered(split: str, label: str, count: int) -> list[str]:
 
 def relative_paths(dataset, root) -> dict[str, list[str]]:
     def paths(examples):
-        if isinstance(examples, folder.FolderExamples):
+        if isinstance(examples, files.FileExamples):
             return list(examples.paths)
         whole = paths(examples.examples)
         return [whole[i] for i in examples.indices]
@@ -57,7 +57,7 @@ def test_split_folders_are_read_in_lexicographic_order(tmp_path):
     )
     (tmp_path / "train/dog/notes.txt").write_text("no image")
     dataset = folder.load(str(tmp_path), DataConfig())
-    assert dataset.class_names == ["cat", "dog"]
+    assert dataset.info.targets["label"].names == ("cat", "dog")
     assert relative_paths(dataset, tmp_path) == {
         "train": [
             "train/cat/2.jpeg",
@@ -70,14 +70,14 @@ def test_split_folders_are_read_in_lexicographic_order(tmp_path):
         "test": ["test/cat/1.png", "test/dog/1.png"],
     }
     train = dataset.splits["train"]
-    np.testing.assert_array_equal(train.labels, [0, 1, 1, 1, 1])
-    assert train.labels.dtype == np.int32
+    np.testing.assert_array_equal(train.column("label"), [0, 1, 1, 1, 1])
+    assert train.column("label").dtype == np.int32
     assert train[3]["image"][0, 0, 0] == 0  # b.png was written first
     assert train[3]["label"] == 1
-    assert dataset.decoder == images.decoder()
+    assert dataset.info.decoder == images.decoder()
     # Of ImageNet, as in https://pytorch.org/vision/stable/models.html
-    assert (dataset.channels, dataset.mean) == (3, (0.485, 0.456, 0.406))
-    assert dataset.std == (0.229, 0.224, 0.225)
+    assert (dataset.info.channels, dataset.info.mean) == (3, (0.485, 0.456, 0.406))
+    assert dataset.info.std == (0.229, 0.224, 0.225)
 
 
 def test_one_channel_gives_grey_images_and_the_luma_of_the_mean(tmp_path):
@@ -85,15 +85,21 @@ def test_one_channel_gives_grey_images_and_the_luma_of_the_mean(tmp_path):
     dataset = folder.load(str(tmp_path), DataConfig(channels=1))
     assert dataset.splits["train"][0]["image"].shape == (4, 4, 1)
     luma = [0.299, 0.587, 0.114]  # ITU-R 601
-    np.testing.assert_allclose(dataset.mean, np.dot(luma, [0.485, 0.456, 0.406]), 1e-3)
-    np.testing.assert_allclose(dataset.std, np.dot(luma, [0.229, 0.224, 0.225]), 2e-3)
+    np.testing.assert_allclose(
+        dataset.info.mean, np.dot(luma, [0.485, 0.456, 0.406]), 1e-3
+    )
+    np.testing.assert_allclose(
+        dataset.info.std, np.dot(luma, [0.229, 0.224, 0.225]), 2e-3
+    )
 
 
 def test_a_folder_without_splits_is_cut_in_three_by_its_seed(tmp_path):
     write(tmp_path, *numbered(".", "a", 50), *numbered(".", "b", 25))
     config = DataConfig(test_fraction=0.2, validation_fraction=0.25)
     dataset = folder.load(str(tmp_path), config)
-    counts = {s: list(np.bincount(e.labels)) for s, e in dataset.splits.items()}
+    counts = {
+        s: list(np.bincount(e.column("label"))) for s, e in dataset.splits.items()
+    }
     # 0.2 of (50, 25) is (10, 5); 0.25 of the other (40, 20) is (10, 5).
     assert counts == {"train": [30, 15], "validation": [10, 5], "test": [10, 5]}
     paths = relative_paths(dataset, tmp_path)
@@ -117,7 +123,8 @@ def test_validation_is_cut_off_train_only_where_it_is_missing(tmp_path, name):
 
 def test_a_class_may_be_called_train(tmp_path):
     write(tmp_path, *numbered(".", "train", 5), *numbered(".", "boat", 5))
-    assert folder.load(str(tmp_path), DataConfig()).class_names == ["boat", "train"]
+    info = folder.load(str(tmp_path), DataConfig()).info
+    assert info.targets["label"].names == ("boat", "train")
 
 
 def test_the_examples_can_be_pickled(tmp_path):
@@ -129,7 +136,7 @@ def test_the_examples_can_be_pickled(tmp_path):
 
 def test_the_fingerprint_knows_names_sizes_labels_and_splits(tmp_path):
     def fingerprint() -> str:
-        return folder.load(str(tmp_path), DataConfig()).fingerprint
+        return folder.load(str(tmp_path), DataConfig()).info.fingerprint
 
     write(tmp_path, *numbered("train", "a", 9), *numbered("train", "b", 9))
     first = fingerprint()
@@ -214,10 +221,11 @@ def test_a_broken_file_is_named_with_its_path(tmp_path):
     write(tmp_path, "val/a/1.png", "val/b/1.png")
     (tmp_path / "val/b/1.png").write_bytes(b"broken")
     config = DataConfig(image_size=4)
-    validation = folder.load(str(tmp_path), config).splits["validation"]
+    dataset = folder.load(str(tmp_path), config)
+    validation, targets = dataset.splits["validation"], dataset.info.targets
     with pytest.raises(UserError, match=r"val/b/1\.png: no JPEG, PNG"):
-        list(eval_batches(validation, config))
+        list(eval_batches(validation, config, targets))
     skip = BadImages("skip", "validation", tmp_path / "bad_images.txt", limit=0.5)
-    (batch,) = eval_batches(validation, config, bad_images=skip)
+    (batch,) = eval_batches(validation, config, targets, bad_images=skip)
     np.testing.assert_array_equal(batch["weight"][:3], [1, 0, 0])
     assert "validation\t" in (tmp_path / "bad_images.txt").read_text()

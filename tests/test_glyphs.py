@@ -41,7 +41,7 @@ def test_there_are_as_many_images_as_the_docstring_says(dataset):
     sizes = {part: len(examples) for part, examples in dataset.splits.items()}
     assert sizes == {"train": 2704, "validation": 1352, "test": 3042}
     for examples in dataset.splits.values():
-        assert len(set(np.bincount(examples.labels, minlength=26))) == 1
+        assert len(set(np.bincount(examples.column("label"), minlength=26))) == 1
 
 
 def test_every_font_has_a_glyph_of_its_own_for_each_letter():
@@ -78,7 +78,7 @@ def test_each_image_shows_the_letter_of_its_label(dataset, name):
         font.draw_glyphs_to_bitmap(antialiased=True)
         drawn.append(standardised(np.asarray(font.get_image())))
     likeness = np.array([standardised(x) for x in image]) @ np.array(drawn).T
-    np.testing.assert_array_equal(likeness.argmax(1), examples.labels[largest])
+    np.testing.assert_array_equal(likeness.argmax(1), examples.column("label")[largest])
 
 
 def standardised(image):
@@ -135,7 +135,10 @@ def test_a_folder_of_fonts_is_split_by_family(tmp_path):
         assert [sans[0] in s for s in sets] == [sans[1] in s for s in sets]
         seen.add(splits["test"].images.tobytes())
     assert len(seen) > 1
-    assert glyphs.folder_of_fonts(path, config).fingerprint == dataset.fingerprint
+    assert (
+        glyphs.folder_of_fonts(path, config).info.fingerprint
+        == dataset.info.fingerprint
+    )
 
 
 def test_fonts_without_all_letters_are_left_out(tmp_path):

@@ -43,9 +43,9 @@ def test_the_test_split_is_what_was_written(tmp_path, compress):
     dataset = load(tmp_path)
     test = dataset.splits["test"]
     np.testing.assert_array_equal(test.images, images[..., None])
-    np.testing.assert_array_equal(test.labels, labels)
+    np.testing.assert_array_equal(test.column("label"), labels)
     assert (len(dataset.splits["train"]), len(dataset.splits["validation"])) == (30, 10)
-    assert dataset.class_names == tuple("0123456789")
+    assert dataset.info.targets["label"].names == tuple("0123456789")
 
 
 def test_fashion_mnist_is_not_taken_from_the_files_of_mnist(tmp_path):
@@ -54,7 +54,9 @@ def test_fashion_mnist_is_not_taken_from_the_files_of_mnist(tmp_path):
         load(tmp_path, "fashion_mnist")
     write(tmp_path / "fashion_mnist")
     # Label 9 of https://github.com/zalandoresearch/fashion-mnist#labels
-    assert load(tmp_path, "fashion_mnist").class_names[9] == "Ankle boot"
+    assert (
+        load(tmp_path, "fashion_mnist").info.targets["label"].names[9] == "Ankle boot"
+    )
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -101,7 +103,7 @@ def test_a_label_of_10_is_refused(tmp_path):
     write(tmp_path / "mnist", compress=False)
     labels = struct.pack(">2i", LABELS_MAGIC, 40) + bytes([10] * 40)
     (tmp_path / "mnist" / "train-labels-idx1-ubyte").write_bytes(labels)
-    with pytest.raises(ValueError, match="Label 10 of example 0 of the train split"):
+    with pytest.raises(ValueError, match="Example 0 of the train split: label 10 is"):
         load(tmp_path)
 
 

@@ -92,21 +92,21 @@ def test_images_and_labels_are_those_that_were_prepared(toy):
 
 def test_labels_read_alone_are_those_of_the_examples(toy):
     test = load(toy).splits["test"]
-    assert test.labels.dtype == np.int32
-    assert test.labels.tolist() == [test[i]["label"] for i in range(12)]
+    assert test.column("label").dtype == np.int32
+    assert test.column("label").tolist() == [test[i]["label"] for i in range(12)]
 
 
 def test_what_it_says_of_itself(toy):
     dataset = load(toy)
-    assert dataset.class_names == tuple(NAMES)
+    assert dataset.info.targets["label"].names == tuple(NAMES)
     assert {part: len(s) for part, s in dataset.splits.items()} == {
         "train": 9,
         "validation": 3,
         "test": 12,
     }
     # https://pytorch.org/vision/stable/models: mean of ImageNet
-    assert dataset.mean == (0.485, 0.456, 0.406)
-    assert dataset.decoder.startswith("Pillow")
+    assert dataset.info.mean == (0.485, 0.456, 0.406)
+    assert dataset.info.decoder.startswith("Pillow")
 
 
 def test_one_channel_is_luma(toy):
@@ -119,7 +119,7 @@ def test_worker_processes_can_take_them(toy):
     train = load(toy).splits["train"]
     again = pickle.loads(pickle.dumps(train))
     np.testing.assert_array_equal(again[2]["image"], train[2]["image"])
-    np.testing.assert_array_equal(again.labels, train.labels)
+    np.testing.assert_array_equal(again.column("label"), train.column("label"))
 
 
 def test_tensorflow_is_not_imported(toy):
@@ -128,7 +128,7 @@ import sys
 from jaxcnn.config import DataConfig
 from jaxcnn.data import datasets
 train = datasets.load(DataConfig(name="tfds:toy", dir={toy!r})).splits["train"]
-train[0], train.labels
+train[0], train.column("label")
 assert "tensorflow" not in sys.modules and "torch" not in sys.modules
 """
     root = pathlib.Path(tfds_source.__file__).parents[2]
@@ -201,7 +201,7 @@ def test_supervised_keys_tell_the_image_from_the_mask(tmp_path):
     species = tfds.features.ClassLabel(names=["cat", "dog"]), 1
     prepare(tmp_path, "oxford_iiit_pet", mask=mask, species=species)
     dataset = load(tmp_path, "oxford_iiit_pet")
-    assert dataset.class_names == tuple(NAMES)
+    assert dataset.info.targets["label"].names == tuple(NAMES)
     assert set(dataset.splits) == {"train", "validation", "test"}
     assert dataset.splits["test"][0]["image"].shape == (6, 5, 3)
 
@@ -231,7 +231,7 @@ def test_imagenets_validation_images_test_and_select_nothing(tmp_path):
     test = dataset.splits["test"]
     expected = {picture(100 + i).tobytes() for i in range(20)}
     assert {test[i]["image"].tobytes() for i in range(20)} == expected
-    assert "labels" not in vars(dataset.splits["train"].examples)  # not read
+    assert "_labels" not in vars(dataset.splits["train"].examples)  # not read
 
 
 def test_a_config_is_named_where_there_are_two(tmp_path):
@@ -267,7 +267,7 @@ def test_other_sizes_of_splits_are_another_fingerprint(toy, tmp_path):
     prepare(tmp_path / "a")
     prepare(tmp_path / "b", num=13)
     folders = (toy, tmp_path / "a", tmp_path / "b")
-    first, same, other = (load(folder).fingerprint for folder in folders)
+    first, same, other = (load(folder).info.fingerprint for folder in folders)
     assert first == same != other
 
 

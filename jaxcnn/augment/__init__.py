@@ -146,8 +146,7 @@ def augment_batch(
     """Everything that the settings ask for, in the order of the lines below.
 
     Args:
-        batch: With "image", uint8 [B, H, W, C], and for mixup and cutmix "label",
-            int32 [B].
+        batch: With "image", uint8 [B, H, W, C], and the targets, [B, ...].
         keys: Key of each example, [B], from example_keys.
         settings: Static: what is 0 there is not traced.
 

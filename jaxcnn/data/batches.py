@@ -328,8 +328,11 @@ def _gathered_eval(
 
 def _columns(examples: ArrayExamples, targets: Targets) -> dict[str, np.ndarray]:
     """The columns of the targets, and the masks of those that are ragged."""
-    names = targets_lib.batch_shapes(targets, 0, 0)
-    return {name: examples.targets[name] for name in names}
+    shapes = targets_lib.batch_shapes(targets, 0, 0)
+    return {
+        name: np.asarray(examples.targets[name], dtype)
+        for name, (_, dtype) in shapes.items()
+    }
 
 
 def _filled(x: np.ndarray, length: int) -> np.ndarray:

@@ -33,7 +33,7 @@ class FileExamples:
         return images.decoded(self.encoded(index))
 
     def encoded(self, index: int) -> dict[str, Any]:
-        """The example with an image that is not decoded yet, see encoded() below."""
+        """The example with an image that is not decoded yet, see examples.encoded."""
         image = images.Encoded(self.paths[index], self.channels)
         row = {name: column[index] for name, column in self.targets.items()}
         return {"image": image, **row}

@@ -1,17 +1,15 @@
-"""Batches: the order of examples, the same on any number of hosts and threads."""
+"""Batches: the same on any number of hosts and threads."""
 
-import collections
 import pathlib
 import pickle
 import subprocess
 import sys
 
 import numpy as np
-from PIL import Image
 import pytest
 
-from jaxcnn.config import DataConfig
-from jaxcnn.data import folder, images, pipeline
+from jaxcnn import targets
+from jaxcnn.data import batches, images, order
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import (
     ArrayExamples,
@@ -21,85 +19,39 @@ from jaxcnn.data.examples import (
     encoded,
     path_of,
 )
-from jaxcnn.data.pipeline import eval_batches, in_memory, train_batches
 from jaxcnn.data.transforms import TRANSFORMS
 from jaxcnn.errors import UserError
-
-N = 50
+from tests.stream import (
+    Broken,
+    N,
+    assert_equal,
+    broken,
+    config_of,
+    eval_batches,
+    make_arrays,
+    make_files,
+    skipping,
+    through_grain,
+    train_batches,
+)
 
 
 @pytest.fixture
 def arrays() -> ArrayExamples:
-    """Images that differ, labels that tell the examples apart."""
-    images = np.random.default_rng(0).integers(0, 256, (N, 8, 8, 1), np.uint8)
-    return ArrayExamples(images, np.arange(N, dtype=np.int32))
+    return make_arrays()
 
 
 @pytest.fixture
 def files(tmp_path: pathlib.Path) -> Subset:
-    """PNG and JPEG files of several sizes in two classes."""
-    rng = np.random.default_rng(0)
-    for i in range(N):
-        image = Image.fromarray(
-            rng.integers(0, 256, (10 + i % 7, 20 - i % 5, 3), np.uint8)
-        )
-        path = tmp_path / "images" / "ab"[i % 2] / f"{i}.{('png', 'jpg')[i % 3 == 0]}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
-    config = DataConfig(test_fraction=0.2)
-    return folder.load(str(tmp_path / "images"), config).splits["train"]
-
-
-def config_of(**fields) -> DataConfig:
-    return DataConfig(**{"image_size": 8, "batch_size": 12} | fields)
-
-
-def through_grain(examples: ArrayExamples) -> Subset:
-    """The same examples, but not as an array that could be gathered."""
-    return Subset(examples, np.arange(len(examples)))
-
-
-def assert_equal(batches, expected) -> None:
-    batches, expected = list(batches), list(expected)
-    assert len(batches) == len(expected) > 0
-    for batch, other in zip(batches, expected, strict=True):
-        assert list(batch) == list(other)
-        for name in batch:
-            assert batch[name].dtype == other[name].dtype
-            np.testing.assert_array_equal(batch[name], other[name])
-
-
-# The order.
-
-
-# (seed, epoch) -> order of 10 examples.
-PINNED = {
-    (0, 0): [6, 5, 1, 7, 3, 0, 4, 8, 2, 9],
-    (0, 1): [8, 0, 5, 7, 4, 6, 9, 2, 1, 3],
-    (1, 0): [6, 1, 8, 2, 9, 0, 3, 4, 5, 7],
-}
-
-
-def test_the_shuffle_order_is_pinned():
-    # Made by this code: a run that is resumed by a later version needs the same.
-    np.testing.assert_array_equal(pipeline.order(0, 0, 10), PINNED[0, 0])
-    np.testing.assert_array_equal(pipeline.order(0, 1, 10), PINNED[0, 1])
-    np.testing.assert_array_equal(pipeline.order(1, 0, 10), PINNED[1, 0])
-
-
-def test_each_epoch_is_a_permutation_that_differs_from_the_next():
-    orders = [pipeline.order(seed, epoch, N) for seed in (0, 1) for epoch in (0, 1)]
-    for i, order in enumerate(orders):
-        assert sorted(order) == list(range(N))
-        assert not any(np.array_equal(order, other) for other in orders[:i])
+    return make_files(tmp_path / "images")
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, through_grain])
 def test_batches_run_on_across_epochs_so_that_each_example_is_seen_once(arrays, wrap):
     # 25 steps of 12 are 6 epochs of 50.
-    batches = train_batches(wrap(arrays), config_of(), seed=3, num_steps=25)
-    seen = np.concatenate([batch["label"] for batch in batches])
-    expected = [pipeline.order(3, epoch, N) for epoch in range(6)]
+    read = train_batches(wrap(arrays), config_of(), seed=3, num_steps=25)
+    seen = np.concatenate([batch["label"] for batch in read])
+    expected = [order.order(3, epoch, N) for epoch in range(6)]
     np.testing.assert_array_equal(seen, np.concatenate(expected))
 
 
@@ -107,10 +59,10 @@ def test_batches_run_on_across_epochs_so_that_each_example_is_seen_once(arrays, 
 def test_repeated_examples_stand_in_a_row_and_an_epoch_stays_as_long(arrays, wrap):
     # torchvision's RASampler: of the repeated indices the first len(dataset).
     config = config_of(repeats=3)
-    batches = train_batches(wrap(arrays), config, seed=3, num_steps=25)
-    seen = np.concatenate([batch["label"] for batch in batches])
+    read = train_batches(wrap(arrays), config, seed=3, num_steps=25)
+    seen = np.concatenate([batch["label"] for batch in read])
     expected = [
-        [index for index in pipeline.order(3, epoch, N) for _ in range(3)][:N]
+        [index for index in order.order(3, epoch, N) for _ in range(3)][:N]
         for epoch in range(6)
     ]
     np.testing.assert_array_equal(seen, np.concatenate(expected))
@@ -125,63 +77,6 @@ def test_each_repeat_is_transformed_anew(arrays):
     (batch,) = train_batches(arrays, config, seed=0, num_steps=1)
     assert len(set(batch["label"].tolist())) == 3
     assert len({image.tobytes() for image in batch["image"]}) == 12
-
-
-def test_balanced_sampling_draws_every_class_equally_often():
-    labels = np.repeat([0, 1, 4], [80, 15, 6])
-    order = pipeline.balanced_order(0, 0, labels)
-    counts = collections.Counter(labels[order].tolist())
-    assert sorted(counts.values()) == [33, 34, 34]
-    assert len(set(order[labels[order] == 0])) > 20  # any of the class, not one
-    assert not np.array_equal(order, pipeline.balanced_order(0, 1, labels))
-    # Shuffled: no class is in one piece.
-    assert (np.diff(labels[order]) != 0).sum() > 40
-
-
-def test_balanced_batches_are_the_same_from_memory_and_from_files(files):
-    config = config_of(sampling="balanced")
-    memory = in_memory(files, "resize", config, BadImages("error", "train"))
-    assert_equal(
-        train_batches(memory, config, seed=0, num_steps=9),
-        train_batches(files, config, seed=0, num_steps=9),
-    )
-
-
-# One stream, read in many ways.
-
-
-def test_arrays_in_memory_give_the_batches_of_grain(arrays):
-    assert_equal(
-        train_batches(arrays, config_of(), seed=0, num_steps=20),
-        train_batches(through_grain(arrays), config_of(), seed=0, num_steps=20),
-    )
-    assert_equal(
-        eval_batches(arrays, config_of(eval_batch_size=16)),
-        eval_batches(through_grain(arrays), config_of(eval_batch_size=16)),
-    )
-
-
-@pytest.mark.parametrize("transform", ["resize", "center_crop", "pad"])
-def test_files_in_memory_give_the_batches_of_grain(files, transform):
-    config = config_of(train_transform=transform, eval_transform=transform)
-    memory = in_memory(files, transform, config, BadImages("error", "train"))
-    assert isinstance(memory, ArrayExamples)
-    assert_equal(
-        train_batches(memory, config, seed=0, num_steps=9),
-        train_batches(files, config, seed=0, num_steps=9),
-    )
-    assert_equal(eval_batches(memory, config), eval_batches(files, config))
-    first = next(eval_batches(memory, config))
-    expected = TRANSFORMS[transform].apply(files[5]["image"], 8, None)
-    np.testing.assert_array_equal(first["image"][5], expected)
-
-
-def test_what_is_random_or_too_large_stays_where_it_is(files):
-    bad_images = BadImages("error", "train")
-    random = in_memory(files, "random_resized_crop", config_of(), bad_images)
-    large = in_memory(files, "resize", config_of(in_memory_mib=0), bad_images)
-    assert random is files
-    assert large is files
 
 
 @pytest.mark.parametrize("transform", ["resize", "random_resized_crop"])
@@ -231,7 +126,7 @@ import sys
 from absl import app
 import numpy as np
 from jaxcnn.config import DataConfig
-from jaxcnn.data import folder, images, pipeline
+from jaxcnn.data import batches, folder
 
 def main(argv):
     result = []
@@ -239,9 +134,10 @@ def main(argv):
         config = DataConfig(
             image_size=8, batch_size=12, num_workers=workers,
             train_transform="random_resized_crop", test_fraction=0.2)
-        train = folder.load(argv[1], config).splits["train"]
-        batches = pipeline.train_batches(train, config, seed=0, num_steps=9)
-        result.append([{k: v.copy() for k, v in b.items()} for b in batches])
+        dataset = folder.load(argv[1], config)
+        train, targets = dataset.splits["train"], dataset.info.targets
+        read = batches.train_batches(train, config, targets, seed=0, num_steps=9)
+        result.append([{k: v.copy() for k, v in b.items()} for b in read])
     assert len(result[0]) == len(result[1]) == 9
     for one, two in zip(*result):
         for name in one:
@@ -249,7 +145,7 @@ def main(argv):
     for path in train.examples.examples.paths:
         open(path, "w").write("broken")
     try:
-        next(pipeline.train_batches(train, config, seed=0, num_steps=9))
+        next(batches.train_batches(train, config, targets, seed=0, num_steps=9))
     except Exception as error:
         print(type(error).__name__, error)
 
@@ -262,7 +158,7 @@ if __name__ == "__main__":
 def test_worker_processes_give_the_same_batches_and_errors(files, tmp_path):
     script = tmp_path / "workers.py"
     script.write_text(WORKERS)
-    root = pathlib.Path(pipeline.__file__).parents[2]
+    root = pathlib.Path(batches.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "images")],
         env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
@@ -291,7 +187,7 @@ def test_a_resumed_stream_is_the_tail_of_the_whole(arrays, wrap, start, transfor
 
 def test_random_crops_differ_by_position_and_by_seed(arrays):
     image = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 1), np.uint8)
-    same = ArrayExamples(np.repeat(image, N, axis=0), arrays.labels)
+    same = ArrayExamples(np.repeat(image, N, axis=0), arrays.targets)
     config = config_of(train_transform="random_resized_crop", batch_size=N)
     first, second = train_batches(same, config, seed=0, num_steps=2)
     other = next(train_batches(same, config, seed=1, num_steps=1))
@@ -308,9 +204,6 @@ def test_no_steps_give_no_batches(arrays):
         assert not list(resumed)
 
 
-# Evaluation.
-
-
 @pytest.mark.parametrize("wrap", [lambda x: x, through_grain])
 @pytest.mark.parametrize("process_count", [1, 2, 4])
 @pytest.mark.parametrize("size", [4, 16, 64])
@@ -324,7 +217,7 @@ def test_evaluation_counts_each_example_once(arrays, wrap, process_count, size):
         )
         for i in range(process_count)
     ]
-    assert {len(batches) for batches in hosts} == {-(-N // size)}
+    assert {len(host) for host in hosts} == {-(-N // size)}
     joined = {
         name: np.concatenate(
             [batch[name] for parts in zip(*hosts, strict=True) for batch in parts]
@@ -332,77 +225,12 @@ def test_evaluation_counts_each_example_once(arrays, wrap, process_count, size):
         for name in hosts[0][0]
     }
     np.testing.assert_array_equal(joined["image"][:N], arrays.images)
-    np.testing.assert_array_equal(joined["label"][:N], arrays.labels)
+    np.testing.assert_array_equal(joined["label"][:N], arrays.column("label"))
     np.testing.assert_array_equal(joined["weight"][:N], 1)
     for name in joined:
         assert not joined[name][N:].any()
         assert len(joined[name]) == -(-N // size) * size
     assert joined["weight"].dtype == np.float32
-
-
-# Bad images.
-
-
-class Broken(Subset):
-    """Some examples cannot be decoded."""
-
-    bad = (0, 7, 8, N - 1)
-
-    def __getitem__(self, index):
-        if index in self.bad:
-            raise BadImageError(f"{index}.jpg: broken")
-        return super().__getitem__(index)
-
-
-def broken(arrays, bad=Broken.bad) -> Broken:
-    examples = Broken(arrays, np.arange(N))
-    object.__setattr__(examples, "bad", bad)
-    return examples
-
-
-def skipping(path=None, limit=0.1) -> BadImages:
-    return BadImages("skip", "train", path, limit)
-
-
-@pytest.mark.parametrize("sampling", ["uniform", "balanced"])
-def test_a_bad_image_is_replaced_by_the_next_readable_one(arrays, sampling):
-    config = config_of(sampling=sampling)
-    examples = broken(arrays)
-    memory = in_memory(examples, "resize", config, skipping())
-    slow, fast = (
-        list(train_batches(e, config, seed=0, num_steps=25, bad_images=skipping()))
-        for e in (examples, memory)
-    )
-    assert_equal(fast, slow)
-    if sampling == "uniform":
-        seen = np.concatenate([batch["label"] for batch in fast])
-        instead = {0: 1, 7: 9, 8: 9, N - 1: 1}
-        order = np.concatenate([pipeline.order(0, epoch, N) for epoch in range(6)])
-        np.testing.assert_array_equal(seen, [instead.get(i, i) for i in order.tolist()])
-
-
-def test_a_bad_image_weighs_nothing_in_evaluation(arrays):
-    config = config_of(eval_batch_size=N)
-    examples = broken(arrays)
-    memory = in_memory(examples, "resize", config, skipping())
-    slow, fast = (
-        list(eval_batches(e, config, bad_images=skipping())) for e in (examples, memory)
-    )
-    assert_equal(fast, slow)
-    (batch,) = fast
-    bad = list(Broken.bad)
-    assert batch["weight"].sum() == N - len(bad)
-    assert not batch["weight"][bad].any()
-    assert not batch["image"][bad].any()
-
-
-def test_a_bad_image_is_an_error_at_once_by_default(arrays):
-    text = "Unreadable image in the train split: 7.jpg: broken"
-    examples = broken(arrays, (7,))
-    with pytest.raises(UserError, match=text):
-        list(train_batches(examples, config_of(), seed=0, num_steps=5))
-    with pytest.raises(UserError, match=text):
-        in_memory(examples, "resize", config_of(), BadImages("error", "train"))
 
 
 def test_each_bad_image_is_listed_once_also_after_a_resume(arrays, tmp_path):
@@ -435,18 +263,6 @@ def test_above_one_in_a_hundred_bad_images_stop(tmp_path):
     bad_images.handle(BadImageError("b.jpg: broken"), 200)
     with pytest.raises(UserError, match="validation split: 3 of 200; .* 1%; .*txt "):
         bad_images.handle(BadImageError("c.jpg: broken"), 200)
-
-
-def test_a_split_without_one_readable_image_stops(arrays):
-    everything = broken(arrays, tuple(range(N)))
-    config = config_of(bad_images="skip")
-    with pytest.raises(UserError, match="1 of 50; data.bad_images=skip allows 1%"):
-        next(train_batches(everything, config, seed=0, num_steps=1))
-    with pytest.raises(UserError, match="No image of the train split is readable"):
-        in_memory(everything, "resize", config, skipping(limit=1.0))
-
-
-# Decoding at a smaller scale.
 
 
 @pytest.mark.parametrize(
@@ -499,9 +315,6 @@ def test_arrays_stay_arrays_where_files_are_asked_for(arrays, files):
     )
 
 
-# Refusals.
-
-
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
@@ -549,21 +362,25 @@ def test_a_negative_seed_is_refused(arrays):
         train_batches(arrays, config_of(), seed=-1, num_steps=1)
 
 
+def test_balanced_sampling_without_classes_is_refused(arrays):
+    with pytest.raises(UserError, match="'balanced' needs .* distinct classes"):
+        train_batches(arrays, config_of(sampling="balanced"), num_steps=1)
+
+
 @pytest.mark.parametrize("label", [-1, 10])
 def test_a_label_that_is_no_class_is_refused(arrays, label):
+    of_ten = targets.classes([str(i) for i in range(10)])
     labels = np.arange(N, dtype=np.int32) % 10
-    pipeline.check_labels(labels, 10, "train")
+    of_ten["label"].check(labels, "train")
     labels[7] = label
-    text = f"Label {label} of example 7 of the train split .* 10 classes .* 0 to 9"
-    with pytest.raises(UserError, match=text):
-        pipeline.check_labels(labels, 10, "train")
-    bad = ArrayExamples(arrays.images, labels)
+    bad = ArrayExamples(arrays.images, {"label": labels})
+    text = f"Example 7 of the train split: label {label} .* 10 classes .* 0 to 9"
     for examples in (bad, through_grain(bad)):
         with pytest.raises(UserError, match=text):
             list(
-                train_batches(
-                    examples, config_of(), seed=0, num_steps=5, num_classes=10
+                batches.train_batches(
+                    examples, config_of(), of_ten, seed=0, num_steps=5
                 )
             )
         with pytest.raises(UserError, match=text.replace("train", "validation")):
-            list(eval_batches(examples, config_of(), num_classes=10))
+            list(batches.eval_batches(examples, config_of(), of_ten))
