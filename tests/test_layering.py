@@ -128,7 +128,7 @@ KNOW_CLASSES = {
     "studies/generated.py": "a source for the benchmark",
     "studies/torch_reference.py": "the same step in PyTorch",
     "report/confusion.py": "a figure of the task's report",
-    "report/writers.py": "a line of training shows the accuracy",
+    "config.py": "data.target_kind names the kinds",
 }
 # What every source shares knows no label.
 SHARED_DATA = "bad_images batches duplicates examples files images memory order splits"

@@ -232,7 +232,7 @@ def windows(used: np.ndarray) -> tuple[int, float]:
     next, NaN where they are not spread evenly.
 
     Args:
-        used: As in Field.select.
+        used: bool [n, m], whether unit i is part of combination j.
     """
     start, end = _ends(used)
     is_even = (start <= end).all() and _is_resampling(start, end, len(used))

@@ -101,7 +101,7 @@ def _catalogue_model(
     num_classes: int | None,
     size: tuple[int, int] | None,
     channels: int | None,
-) -> tuple["nn.Module", tuple[int, int, int]]:
+) -> tuple["Module", tuple[int, int, int]]:
     """A network of `jaxcnn models`, and the shape of its images."""
     from jaxcnn import errors, models
 
@@ -118,15 +118,13 @@ def _user_model(
     num_classes: int | None,
     size: tuple[int, int] | None,
     channels: int | None,
-) -> tuple["nn.Module", tuple[int, int, int]]:
+) -> tuple["Module", tuple[int, int, int]]:
     """A network that MODULE:ATTRIBUTE names, and the shape of its images."""
-    from flax import linen as nn
-
     from jaxcnn import names
     from jaxcnn.models import adapter
 
     model = names.load(name, "model")
-    if isinstance(model, nn.Module):
+    if adapter.is_module(model):
         if num_classes is not None:
             raise UserError(
                 f"--num_classes={num_classes} cannot be chosen: {name} is a network "

@@ -117,6 +117,11 @@ def adapted(model: Any) -> Any:
     return model if isinstance(model, Adapted) else Adapted(model)
 
 
+def is_module(thing: Any) -> bool:
+    """Whether it is a Linen module, and not its class or a function."""
+    return isinstance(thing, nn.Module)
+
+
 def check(model: Any) -> None:
     """Raises UserError unless it is a Linen module that is called with images alone,
     or with images and `train`."""
