@@ -32,6 +32,7 @@ KINDS = {
 }
 SPATIAL = frozenset({"image", "mask"})  # as high and wide as the image
 MOVED = SPATIAL | {"boxes", "points"}  # by a change of geometry
+MIN_SIDE_PIXELS = 0.01  # of a moved box: with less, nothing is seen but a rounding
 _COORDINATES = {"boxes": 4, "points": 2}  # length of the last axis
 
 
@@ -97,7 +98,7 @@ class Target:
         """
         if self.ragged and len(values):
             owners = np.repeat(np.arange(len(values)), [len(v) for v in values])
-            values = np.concatenate([np.asarray(v) for v in values])
+            values = np.concatenate([np.asarray(v, self.dtype) for v in values])
         else:
             values = np.asarray(values)
             owners = np.arange(len(values))

@@ -29,7 +29,7 @@ def mixed(mixup=0.0, cutmix=0.0, number=BATCH, size=(6, 9)):
     }
     keys = augment.example_keys(jax.random.key(0), 3, jnp.arange(number))
     mix = functools.partial(augment.mix, mixup=mixup, cutmix=cutmix)
-    found = {name: np.asarray(x) for name, x in jax.jit(mix)(batch, keys).items()}
+    found = jax.tree.map(np.asarray, jax.jit(mix)(batch, keys))
     own = np.where(
         white[:, None, None], found["image"][..., 0], 1 - found["image"][..., 0]
     )
@@ -49,11 +49,35 @@ def test_labels_and_shares_are_those_of_the_pixels(alphas):
     expected = np.where(mostly_own, example, partner)
     np.testing.assert_array_equal(found["label"][larger], expected[larger])
     np.testing.assert_array_equal(
-        found["label"] + found["other_label"], example + partner
+        found["label"] + found["other"]["label"], example + partner
     )
     np.testing.assert_allclose(
         found["other_share"], np.minimum(part, 1 - part), atol=1e-6
     )
+
+
+def test_every_target_is_that_of_the_larger_part_and_has_a_partner():
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": np.zeros((8, 2, 2, 1)),
+        "label": np.arange(8),
+        "mask": rng.integers(0, 9, (8, 2, 2)),
+        "boxes": rng.uniform(0, 1, (8, 3, 4)),
+        "boxes_mask": rng.uniform(0, 1, (8, 3)) > 0.5,
+    }
+    keys = augment.example_keys(jax.random.key(0), 3, jnp.arange(8))
+    found = augment.mix(batch, keys, mixup=1.0, cutmix=0.0)
+    partner = (np.arange(8) + 4) % 8
+    np.testing.assert_array_equal(found["label"] % 4, np.arange(8) % 4)
+    np.testing.assert_array_equal(
+        found["other"]["label"], np.arange(8) + partner - found["label"]
+    )
+    assert set(found["other"]) == {"label", "mask", "boxes", "boxes_mask"}
+    for part in (found, found["other"]):
+        for name in ("mask", "boxes", "boxes_mask"):
+            expected = jnp.array(batch[name])[part["label"]]
+            np.testing.assert_array_equal(part[name], expected)
+    assert len(set(np.asarray(found["label"] == np.arange(8)).tolist())) == 2
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
@@ -92,14 +116,12 @@ def test_of_both_each_has_half_of_the_examples():
 
 
 def test_eight_devices_mix_as_one_does():
-    settings = augment.Settings(
-        mean=(0.5,), std=(0.25,), flip=0.5, erasing=0.5, mixup=0.2, cutmix=1.0
-    )
+    config = AugmentConfig(flip=0.5, erasing=0.5, mixup=0.2, cutmix=1.0)
 
     def mix(batch):
         number = batch["label"].shape[0]
         keys = augment.example_keys(jax.random.key(0), 3, jnp.arange(number))
-        return augment.augment_batch(batch, keys, settings)
+        return augment.augment_batch(batch, keys, config, (0.5,), (0.25,), {})
 
     rng = np.random.default_rng(0)
     batch = {
@@ -110,8 +132,8 @@ def test_eight_devices_mix_as_one_does():
         jax.jit(mix)(parallel.put_batch(batch, parallel.data_mesh(devices)))
         for devices in (1, 8)
     ]
-    for name in found[0]:
-        np.testing.assert_allclose(*(x[name] for x in found), atol=1e-6)
+    close = functools.partial(np.testing.assert_allclose, atol=1e-6)
+    jax.tree.map(close, *found)
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])

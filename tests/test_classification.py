@@ -134,7 +134,7 @@ def test_the_loss_of_a_mixture_is_the_cross_entropy_of_its_smoothed_target():
     logits, label, _ = examples(num_classes=4, count=20, padding=0)
     rng = np.random.default_rng(1)
     other, share = rng.integers(0, 4, 20), rng.uniform(0, 0.5, 20)
-    batch = {"label": label, "other_label": other, "other_share": share}
+    batch = {"label": label, "other": {"label": other}, "other_share": share}
     loss = Classification(4, label_smoothing=0.1).loss(logits, batch)
     one_hot = np.eye(4)
     target = (1 - share)[:, None] * one_hot[label] + share[:, None] * one_hot[other]
@@ -149,8 +149,9 @@ def test_the_loss_of_a_mixture_is_the_cross_entropy_of_its_smoothed_target():
 def test_the_classes_of_a_mixture_have_weights_of_their_own():
     # Equal logits of 2 classes: the cross entropy of either is ln 2.
     task = Classification(2, class_weights=(1.0, 3.0))
-    batch = {"label": [0], "other_label": [1], "other_share": [0.25]}
-    loss = task.loss(jnp.zeros((1, 2)), {k: jnp.array(v) for k, v in batch.items()})
+    batch = {"label": [0], "other": {"label": [1]}, "other_share": [0.25]}
+    batch = jax.tree.map(jnp.array, batch, is_leaf=lambda x: isinstance(x, list))
+    loss = task.loss(jnp.zeros((1, 2)), batch)
     np.testing.assert_allclose(loss, (0.75 * 1 + 0.25 * 3) * np.log(2), rtol=1e-6)
 
 

@@ -20,17 +20,18 @@ def mix(
     the papers' code draws one for a batch.
 
     Args:
-        batch: The global batch, with "image" [B, H, W, C] and "label" int32 [B].
+        batch: The global batch, with "image" [B, H, W, C] and targets, each [B, ...].
         keys: Key of each example.
         mixup: Its alpha; 0 leaves it out.
         cutmix: Its alpha; 0 leaves it out. If neither is 0, each has probability 1/2.
 
     Returns:
-        The batch with mixed images, float [B, H, W, C]; in "label" the class of the
-        larger part, in "other_label" int32 [B] that of the other, in "other_share"
-        float [B] its part of the image, up to 1/2.
+        The batch with mixed images, float [B, H, W, C], and of each target that of the
+        larger part; in "other" a dict with the targets of the other part, under the
+        same names; in "other_share" float [B] its part of the image, up to 1/2.
     """
-    images, label = batch["image"], batch["label"]
+    images = batch["image"]
+    targets = {name: x for name, x in batch.items() if name != "image"}
     size = images.shape[1:3]
     probability = (mixup > 0) / ((mixup > 0) + (cutmix > 0))  # of mixup
 
@@ -51,10 +52,14 @@ def mix(
     own = jax.vmap(weights)(keys)[..., None]  # [B, H, W, 1]
     share = jnp.mean(own, axis=(1, 2, 3))  # [B]
     larger = share >= 0.5
+
+    def choose(x, y):
+        """x where the example itself is the larger part, y elsewhere."""
+        return jnp.where(larger.reshape(-1, *[1] * (x.ndim - 1)), x, y)
+
     return {
-        **batch,
         "image": own * images + (1.0 - own) * other(images),
-        "label": jnp.where(larger, label, other(label)),
-        "other_label": jnp.where(larger, other(label), label),
+        **{name: choose(x, other(x)) for name, x in targets.items()},
+        "other": {name: choose(other(x), x) for name, x in targets.items()},
         "other_share": jnp.minimum(share, 1.0 - share),
     }

@@ -20,13 +20,12 @@ from PIL import Image
 
 from jaxcnn.data.images import Encoded
 from jaxcnn.errors import UserError
-from jaxcnn.targets import SPATIAL, Target, Targets
+from jaxcnn.targets import MIN_SIDE_PIXELS, SPATIAL, Target, Targets
 
 CROP_FRACTION = 0.875  # 224 of 256, the usual evaluation on ImageNet
 AREA = (0.08, 1.0)  # of a random crop, relative to the image
 ASPECT = (3 / 4, 4 / 3)  # of a random crop, width over height
 TRIES = 10
-MIN_SIDE_PIXELS = 0.01  # of a box: less may be a rounding error, and nothing is left
 
 
 INTERPOLATIONS = {

@@ -17,7 +17,7 @@ from jaxcnn.config import TaskConfig
 from jaxcnn.errors import UserError, require, unknown
 
 # "label" int32 [B]; in evaluation "weight" float32 [B]; where two examples are mixed
-# "other_label" int32 [B] and "other_share" float [B], see augment/mixing.py.
+# "other" with a "label" of its own and "other_share" float [B], see augment/mixing.py.
 Batch = Mapping[str, jax.Array]
 
 
@@ -115,9 +115,10 @@ class Classification:
         two examples that are mixed, the losses are, in the shares of the mixture.
         """
         loss = self._loss(logits, batch["label"])
-        if "other_label" not in batch:
+        if "other" not in batch:
             return loss
-        other, share = self._loss(logits, batch["other_label"]), batch["other_share"]
+        other, share = batch["other"]["label"], batch["other_share"]
+        other = self._loss(logits, other)
         return (1 - share) * loss + share * other
 
     def _loss(self, logits: jax.Array, label: jax.Array) -> jax.Array:

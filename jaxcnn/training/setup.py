@@ -76,7 +76,7 @@ class Setup:
     plan: optim.Plan
     average: Average | None
     start: Start | None
-    augmentation: augment.Settings | None
+    augmentation: step_lib.Augmentation | None
     variable_shapes: dict[str, Any]
 
     @property
@@ -536,6 +536,7 @@ def prepare(
         source = open_source(config)
         start = make_start(source, model, shape, choices.only, choices.skip)
         here = dataclasses.replace(here, mean=start.mean, std=start.std)
+    augment.check(config.augment, here.channels, {})
     setup = Setup(
         config=config,
         dataset=dataset,
@@ -549,8 +550,12 @@ def prepare(
         plan=plan,
         average=make_average(config.average, num_steps, steps_per_epoch),
         start=start,
-        augmentation=augment.Settings(
-            mean=here.mean, std=here.std, **dataclasses.asdict(config.augment)
+        augmentation=functools.partial(
+            augment.augment_batch,
+            config=config.augment,
+            mean=here.mean,
+            std=here.std,
+            targets={},
         ),
         variable_shapes=variables,
     )

@@ -19,6 +19,8 @@ from jaxcnn.training.state import TrainState
 
 Batch = dict[str, jax.Array]  # "image" uint8 [B, H, W, C] and the task's target
 Metrics = dict[str, jax.Array]  # name -> float32 []
+# Called with a batch and a key for each example: augment.augment_batch of a run.
+Augmentation = Callable[[Batch, jax.Array], Batch]
 
 
 def train_step(
@@ -29,7 +31,7 @@ def train_step(
     model: nn.Module,
     tx: optax.GradientTransformation,
     task: Task,
-    augmentation: augment.Settings | None,
+    augmentation: Augmentation | None,
     aux_weight: float = 0.0,
     trained: Collection[str] | None = None,
     average: Average | None = None,
@@ -189,7 +191,7 @@ def _prepare(
     batch: Batch,
     key: jax.Array,
     step: jax.Array,
-    augmentation: augment.Settings | None,
+    augmentation: Augmentation | None,
     axis_name: str | None = None,
 ) -> tuple[Batch, jax.Array]:
     """The augmented and normalised batch of a step, and its key of dropout."""
@@ -199,7 +201,7 @@ def _prepare(
     indices = replica * num_examples + jnp.arange(num_examples)  # in the global batch
     if augmentation is not None:
         keys = augment.example_keys(augment_key, step, indices)
-        batch = augment.augment_batch(batch, keys, augmentation)
+        batch = augmentation(batch, keys)
     dropout_key = jax.random.fold_in(dropout_key, step)
     if axis_name is not None:  # or every replica would draw the same mask
         dropout_key = jax.random.fold_in(dropout_key, replica)
@@ -213,7 +215,7 @@ def batch_statistics(
     batch: Batch,
     *,
     model: nn.Module,
-    augmentation: augment.Settings,
+    augmentation: Augmentation,
     trained: Collection[str] | None = None,
     compute_dtype: jnp.dtype = jnp.float32,
     matmul_precision: str | None = None,
