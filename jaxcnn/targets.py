@@ -3,6 +3,13 @@
 A task says which targets it is trained on and a data set says which it has. Everything
 between them, from decoding to the compiled step, knows only what stands here: how a
 change of the image's geometry moves a target, and what shape it has in a batch.
+
+Coordinates are measured in pixels from the top left corner of the image, rows first, so
+that pixel (i, j) covers i to i + 1 and j to j + 1: the box of a whole image is
+(0, 0, H, W), and the centre of its first pixel is the point (0.5, 0.5). This is
+torchvision's convention for boxes, with y before x. torchvision moves keypoints by the
+same rule when it resizes and warps, but its flip takes (0, 0) as the centre of the
+first pixel; here one rule holds for every operation.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,11 +27,14 @@ KINDS = {
     "value": "stays: numbers, [D]",
     "image": "moves as the image does, interpolated: [H, W, C]",
     "mask": "moves as the image does, nearest pixel: integers [H, W]",
-    "boxes": "corners move: (y1, x1, y2, x2) in pixels, [N, 4]",
-    "points": "each moves: (y, x) in pixels, [N, 2]",
+    "boxes": "corners move: (y1, x1, y2, x2) in pixels, [..., 4]",
+    "points": "each moves: (y, x) in pixels, [..., 2]",
     "text": "stays: integers, one a character",
 }
 SPATIAL = frozenset({"image", "mask"})  # as high and wide as the image
+MOVED = SPATIAL | {"boxes", "points"}  # by a change of geometry
+MIN_SIDE_PIXELS = 0.01  # of a moved box: with less, nothing is seen but a rounding
+_COORDINATES = {"boxes": 4, "points": 2}  # length of the last axis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +51,10 @@ class Target:
             [B, shape[0]], is true where there is something.
         names: Names of the classes of a label, in the order of their numbers, or of
             the numbers of a value.
+        of: Name of the ragged target that the items of this ragged target belong to,
+            one to one, such as the labels "of" the boxes. Items that belong together
+            are dropped together, and NAME_mask is that of the target named here.
+        fill: Value of a spatial kind outside the image, where there is nothing to see.
     """
 
     kind: str
@@ -48,9 +62,31 @@ class Target:
     shape: tuple[int, ...] = ()
     ragged: bool = False
     names: tuple[str, ...] = ()
+    of: str | None = None
+    fill: float = 0
 
     def __post_init__(self):
         require(self.kind in KINDS, "A target's kind", self.kind, f"one of {[*KINDS]}")
+        spatial, dtype = self.kind in SPATIAL, np.dtype(self.dtype)
+        if self.kind in _COORDINATES:
+            length = _COORDINATES[self.kind]
+            rule = f"(..., {length}) of kind {self.kind!r}"
+            require(self.shape[-1:] == (length,), "A target's shape", self.shape, rule)
+            rule = f"a float of kind {self.kind!r}"
+            holds = np.issubdtype(dtype, np.floating)
+            require(holds, "A target's dtype", self.dtype, rule)
+        if self.kind == "mask":  # a class between two others would be a third
+            rule = "an integer or bool of kind 'mask'"
+            require(dtype.kind in "iub", "A target's dtype", self.dtype, rule)
+        rule = f"False of kind {self.kind!r}, which is as high and wide as the image"
+        require(not (self.ragged and spatial), "A target's ragged", self.ragged, rule)
+        rule = "of at least one axis for a ragged target"
+        holds = len(self.shape) > 0 or not self.ragged
+        require(holds, "A target's shape", self.shape, rule)
+        rule = "None for a target that is not ragged"
+        require(self.of is None or self.ragged, "A target's of", self.of, rule)
+        rule = f"0 of kind {self.kind!r}, which has no outside"
+        require(spatial or not self.fill, "A target's fill", self.fill, rule)
 
     def check(self, values: np.ndarray, split: str, first: int = 0) -> None:
         """Raises UserError for the first example that is not allowed.
@@ -58,15 +94,24 @@ class Target:
         JAX would train on it: one_hot gives zeros and a gather clamps.
 
         Args:
-            values: [N, ...], the target of N examples.
+            values: [N, ...], the target of N examples; of a ragged target N arrays.
             split: Name of their split, for errors.
             first: Index of the first of them in the split.
         """
-        for index, problem in self.problems(np.asarray(values)):
+        for index, problem in self.problems(values):
             raise UserError(f"Example {first + index} of the {split} split: {problem}.")
 
-    def problems(self, values: np.ndarray) -> Iterator[tuple[int, str]]:
+    def problems(self, values: Any) -> Iterator[tuple[int, str]]:
         """(index of the example, what is wrong) for each number that is not allowed."""
+        if not (self.ragged and len(values)):
+            yield from self._problems(np.asarray(values))
+            return
+        owners = np.repeat(np.arange(len(values)), [len(v) for v in values])
+        items = np.concatenate([np.asarray(v, self.dtype) for v in values])
+        for index, problem in self._problems(items):
+            yield owners[index], problem
+
+    def _problems(self, values: np.ndarray) -> Iterator[tuple[int, str]]:
         if self.kind == "label" and self.names:
             wrong = (values < 0) | (values >= len(self.names))
             rule = f"with {len(self.names)} classes it must be 0 to "
@@ -81,6 +126,15 @@ class Target:
         elif np.issubdtype(values.dtype, np.floating):
             for place in np.argwhere(~np.isfinite(values)):
                 yield place[0], f"its {self.kind} is {values[tuple(place)]}"
+            if self.kind == "boxes":
+                turned = np.any(values[..., :2] > values[..., 2:], axis=-1)
+                for place in np.argwhere(turned):
+                    box = [f"{side:g}" for side in values[tuple(place)]]
+                    rule = "y1 may not be over y2, nor x1 over x2"
+                    yield (
+                        place[0],
+                        f"box ({', '.join(box)}) is no (y1, x1, y2, x2); {rule}",
+                    )
 
 
 Targets = Mapping[str, Target]
@@ -89,6 +143,28 @@ Targets = Mapping[str, Target]
 def classes(names: Sequence[str]) -> dict[str, Target]:
     """The target of images of one class each: "label", the number of its name."""
     return {"label": Target("label", "int32", names=tuple(names))}
+
+
+def check_targets(targets: Targets) -> None:
+    """Raises UserError where a target belongs to another that cannot be its owner."""
+    for name, target in targets.items():
+        if target.of is None:
+            continue
+        owner = targets.get(target.of)
+        holds = owner is not None and owner.ragged and owner.of is None
+        rule = "the name of a ragged target that belongs to no other"
+        require(holds, f"of in target {name!r}", target.of, rule)
+        rule = f"{owner.shape[0]}, as that of {target.of!r}, for each example"
+        holds = target.shape[0] == owner.shape[0]
+        require(holds, f"Room of target {name!r}", target.shape[0], rule)
+
+
+def mask_name(name: str, target: Target) -> str:
+    """Name of the array of a batch that says which items of a ragged target there are.
+
+    Targets that belong together have one such array.
+    """
+    return f"{target.of or name}_mask"
 
 
 def batch_shapes(
@@ -102,7 +178,7 @@ def batch_shapes(
             shape = (height, width, *shape)
         shapes[name] = (shape, np.dtype(target.dtype))
         if target.ragged:
-            shapes[f"{name}_mask"] = (shape[:1], np.dtype(bool))
+            shapes[mask_name(name, target)] = (shape[:1], np.dtype(bool))
     return shapes
 
 
@@ -123,9 +199,15 @@ def to_batch(targets: Targets, example: Mapping[str, Any]) -> dict[str, np.ndarr
                     f"An example has {size} items in target {name!r}; a batch holds "
                     f"{room} for each example."
                 )
+            owner = target.of or name
+            if len(example[owner]) != size:
+                raise UserError(
+                    f"An example has {size} items in target {name!r} and "
+                    f"{len(example[owner])} in {owner!r}, which they belong to."
+                )
             filling = [(0, room - size)] + [(0, 0)] * (value.ndim - 1)
             value = np.pad(value, filling)
-            arrays[f"{name}_mask"] = np.arange(room) < size
+            arrays[mask_name(name, target)] = np.arange(room) < size
         shape = value.shape[2:] if target.kind in SPATIAL else value.shape
         if shape != target.shape:
             raise UserError(

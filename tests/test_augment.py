@@ -1,7 +1,5 @@
 """Augmentation against NumPy, SciPy and cases computed by hand."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +8,11 @@ from scipy import ndimage
 
 from jaxcnn import augment
 from jaxcnn.augment import geometry
+from jaxcnn.config import AugmentConfig
 from jaxcnn.errors import UserError
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-ALL = augment.Settings(
-    mean=MEAN,
-    std=STD,
+ALL = AugmentConfig(
     flip=0.5,
     crop_padding_pixels=2,
     shift_pixels=1.5,
@@ -67,8 +64,7 @@ def test_normalise_is_exact_in_float64():
 
 def test_a_batch_without_augmentation_is_only_normalised():
     batch = {"image": images(), "label": np.arange(16)}
-    plain = augment.Settings(mean=MEAN, std=STD)
-    found = augment.augment_batch(batch, keys(16), plain)
+    found = augment.augment_batch(batch, keys(16), AugmentConfig(), MEAN, STD, {})
     np.testing.assert_array_equal(
         found["image"], augment.normalise(batch["image"], MEAN, STD)
     )
@@ -185,21 +181,21 @@ def test_noise_has_its_standard_deviation_and_stays_in_range():
     assert abs((black == 0).mean() - 0.5) < 0.05  # one half is below and clipped
 
 
-@functools.partial(jax.jit, static_argnames="settings")
-def augmented(batch, step, indices, settings=ALL):
-    batch_keys = augment.example_keys(jax.random.key(0), step, indices)
-    return augment.augment_batch({"image": batch}, batch_keys, settings)["image"]
+def augmented(config):
+    """A compiled function of images, a step and the places of examples."""
+
+    @jax.jit
+    def augment_images(batch, step, indices):
+        batch_keys = augment.example_keys(jax.random.key(0), step, indices)
+        batch = {"image": batch}
+        return augment.augment_batch(batch, batch_keys, config, MEAN, STD, {})["image"]
+
+    return augment_images
 
 
-WITHOUT_AFFINE = augment.Settings(
-    mean=MEAN, std=STD, flip=0.5, crop_padding_pixels=2, noise=5.0
-)
-POLICIES = augment.Settings(
-    mean=MEAN, std=STD, randaugment=2, trivialaugment=True, erasing=0.5
-)
-COLOURS = augment.Settings(
-    mean=MEAN,
-    std=STD,
+WITHOUT_AFFINE = AugmentConfig(flip=0.5, crop_padding_pixels=2, noise=5.0)
+POLICIES = AugmentConfig(randaugment=2, trivialaugment=True, erasing=0.5)
+COLOURS = AugmentConfig(
     brightness=0.4,
     contrast=0.4,
     saturation=0.4,
@@ -212,7 +208,7 @@ HUNDREDTH = 0.01 / 255 / 0.2  # of a grey level
 
 # Warps and colours are rounded differently in batches of other sizes.
 @pytest.mark.parametrize(
-    ("settings", "tolerance"),
+    ("config", "tolerance"),
     [
         (WITHOUT_AFFINE, 0.0),
         (ALL, HUNDREDTH),
@@ -220,17 +216,19 @@ HUNDREDTH = 0.01 / 255 / 0.2  # of a grey level
         (COLOURS, HUNDREDTH),
     ],
 )
-def test_an_example_is_augmented_alike_in_any_slice_of_the_batch(settings, tolerance):
-    whole = augmented(images(), 7, jnp.arange(16), settings)
+def test_an_example_is_augmented_alike_in_any_slice_of_the_batch(config, tolerance):
+    run = augmented(config)
+    whole = run(images(), 7, jnp.arange(16))
     assert not np.array_equal(whole, augment.normalise(images(), MEAN, STD))
     for rows in (slice(5, 12), slice(3, 4)):
-        part = augmented(images()[rows], 7, jnp.arange(16)[rows], settings)
+        part = run(images()[rows], 7, jnp.arange(16)[rows])
         np.testing.assert_allclose(part, whole[rows], rtol=0, atol=tolerance)
 
 
 def test_each_step_and_each_example_draws_its_own():
     same = np.tile(images(count=1), (16, 1, 1, 1))
-    found = [augmented(same, step, jnp.arange(16)) for step in (0, 1)]
+    run = augmented(ALL)
+    found = [run(same, step, jnp.arange(16)) for step in (0, 1)]
     assert len({image.tobytes() for image in np.concatenate(found)}) == 32
 
 
@@ -259,11 +257,11 @@ def test_each_step_and_each_example_draws_its_own():
 )
 def test_a_choice_that_is_not_allowed_is_refused(choices, text):
     with pytest.raises(UserError, match=text):
-        augment.Settings(mean=MEAN, std=STD, **choices)
+        augment.check(AugmentConfig(**choices), 3, {})
 
 
 @pytest.mark.parametrize("name", ["saturation", "hue", "greyscale", "lighting"])
 def test_colours_of_grey_images_are_refused(name):
     text = f"augment.{name} must be 0 for images without colour, not 0.1."
     with pytest.raises(UserError, match=text):
-        augment.Settings(mean=(0.5,), std=(0.25,), **{name: 0.1})
+        augment.check(AugmentConfig(**{name: 0.1}), 1, {})

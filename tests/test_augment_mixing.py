@@ -56,6 +56,30 @@ def test_labels_and_shares_are_those_of_the_pixels(alphas):
     )
 
 
+def test_every_target_is_that_of_the_larger_part_and_has_a_partner():
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": np.zeros((8, 2, 2, 1)),
+        "label": np.arange(8),
+        "mask": rng.integers(0, 9, (8, 2, 2)),
+        "boxes": rng.uniform(0, 1, (8, 3, 4)),
+        "boxes_mask": rng.uniform(0, 1, (8, 3)) > 0.5,
+    }
+    keys = augment.example_keys(jax.random.key(0), 3, jnp.arange(8))
+    found = augment.mix(batch, keys, mixup=1.0, cutmix=0.0)
+    partner = (np.arange(8) + 4) % 8
+    np.testing.assert_array_equal(found["label"] % 4, np.arange(8) % 4)
+    np.testing.assert_array_equal(
+        found["other"]["label"], np.arange(8) + partner - found["label"]
+    )
+    assert set(found["other"]) == {"label", "mask", "boxes", "boxes_mask"}
+    for part in (found, found["other"]):
+        for name in ("mask", "boxes", "boxes_mask"):
+            expected = jnp.array(batch[name])[part["label"]]
+            np.testing.assert_array_equal(part[name], expected)
+    assert len(set(np.asarray(found["label"] == np.arange(8)).tolist())) == 2
+
+
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
 def test_mixup_weighs_all_pixels_by_one_draw_of_beta(alpha):
     own, _ = mixed(mixup=alpha)
@@ -92,14 +116,12 @@ def test_of_both_each_has_half_of_the_examples():
 
 
 def test_eight_devices_mix_as_one_does():
-    settings = augment.Settings(
-        mean=(0.5,), std=(0.25,), flip=0.5, erasing=0.5, mixup=0.2, cutmix=1.0
-    )
+    config = AugmentConfig(flip=0.5, erasing=0.5, mixup=0.2, cutmix=1.0)
 
     def mix(batch):
         number = batch["label"].shape[0]
         keys = augment.example_keys(jax.random.key(0), 3, jnp.arange(number))
-        return augment.augment_batch(batch, keys, settings)
+        return augment.augment_batch(batch, keys, config, (0.5,), (0.25,), {})
 
     rng = np.random.default_rng(0)
     batch = {
@@ -110,7 +132,8 @@ def test_eight_devices_mix_as_one_does():
         jax.jit(mix)(parallel.put_batch(batch, parallel.data_mesh(devices)))
         for devices in (1, 8)
     ]
-    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), *found)
+    close = functools.partial(np.testing.assert_allclose, atol=1e-6)
+    jax.tree.map(close, *found)
 
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])

@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn import augment, models, optim, tasks
+from jaxcnn import models, optim, tasks
 from jaxcnn.config import OptimConfig
 from jaxcnn.training import state as state_lib
 from jaxcnn.training import step as step_lib
 from tests.test_step import PLAIN, batch_of
-from tests.tiny import Tiny
+from tests.tiny import Tiny, augmentation_of
 
 SHAPE = (16, 16, 1)
 
@@ -34,8 +34,8 @@ def setup(model, shape=SHAPE, **choices):
         model=model,
         tx=tx,
         task=tasks.Classification(10),
-        augmentation=augment.Settings(
-            mean=PLAIN.mean * shape[2], std=PLAIN.std * shape[2]
+        augmentation=augmentation_of(
+            mean=PLAIN.keywords["mean"] * shape[2], std=PLAIN.keywords["std"] * shape[2]
         ),
         trained=trained,
     )

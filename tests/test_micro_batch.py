@@ -11,13 +11,13 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcnn import augment, models, tasks
+from jaxcnn import models, tasks
 from jaxcnn.config import Config, DataConfig
 from jaxcnn.errors import UserError
 from jaxcnn.models.layers import BatchNorm, Dropout, LayerNorm
 from jaxcnn.training import loop, micro_batch, parallel, setup, state, step
 from tests import tiny
-from tests.tiny import Tiny
+from tests.tiny import Tiny, augmentation_of
 
 SHAPE = (8, 8, 1)
 
@@ -34,7 +34,7 @@ def make(model, *, count, tx=None, task=None, augmentation=None, **kwargs):
     """(state, step) with batches in `count` parts."""
     tx = tx or optax.sgd(1.0)  # the update is the gradient
     now = state.create_state(state.init_variables(model, jax.random.key(0), SHAPE), tx)
-    plain = augment.Settings(mean=(0.3,), std=(0.4,))
+    plain = augmentation_of(mean=(0.3,), std=(0.4,))
     run = functools.partial(
         step.train_step,
         model=model,
@@ -51,7 +51,7 @@ def make(model, *, count, tx=None, task=None, augmentation=None, **kwargs):
 @pytest.mark.parametrize("unroll", [False, True])
 def test_parts_have_the_gradient_of_the_whole_batch(unroll):
     model = Tiny(10, dropout=0.0, norm=LayerNorm)
-    settings = augment.Settings(mean=(0.3,), std=(0.4,), flip=0.5, noise=5.0, mixup=0.5)
+    settings = augmentation_of(mean=(0.3,), std=(0.4,), flip=0.5, noise=5.0, mixup=0.5)
     make_one = functools.partial(make, model, augmentation=settings)
     batch, key = batch_of(12), jax.random.key(1)
     with jax.enable_x64(True):

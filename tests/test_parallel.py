@@ -14,16 +14,16 @@ import optax
 from orbax.checkpoint import v1 as ocp
 import pytest
 
-from jaxcnn import augment, models, tasks
+from jaxcnn import models, tasks
 from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
 from jaxcnn.models import mobilenet_v2
 from jaxcnn.models.layers import BatchNorm, Dropout
 from jaxcnn.report import writers
 from jaxcnn.training import loop, parallel, state, step
-from tests.tiny import VARIANT, Tiny
+from tests.tiny import VARIANT, Tiny, augmentation_of
 
 NUM_STEPS, BATCH_SIZE, SHAPE = 5, 32, (16, 16, 1)
-AUGMENTATION = augment.Settings(
+AUGMENTATION = augmentation_of(
     mean=(0.5,), std=(0.25,), flip=0.5, shift_pixels=2.0, rotation_degrees=10.0
 )
 
@@ -265,7 +265,7 @@ def test_dropout_differs_between_the_replicas_of_pmap():
         model=model,
         tx=tx,
         task=GatheringTask(64),
-        augmentation=augment.Settings(mean=(0.0,), std=(1.0,)),
+        augmentation=augmentation_of(mean=(0.0,), std=(1.0,)),
     )
     batch = {"image": np.ones((2, *SHAPE), np.uint8), "label": np.zeros(2, np.int32)}
     shardings = row.shardings(now, mesh)

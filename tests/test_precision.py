@@ -13,10 +13,10 @@ from orbax.checkpoint import v1 as ocp
 import pytest
 from sklearn import datasets
 
-from jaxcnn import augment, tasks
+from jaxcnn import tasks
 from jaxcnn.config import Config, DataConfig
 from jaxcnn.training import loop, loss_scale, network, setup, state, step
-from tests.tiny import Tiny
+from tests.tiny import Tiny, augmentation_of
 
 NUM_STEPS, BATCH_SIZE = 200, 64
 SHAPE = (8, 8, 1)
@@ -28,7 +28,7 @@ def make_step(model, tx, dtype, **kwargs):
         model=model,
         tx=tx,
         task=tasks.Classification(10),
-        augmentation=augment.Settings(mean=(0.3,), std=(0.37,)),
+        augmentation=augmentation_of(mean=(0.3,), std=(0.37,)),
         compute_dtype=dtype,
         **kwargs,
     )

@@ -9,13 +9,13 @@ import numpy as np
 import optax
 import pytest
 
-from jaxcnn import augment, models, tasks
+from jaxcnn import models, tasks
 from jaxcnn.config import AverageConfig, Config, DataConfig
 from jaxcnn.models.layers import ConvNorm, Dense, global_avg_pool
 from jaxcnn.models.variant import Variant
 from jaxcnn.report import beginning
 from jaxcnn.training import compiler, setup, state, step
-from tests.tiny import Tiny
+from tests.tiny import Tiny, augmentation_of
 
 
 def run_step(model, shape, *, trained=None, aux_weight=0.0, remat):
@@ -28,7 +28,7 @@ def run_step(model, shape, *, trained=None, aux_weight=0.0, remat):
         model=model,
         tx=tx,
         task=tasks.Classification(10),
-        augmentation=augment.Settings(mean=(0.3,), std=(0.4,)),
+        augmentation=augmentation_of(mean=(0.3,), std=(0.4,)),
         aux_weight=aux_weight,
         trained=trained,
         remat=remat,

@@ -10,13 +10,13 @@ import optax
 import pytest
 from scipy import special
 
-from jaxcnn import augment, models, tasks
+from jaxcnn import models, tasks
 from jaxcnn.config import Config, TaskConfig
 from jaxcnn.errors import UserError
 from jaxcnn.training import parallel, setup, state, step
-from tests.tiny import Tiny
+from tests.tiny import Tiny, augmentation_of
 
-PLAIN = augment.Settings(mean=(0.25,), std=(0.5,))
+PLAIN = augmentation_of(mean=(0.25,), std=(0.5,))
 
 
 def batch_of(num_examples, shape, num_classes=10, seed=0):
@@ -118,7 +118,7 @@ def test_a_weight_of_auxiliary_heads_that_cannot_be_is_refused(weight, text):
 
 def test_batch_statistics_move_and_dropout_and_augmentation_follow_the_step():
     model, tx = Tiny(10, dropout=0.5), optax.sgd(0.0)  # parameters stay
-    settings = augment.Settings(mean=(0.5,), std=(0.25,), shift_pixels=3.0)
+    settings = augmentation_of(mean=(0.5,), std=(0.25,), shift_pixels=3.0)
     first = create_state(model, tx, (16, 16, 1))
     run = jax.jit(train_step(model, tx, augmentation=settings))
     batch, key = batch_of(8, (16, 16, 1)), jax.random.key(1)
@@ -173,7 +173,7 @@ def test_the_step_compiles_once():
 def test_a_step_of_each_family_lowers_for(name, platform):
     # Nothing in a step works on the CPU only.
     model, tx = models.create_model(name, 10), optax.adamw(0.1)
-    settings = augment.Settings(
+    settings = augmentation_of(
         mean=(0.5,),
         std=(0.25,),
         flip=0.5,

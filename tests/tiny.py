@@ -1,10 +1,13 @@
 """A network with everything that a training step must get right, in few numbers."""
 
 from collections.abc import Callable
+import functools
 
 from flax import linen as nn
 import jax
 
+from jaxcnn import augment
+from jaxcnn.config import AugmentConfig
 from jaxcnn.models.layers import BatchNorm, ConvNorm, Dense, Dropout, global_avg_pool
 from jaxcnn.models.variant import Variant
 
@@ -35,3 +38,14 @@ class Tiny(nn.Module):
 
 
 VARIANT = Variant(Tiny, paper="none", image_size=16, channels=1)
+
+
+def augmentation_of(mean, std, targets=None, **choices):
+    """What a step does to the images of a batch; choices are those of AugmentConfig."""
+    return functools.partial(
+        augment.augment_batch,
+        config=AugmentConfig(**choices),
+        mean=mean,
+        std=std,
+        targets=targets or {},
+    )

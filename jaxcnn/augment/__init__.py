@@ -7,14 +7,24 @@ batches of another size in another way (seen on CPU: 0.001 of a grey level). Mix
 cutmix also need the example to mix with, so they want the global batch.
 """
 
-from collections.abc import Mapping
-import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 import math
 
 import jax
 
-from jaxcnn.augment.geometry import affine, crop, flip
+from jaxcnn.augment.geometry import (
+    Map,
+    affine,
+    affine_map,
+    crop,
+    crop_map,
+    flip,
+    flip_map,
+    nearest,
+    warp,
+)
 from jaxcnn.augment.mixing import mix
+from jaxcnn.augment.moving import Sampler, any_moves, move_targets
 from jaxcnn.augment.pixels import (
     colour_jitter,
     erase,
@@ -23,13 +33,21 @@ from jaxcnn.augment.pixels import (
     noise,
     normalise,
 )
-from jaxcnn.augment.policies import MAX_LEVEL, randaugment, trivialaugment
+from jaxcnn.augment.policies import (
+    MAX_LEVEL,
+    randaugment,
+    randaugment_maps,
+    trivialaugment,
+    trivialaugment_map,
+)
+from jaxcnn.config import AugmentConfig
 from jaxcnn.errors import require
+from jaxcnn.targets import MOVED, Targets
 
 __all__ = [
-    "Settings",
     "affine",
     "augment_batch",
+    "check",
     "colour_jitter",
     "crop",
     "erase",
@@ -38,6 +56,7 @@ __all__ = [
     "greyscale",
     "lighting",
     "mix",
+    "move_targets",
     "noise",
     "normalise",
     "randaugment",
@@ -45,87 +64,51 @@ __all__ = [
 ]
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """The numbers of augment_batch; 0 leaves an operation out.
+# Field of AugmentConfig, its rule, and its largest value.
+_LIMITS = (
+    ("flip", "in [0, 1]", 1.0),
+    ("crop_padding_pixels", "0 or more", math.inf),
+    ("shift_pixels", "0 or more", math.inf),
+    ("rotation_degrees", "in [0, 180]", 180.0),
+    ("scale", "0 or more", math.inf),
+    ("shear_degrees", "in [0, 80]", 80.0),  # at 90 the image is a line
+    ("noise", "0 or more", math.inf),
+    ("randaugment", "0 or more", math.inf),
+    ("randaugment_magnitude", f"in [0, {MAX_LEVEL}]", MAX_LEVEL),
+    ("brightness", "0 or more", math.inf),
+    ("contrast", "0 or more", math.inf),
+    ("saturation", "0 or more", math.inf),
+    ("hue", "in [0, 0.5]", 0.5),  # half a turn each way is every hue
+    ("greyscale", "in [0, 1]", 1.0),
+    ("lighting", "0 or more", math.inf),
+    ("erasing", "in [0, 1]", 1.0),
+    ("mixup", "0 or more", math.inf),
+    ("cutmix", "0 or more", math.inf),
+)
+_OF_COLOURS = ("saturation", "hue", "greyscale", "lighting")
 
-    Attributes:
-        mean: Of each channel, in [0, 1].
-        std: Of each channel, in [0, 1].
-        flip: Probability of a horizontal flip.
-        crop_padding_pixels: Zeros on each side before a random window is cut.
-        shift_pixels: Largest shift each way, both axes.
-        rotation_degrees: Largest rotation each way.
-        scale: Largest relative change of size; 0.1 is 1/1.1 to 1.1.
-        shear_degrees: Largest horizontal shear each way.
-        noise: Standard deviation of Gaussian noise, grey levels of 255.
-        randaugment: Operations of RandAugment on each image.
-        randaugment_magnitude: Strength of each, 0 to 30.
-        trivialaugment: Whether each image has one operation of TrivialAugment.
-        brightness: Largest relative change of it.
-        contrast: Largest relative change of it.
-        saturation: Largest relative change of it, of colour images.
-        hue: Largest change of it, turns of the circle of colours.
-        greyscale: Probability that a colour image loses its colour.
-        lighting: Standard deviation of AlexNet's change of colour; 0.1 there.
-        erasing: Probability that a random rectangle is erased.
-        mixup: Alpha of mixup.
-        cutmix: Alpha of cutmix; with mixup, each has half of the examples.
 
-    Raises:
-        UserError: A number that is not allowed.
+def check(config: AugmentConfig, channels: int, targets: Targets) -> None:
+    """Raises UserError for a choice that is not allowed.
+
+    Args:
+        config: The choices.
+        channels: Channels of the images.
+        targets: What a batch holds besides its images.
     """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    flip: float = 0.0
-    crop_padding_pixels: int = 0
-    shift_pixels: float = 0.0
-    rotation_degrees: float = 0.0
-    scale: float = 0.0
-    shear_degrees: float = 0.0
-    noise: float = 0.0
-    randaugment: int = 0
-    randaugment_magnitude: int = 9
-    trivialaugment: bool = False
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    greyscale: float = 0.0
-    lighting: float = 0.0
-    erasing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-
-    def __post_init__(self):
-        for name, rule, limit in (
-            ("flip", "in [0, 1]", 1.0),
-            ("crop_padding_pixels", "0 or more", math.inf),
-            ("shift_pixels", "0 or more", math.inf),
-            ("rotation_degrees", "in [0, 180]", 180.0),
-            ("scale", "0 or more", math.inf),
-            ("shear_degrees", "in [0, 80]", 80.0),  # at 90 the image is a line
-            ("noise", "0 or more", math.inf),
-            ("randaugment", "0 or more", math.inf),
-            ("randaugment_magnitude", f"in [0, {MAX_LEVEL}]", MAX_LEVEL),
-            ("brightness", "0 or more", math.inf),
-            ("contrast", "0 or more", math.inf),
-            ("saturation", "0 or more", math.inf),
-            ("hue", "in [0, 0.5]", 0.5),  # half a turn each way is every hue
-            ("greyscale", "in [0, 1]", 1.0),
-            ("lighting", "0 or more", math.inf),
-            ("erasing", "in [0, 1]", 1.0),
-            ("mixup", "0 or more", math.inf),
-            ("cutmix", "0 or more", math.inf),
-        ):
-            value = getattr(self, name)
-            holds = 0 <= value <= limit and value < math.inf
-            require(holds, f"augment.{name}", value, rule)
-        for name in ("saturation", "hue", "greyscale", "lighting"):
-            value = getattr(self, name)
-            holds = not value or len(self.mean) == 3
-            require(holds, f"augment.{name}", value, "0 for images without colour")
+    for name, rule, limit in _LIMITS:
+        value = getattr(config, name)
+        holds = 0 <= value <= limit and value < math.inf
+        require(holds, f"augment.{name}", value, rule)
+    for name in _OF_COLOURS:
+        value = getattr(config, name)
+        holds = not value or channels == 3
+        require(holds, f"augment.{name}", value, "0 for images without colour")
+    for name, target in targets.items():
+        holds = not config.cutmix or target.kind not in MOVED
+        what = f"target {name!r} of kind {target.kind!r}"
+        rule = f"0 with {what}, which a rectangle of another image would hide"
+        require(holds, "augment.cutmix", config.cutmix, rule)
 
 
 def example_keys(key: jax.Array, step: jax.Array, indices: jax.Array) -> jax.Array:
@@ -141,59 +124,95 @@ def example_keys(key: jax.Array, step: jax.Array, indices: jax.Array) -> jax.Arr
 
 
 def augment_batch(
-    batch: Mapping[str, jax.Array], keys: jax.Array, settings: Settings
+    batch: Mapping[str, jax.Array],
+    keys: jax.Array,
+    config: AugmentConfig,
+    mean: Sequence[float],
+    std: Sequence[float],
+    targets: Targets,
 ) -> dict[str, jax.Array]:
-    """Everything that the settings ask for, in the order of the lines below.
+    """Everything that the config asks for, in the order of the lines below.
+
+    Flip, crop, affine and the geometric operations of the policies move the targets
+    with the image; what changes grey levels or erases leaves them alone.
 
     Args:
-        batch: With "image", uint8 [B, H, W, C], and the targets, [B, ...].
+        batch: With "image", uint8 [B, H, W, C], and the targets, each [B, ...].
         keys: Key of each example, [B], from example_keys.
-        settings: Static: what is 0 there is not traced.
+        config: Static: what is 0 there is not traced. See check.
+        mean: Mean of each channel, in [0, 1].
+        std: Standard deviation of each channel, in [0, 1].
+        targets: What the batch holds besides its images, and how it moves.
 
     Returns:
-        The batch with "image" of zero mean and unit variance, float [B, H, W, C], and
-        what mix adds.
+        The batch with "image" of zero mean and unit variance, float [B, H, W, C],
+        with its targets moved, and what mix adds.
     """
     # Each operation has a key of its own: one that is left out changes no other.
     keys = jax.vmap(jax.random.split, (0, None))(keys, 11)  # [B, 11]
-    images = batch["image"]
-    if settings.flip:
-        images = flip(images, keys[:, 0], settings.flip)
-    if settings.crop_padding_pixels:
-        images = crop(images, keys[:, 1], settings.crop_padding_pixels)
-    if settings.randaugment:
-        images = randaugment(
-            images,
-            keys[:, 4],
-            num_operations=settings.randaugment,
-            magnitude=settings.randaugment_magnitude,
-        )
-    if settings.trivialaugment:
+    images, size = batch["image"], batch["image"].shape[1:3]
+    if config.flip:
+        images = flip(images, keys[:, 0], config.flip)
+    if config.crop_padding_pixels:
+        images = crop(images, keys[:, 1], config.crop_padding_pixels)
+    if config.randaugment:
+        images = randaugment(images, keys[:, 4], **_policy(config))
+    if config.trivialaugment:
         images = trivialaugment(images, keys[:, 5])
-    colour = _chosen(settings, "brightness", "contrast", "saturation", "hue")
+    colour = _chosen(config, "brightness", "contrast", "saturation", "hue")
     if colour:
         images = colour_jitter(images, keys[:, 6], **colour)
-    if settings.greyscale:
-        images = greyscale(images, keys[:, 7], settings.greyscale)
-    shape = _chosen(
-        settings, "shift_pixels", "rotation_degrees", "scale", "shear_degrees"
-    )
-    if shape:
-        images = affine(images, keys[:, 2], **shape)
-    if settings.lighting:
-        images = lighting(images, keys[:, 8], settings.lighting)
-    if settings.noise:
-        images = noise(images, keys[:, 3], settings.noise)
-    images = normalise(images, settings.mean, settings.std)
-    if settings.erasing:
-        images = erase(images, keys[:, 9], settings.erasing)
+    if config.greyscale:
+        images = greyscale(images, keys[:, 7], config.greyscale)
+    if _shape(config):
+        images = affine(images, keys[:, 2], **_shape(config))
+    if config.lighting:
+        images = lighting(images, keys[:, 8], config.lighting)
+    if config.noise:
+        images = noise(images, keys[:, 3], config.noise)
+    images = normalise(images, mean, std)
+    if config.erasing:
+        images = erase(images, keys[:, 9], config.erasing)
     batch = {**batch, "image": images}
-    if settings.mixup or settings.cutmix:
-        batch = mix(batch, keys[:, 10], mixup=settings.mixup, cutmix=settings.cutmix)
+    if any_moves(targets):
+        for maps, sample in _maps(config, keys, size):
+            batch = move_targets(batch, targets, maps, sample)
+    if config.mixup or config.cutmix:
+        batch = mix(batch, keys[:, 10], mixup=config.mixup, cutmix=config.cutmix)
     return batch
 
 
-def _chosen(settings: Settings, *names: str) -> dict[str, float]:
+def _maps(
+    config: AugmentConfig, keys: jax.Array, size: tuple[int, int]
+) -> Iterator[tuple[Map, Sampler]]:
+    """(maps, how it samples) of each operation of augment_batch that moves pixels, in
+    the order there and with the keys there."""
+    if config.flip:
+        yield flip_map(keys[:, 0], config.flip, size=size), nearest
+    if config.crop_padding_pixels:
+        yield crop_map(keys[:, 1], config.crop_padding_pixels), nearest
+    if config.randaugment:
+        for maps in randaugment_maps(keys[:, 4], size=size, **_policy(config)):
+            yield maps, nearest
+    if config.trivialaugment:
+        yield trivialaugment_map(keys[:, 5], size=size), nearest
+    if _shape(config):
+        yield affine_map(keys[:, 2], size=size, **_shape(config)), warp
+
+
+def _policy(config: AugmentConfig) -> dict[str, int]:
+    return {
+        "num_operations": config.randaugment,
+        "magnitude": config.randaugment_magnitude,
+    }
+
+
+def _shape(config: AugmentConfig) -> dict[str, float]:
+    """The limits of affine."""
+    return _chosen(config, "shift_pixels", "rotation_degrees", "scale", "shear_degrees")
+
+
+def _chosen(config: AugmentConfig, *names: str) -> dict[str, float]:
     """The numbers of these names, or nothing where all are 0."""
-    found = {name: getattr(settings, name) for name in names}
+    found = {name: getattr(config, name) for name in names}
     return found if any(found.values()) else {}

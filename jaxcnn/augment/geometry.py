@@ -1,14 +1,43 @@
-"""Where the pixels are: flip, crop, warps, rectangles. Zeros outside the image."""
+"""Where the pixels are: flip, crop, warps, rectangles. Zeros outside the image.
+
+Each operation that moves pixels has a function beside it, named NAME_map, that gives
+the map of each example for the same keys: the place in the input, (row, column) of a
+pixel's centre, for each place in the output. moving.py moves the targets by it.
+"""
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
+# matrix [..., 2, 2] and offset [..., 2]: input = matrix @ output + offset, of (row,
+# column), which are whole numbers at the centres of pixels.
+Map = tuple[jax.Array, jax.Array]
+
 
 def flip(images: jax.Array, keys: jax.Array, probability: float) -> jax.Array:
     """Mirrors left and right, with a probability: [B, H, W, C] -> [B, H, W, C]."""
-    flipped = jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
+    flipped = _flipped(keys, probability)
     return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images)
+
+
+def flip_map(keys: jax.Array, probability: float, *, size: tuple[int, int]) -> Map:
+    """The maps of flip, for images of a height and width."""
+    flipped = _flipped(keys, probability)
+    ones = jnp.ones(flipped.shape)
+    matrix = _diagonal(ones, jnp.where(flipped, -1.0, 1.0))
+    offset = jnp.where(flipped, size[1] - 1.0, 0.0)
+    return matrix, jnp.stack([jnp.zeros_like(offset), offset], axis=-1)
+
+
+def _flipped(keys: jax.Array, probability: float) -> jax.Array:
+    return jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
+
+
+def _diagonal(row: jax.Array, column: jax.Array) -> jax.Array:
+    """[...] and [...] -> [..., 2, 2]."""
+    zeros = jnp.zeros_like(row)
+    rows = jnp.stack([row, zeros], axis=-1), jnp.stack([zeros, column], axis=-1)
+    return jnp.stack(rows, axis=-2)
 
 
 def crop(images: jax.Array, keys: jax.Array, padding: int) -> jax.Array:
@@ -20,10 +49,22 @@ def crop(images: jax.Array, keys: jax.Array, padding: int) -> jax.Array:
     padded = jnp.pad(images, widths)  # [B, H + 2 padding, W + 2 padding, C]
 
     def window(image, key):
-        top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
+        top, left = _start(key, padding)
         return jax.lax.dynamic_slice(image, (top, left, 0), images.shape[1:])
 
     return jax.vmap(window)(padded, keys)
+
+
+def crop_map(keys: jax.Array, padding: int) -> Map:
+    """The maps of crop."""
+    start = jax.vmap(lambda key: _start(key, padding))(keys)
+    ones = jnp.ones(len(keys))
+    return _diagonal(ones, ones), start.astype(float) - padding
+
+
+def _start(key: jax.Array, padding: int) -> jax.Array:
+    """First row and column of a window of the padded image: int32 [2]."""
+    return jax.random.randint(key, (2,), 0, 2 * padding + 1)
 
 
 def affine(
@@ -49,20 +90,46 @@ def affine(
         shear_degrees: Limit of the horizontal shear.
     """
 
+    limits = shift_pixels, rotation_degrees, scale, shear_degrees
+
     def jitter(image, key):
-        down, right, rotation, size, shear = jax.random.uniform(
-            key, (5,), float, minval=-1.0, maxval=1.0
-        )
-        matrix, offset = inverse_map(
-            image.shape[:2],
-            shift=shift_pixels * jnp.stack([down, right]),
-            rotation_degrees=rotation_degrees * rotation,
-            scale=(1.0 + scale) ** size,
-            shear_degrees=shear_degrees * shear,
-        )
-        return warp(image, matrix, offset)
+        return warp(image, *_random_map(key, image.shape[:2], *limits))
 
     return jax.vmap(jitter)(images, keys)
+
+
+def affine_map(
+    keys: jax.Array,
+    *,
+    size: tuple[int, int],
+    shift_pixels: float,
+    rotation_degrees: float,
+    scale: float,
+    shear_degrees: float,
+) -> Map:
+    """The maps of affine, for images of a height and width."""
+    limits = shift_pixels, rotation_degrees, scale, shear_degrees
+    return jax.vmap(lambda key: _random_map(key, size, *limits))(keys)
+
+
+def _random_map(
+    key: jax.Array,
+    size: tuple[int, int],
+    shift_pixels: float,
+    rotation_degrees: float,
+    scale: float,
+    shear_degrees: float,
+) -> Map:
+    down, right, rotation, growth, shear = jax.random.uniform(
+        key, (5,), float, minval=-1.0, maxval=1.0
+    )
+    return inverse_map(
+        size,
+        shift=shift_pixels * jnp.stack([down, right]),
+        rotation_degrees=rotation_degrees * rotation,
+        scale=(1.0 + scale) ** growth,
+        shear_degrees=shear_degrees * shear,
+    )
 
 
 def inverse_map(
@@ -72,7 +139,7 @@ def inverse_map(
     rotation_degrees: jax.Array,
     scale: jax.Array,
     shear_degrees: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+) -> Map:
     """The point of the input, in row and column, for each point of the output.
 
     The image is sheared, then rotated, then scaled, all about its centre, then shifted.
@@ -95,15 +162,17 @@ def inverse_map(
     return matrix, centre - _apply(matrix, centre + shift)
 
 
-def nearest(image: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
-    """Pixels nearest to matrix @ (row, column) + offset: [H, W, C] -> [H, W, C].
+def nearest(
+    image: jax.Array, matrix: jax.Array, offset: jax.Array, fill: float = 0
+) -> jax.Array:
+    """Pixels nearest to matrix @ (row, column) + offset: [H, W, ...] -> [H, W, ...].
 
-    Of any dtype; zero outside the image.
+    Of any dtype; `fill` outside the image.
     """
     points = _apply(matrix, jnp.indices(image.shape[:2]).astype(float))  # [2, H, W]
     rows, columns = jnp.floor(points + offset[:, None, None] + 0.5).astype(int)
     return image.at[rows, columns].get(
-        mode="fill", fill_value=0, wrap_negative_indices=False
+        mode="fill", fill_value=fill, wrap_negative_indices=False
     )
 
 
@@ -127,6 +196,13 @@ def warp(image: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
         return map_coordinates(channel, [rows, columns], order=1, mode="constant")
 
     return jax.vmap(sample, in_axes=-1, out_axes=-1)(image.astype(float))
+
+
+def outputs(points: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
+    """Where a map shows points of the input: (row, column), [..., 2] -> [..., 2]."""
+    (a, b), (c, d) = matrix
+    inverse = jnp.array([[d, -b], [-c, a]]) / (a * d - b * c)
+    return jnp.moveaxis(_apply(inverse, jnp.moveaxis(points - offset, -1, 0)), 0, -1)
 
 
 def _apply(matrix: jax.Array, points: jax.Array) -> jax.Array:

@@ -20,17 +20,18 @@ def mix(
     the papers' code draws one for a batch.
 
     Args:
-        batch: The global batch: "image" [B, H, W, C] and targets [B, ...].
+        batch: The global batch, with "image" [B, H, W, C] and targets, each [B, ...].
         keys: Key of each example.
         mixup: Its alpha; 0 leaves it out.
         cutmix: Its alpha; 0 leaves it out. If neither is 0, each has probability 1/2.
 
     Returns:
-        The batch with mixed images, float [B, H, W, C]; each target is that of the
-        larger part, "other" holds the targets of the smaller one, and "other_share",
-        float [B], is the share of that in the image, up to 1/2.
+        The batch with mixed images, float [B, H, W, C], and of each target that of the
+        larger part; in "other" a dict with the targets of the other part, under the
+        same names; in "other_share" float [B] its part of the image, up to 1/2.
     """
     images = batch["image"]
+    targets = {name: x for name, x in batch.items() if name != "image"}
     size = images.shape[1:3]
     probability = (mixup > 0) / ((mixup > 0) + (cutmix > 0))  # of mixup
 
@@ -52,14 +53,13 @@ def mix(
     share = jnp.mean(own, axis=(1, 2, 3))  # [B]
     larger = share >= 0.5
 
-    def either(first, second):
-        """first where the example itself is the larger part, else second."""
-        return jnp.where(larger.reshape(-1, *[1] * (first.ndim - 1)), first, second)
+    def choose(x, y):
+        """x where the example itself is the larger part, y elsewhere."""
+        return jnp.where(larger.reshape(-1, *[1] * (x.ndim - 1)), x, y)
 
-    targets = {name: x for name, x in batch.items() if name != "image"}
     return {
         "image": own * images + (1.0 - own) * other(images),
-        **{name: either(x, other(x)) for name, x in targets.items()},
-        "other": {name: either(other(x), x) for name, x in targets.items()},
+        **{name: choose(x, other(x)) for name, x in targets.items()},
+        "other": {name: choose(other(x), x) for name, x in targets.items()},
         "other_share": jnp.minimum(share, 1.0 - share),
     }

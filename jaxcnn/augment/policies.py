@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.augment.geometry import inverse_map, nearest
+from jaxcnn.augment.geometry import Map, inverse_map, nearest
 from jaxcnn.augment.pixels import blend, luma
 
 OPERATIONS = (
@@ -85,10 +85,27 @@ def randaugment(
 
     def augment(image, key):
         for key_of_one in jax.random.split(key, num_operations):
-            image = _random_operation(image, key_of_one, limits, jnp.array(magnitude))
+            operation, sign = _draw(key_of_one)
+            image = operate(image, operation, limits, jnp.array(magnitude), sign)
         return image
 
     return jax.vmap(augment)(images, keys)
+
+
+def randaugment_maps(
+    keys: jax.Array, *, size: tuple[int, int], num_operations: int, magnitude: int
+) -> list[Map]:
+    """The maps of each operation of randaugment, one after the other."""
+    limits = randaugment_limits(size)
+
+    def of_one(key):
+        draws = map(_draw, jax.random.split(key, num_operations))
+        return [
+            _map(_chosen(operation), size, limits, magnitude, sign)
+            for operation, sign in draws
+        ]
+
+    return jax.vmap(of_one)(keys)
 
 
 def trivialaugment(images: jax.Array, keys: jax.Array) -> jax.Array:
@@ -100,20 +117,35 @@ def trivialaugment(images: jax.Array, keys: jax.Array) -> jax.Array:
     """
 
     def augment(image, key):
-        key, level_key = jax.random.split(key)
-        level = jax.random.randint(level_key, (), 0, MAX_LEVEL + 1)
-        return _random_operation(image, key, TRIVIALAUGMENT, level)
+        key, level = _draw_level(key)
+        operation, sign = _draw(key)
+        return operate(image, operation, TRIVIALAUGMENT, level, sign)
 
     return jax.vmap(augment)(images, keys)
 
 
-def _random_operation(
-    image: jax.Array, key: jax.Array, limits: Limits, level: jax.Array
-) -> jax.Array:
+def trivialaugment_map(keys: jax.Array, *, size: tuple[int, int]) -> Map:
+    """The maps of trivialaugment."""
+
+    def of_one(key):
+        key, level = _draw_level(key)
+        operation, sign = _draw(key)
+        return _map(_chosen(operation), size, TRIVIALAUGMENT, level, sign)
+
+    return jax.vmap(of_one)(keys)
+
+
+def _draw_level(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(the key of what else is drawn, a level)."""
+    key, level_key = jax.random.split(key)
+    return key, jax.random.randint(level_key, (), 0, MAX_LEVEL + 1)
+
+
+def _draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(operation, sign), as operate takes them."""
     operation_key, sign_key = jax.random.split(key)
     operation = jax.random.randint(operation_key, (), 0, len(OPERATIONS))
-    sign = jax.random.rademacher(sign_key, ())
-    return operate(image, operation, limits, level, sign)
+    return operation, jax.random.rademacher(sign_key, ())
 
 
 def operate(
@@ -132,8 +164,8 @@ def operate(
         level: Level, 0 to MAX_LEVEL, int32 [].
         sign: Direction, 1 or -1, int32 []; used by operations that have two.
     """
-    chosen = {name: operation == i for i, name in enumerate(OPERATIONS)}
-    image = nearest(image, *_warp(chosen, image.shape[:2], limits, level, sign))
+    chosen = _chosen(operation)
+    image = nearest(image, *_map(chosen, image.shape[:2], limits, level, sign))
 
     other = jnp.select(
         [chosen[name] for name in ("Brightness", "Color", "Contrast", "Sharpness")],
@@ -152,17 +184,19 @@ def operate(
     return table.astype(jnp.uint8)[image, channels]
 
 
-def _warp(
+def _chosen(operation: jax.Array) -> dict[str, jax.Array]:
+    """Which operation it is, by name."""
+    return {name: operation == i for i, name in enumerate(OPERATIONS)}
+
+
+def _map(
     chosen: dict[str, jax.Array],
     size: tuple[int, int],
     limits: Limits,
     level: jax.Array,
     sign: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Returns matrix [2, 2] and offset [2], see geometry.inverse_map.
-
-    They are the identity for operations that are not warps.
-    """
+) -> Map:
+    """Where an operation takes its pixels from; the identity if it moves none."""
 
     def amount(name: str, limit: float) -> jax.Array:
         return jnp.where(chosen[name], limit * level / MAX_LEVEL, 0.0) * sign

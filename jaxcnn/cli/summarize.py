@@ -101,7 +101,7 @@ def _catalogue_model(
     num_classes: int | None,
     size: tuple[int, int] | None,
     channels: int | None,
-) -> tuple["Module", tuple[int, int, int]]:
+) -> tuple["nn.Module", tuple[int, int, int]]:
     """A network of `jaxcnn models`, and the shape of its images."""
     from jaxcnn import errors, models
 
@@ -118,7 +118,7 @@ def _user_model(
     num_classes: int | None,
     size: tuple[int, int] | None,
     channels: int | None,
-) -> tuple["Module", tuple[int, int, int]]:
+) -> tuple["nn.Module", tuple[int, int, int]]:
     """A network that MODULE:ATTRIBUTE names, and the shape of its images."""
     from jaxcnn import names
     from jaxcnn.models import adapter

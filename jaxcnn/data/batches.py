@@ -235,7 +235,7 @@ class _Draw:
             try:
                 example = self.read(examples, index)
                 _check_example(example, index, self.targets, "train")
-                return transforms.apply(
+                return transforms.for_batch(
                     self.transform, example, self.targets, self.size, rng
                 )
             except BadImageError as error:
@@ -268,7 +268,7 @@ class _EvalSource:
             else:
                 split = self.bad_images.split
                 _check_example(example, position, self.targets, split)
-                moved = transforms.apply(
+                moved = transforms.for_batch(
                     self.transform, example, self.targets, self.size, None
                 )
                 return moved | {"weight": np.float32(1)}

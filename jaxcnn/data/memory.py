@@ -93,7 +93,7 @@ def in_memory(
             bad_images.handle(error, number)
             errors[index] = str(error)
             return
-        moved = transforms.apply(transform, example, targets, size, None)
+        moved = transforms.for_batch(transform, example, targets, size, None)
         for name, value in moved.items():
             arrays[name][index] = value
 

@@ -1,13 +1,16 @@
-"""Images of any size to squares of one size, on the host.
+"""Images of any size, and their targets, to one size, on the host.
 
-A transform is a function (image uint8 [H, W, C], size, rng) -> uint8 [size, size, C].
+A transform decides on a placement: which window of an image is shown, how large, and
+where on a canvas of height x width pixels. A random transform draws one placement for
+an example, and the image and each target are moved by it.
+
 Resizing is Pillow's bilinear, which averages over the source pixels when it shrinks.
 The deterministic transforms give an image that has the right size back unchanged, so
 images can be transformed once and kept. The random ones take a file that is not decoded
 yet as well, draw the same window as from its pixels, and decode no more than they need.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import math
 from typing import Any
@@ -17,7 +20,8 @@ from PIL import Image
 
 from jaxcnn import names
 from jaxcnn.data.images import Encoded
-from jaxcnn.targets import Targets, to_batch
+from jaxcnn.errors import UserError
+from jaxcnn.targets import MIN_SIDE_PIXELS, SPATIAL, Target, Targets, to_batch
 
 CROP_FRACTION = 0.875  # 224 of 256, the usual evaluation on ImageNet
 AREA = (0.08, 1.0)  # of a random crop, relative to the image
@@ -30,116 +34,112 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
 }
 
-
-def _resize(
-    image: np.ndarray | Encoded,
-    height: int,
-    width: int,
-    interpolation: str = "bilinear",
-    window: tuple[int, int, int, int] | None = None,
-) -> np.ndarray:
-    """[H, W, C], or its window (top, left, height, width), -> [height, width, C]."""
-    top, left, h, w = window or (0, 0, *image.shape[:2])
-    if isinstance(image, Encoded):
-        image, box = image.window(top, left, h, w, (height, width))
-    else:
-        image, box = image[top : top + h, left : left + w], (0, 0, w, h)
-    if image.shape[:2] == (height, width) and box == (0, 0, width, height):
-        return image
-    pixels = image[:, :, 0] if image.shape[2] == 1 else image
-    resized = Image.fromarray(np.ascontiguousarray(pixels)).resize(
-        (width, height), INTERPOLATIONS[interpolation], box
-    )
-    return np.asarray(resized).reshape(height, width, image.shape[2])
+Size = tuple[int, int]  # height, width
 
 
-def resize(image: np.ndarray, size: int, rng: np.random.Generator | None) -> np.ndarray:
+# Placements.
+
+
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where an image lies on its canvas, all in pixels.
+
+    Attributes:
+        window: Top, left, height and width of the part of the image that is resized.
+        resized: Height and width that the window is resized to.
+        origin: Row and column of the resized window's first pixel on the canvas;
+            negative where its first rows or columns are cut off.
+        canvas: Height and width of the result.
+    """
+
+    window: tuple[int, int, int, int]
+    resized: Size
+    origin: tuple[int, int]
+    canvas: Size
+
+
+def _whole(
+    shape: Size, resized: Size, origin: tuple[int, int], size: Size
+) -> Placement:
+    return Placement((0, 0, *shape), resized, origin, size)
+
+
+def resize(shape: Size, size: Size, rng: np.random.Generator | None) -> Placement:
     """The whole image, its aspect ratio not kept."""
-    return _resize(image, size, size)
+    return _whole(shape, size, (0, 0), size)
 
 
-def center_crop(
-    image: np.ndarray, size: int, rng: np.random.Generator | None
-) -> np.ndarray:
-    """The centre, after the shorter side is resized to size / 0.875.
+def center_crop(shape: Size, size: Size, rng: np.random.Generator | None) -> Placement:
+    """The centre, after the image is resized to cover size / 0.875.
 
     For 224 this is the evaluation of torchvision's ImageNet models, Resize(256) and
-    CenterCrop(224), with its rounding; only an image of size x size is left alone.
+    CenterCrop(224), with its rounding; only an image of that size is left alone.
     """
-    if image.shape[:2] == (size, size):
-        return image
-    return resize_and_crop(image, size, CROP_FRACTION)
+    if shape == size:
+        return resize(shape, size, rng)
+    return _center(shape, size, _enlarged(size, CROP_FRACTION))
 
 
-def resize_and_crop(
-    image: np.ndarray, size: int, crop_ratio: float, interpolation: str = "bilinear"
-) -> np.ndarray:
-    """The centre, after the shorter side is resized to size / crop_ratio.
+def _enlarged(size: Size, crop_ratio: float) -> Size:
+    """The size of which a crop is a part; 256 for 224 and 0.875."""
+    return round(size[0] / crop_ratio), round(size[1] / crop_ratio)
 
-    This is Resize(round(size / crop_ratio)) and CenterCrop(size) of torchvision, with
-    its rounding, for every image.
+
+def _center(shape: Size, size: Size, covered: Size) -> Placement:
+    height, width = _cover(shape, covered)
+    top, left = round((height - size[0]) / 2), round((width - size[1]) / 2)
+    return _whole(shape, (height, width), (-top, -left), size)
+
+
+def _cover(shape: Size, size: Size) -> Size:
+    """The smallest size of the image, its aspect ratio kept, that covers a size.
+
+    The side that exceeds it is rounded down. To cover a square the shorter side gets
+    its length, as in torchvision's Resize.
     """
-    image = _resize_shorter(image, round(size / crop_ratio), interpolation)
-    height, width, _ = image.shape
-    top, left = round((height - size) / 2), round((width - size) / 2)
-    return image[top : top + size, left : left + size]
+    height, width = shape
+    if size[0] * width >= size[1] * height:
+        return size[0], size[0] * width // height
+    return size[1] * height // width, size[1]
 
 
-def _resize_shorter(
-    image: np.ndarray | Encoded, length: int, interpolation: str = "bilinear"
-) -> np.ndarray:
-    """The whole image, its shorter side of a length; the longer is rounded down."""
-    height, width, _ = image.shape
-    shorter = min(height, width)
-    height, width = length * height // shorter, length * width // shorter
-    return _resize(image, height, width, interpolation)
-
-
-def random_crop(
-    image: np.ndarray | Encoded, size: int, rng: np.random.Generator
-) -> np.ndarray:
-    """A random window, after the shorter side is resized to size / 0.875.
+def random_crop(shape: Size, size: Size, rng: np.random.Generator) -> Placement:
+    """A random window, after the image is resized to cover size / 0.875.
 
     224 of 256, as of Krizhevsky, Sutskever and Hinton, NeurIPS 2012, sec. 4.1, who cut
     the windows from the central square of the image.
     """
-    return _random_square(
-        _resize_shorter(image, round(size / CROP_FRACTION)), size, rng
-    )
+    return _anywhere(shape, size, _enlarged(size, CROP_FRACTION), rng)
 
 
-def random_scale_crop(
-    image: np.ndarray | Encoded, size: int, rng: np.random.Generator
-) -> np.ndarray:
+def random_scale_crop(shape: Size, size: Size, rng: np.random.Generator) -> Placement:
     """As random_crop, but the image is up to twice as large.
 
     Simonyan and Zisserman, ICLR 2015, sec. 3.1, https://arxiv.org/abs/1409.1556: the
     shorter side is uniform in [256, 512] for windows of 224.
     """
-    shortest = round(size / CROP_FRACTION)
-    length = int(rng.integers(shortest, 2 * shortest + 1))
-    return _random_square(_resize_shorter(image, length), size, rng)
+    height, width = _enlarged(size, CROP_FRACTION)
+    length = int(rng.integers(height, 2 * height + 1))
+    return _anywhere(shape, size, (length, round(width * length / height)), rng)
 
 
-def _random_square(
-    image: np.ndarray, size: int, rng: np.random.Generator
-) -> np.ndarray:
-    height, width, _ = image.shape
-    top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
-    return image[top : top + size, left : left + size]
+def _anywhere(
+    shape: Size, size: Size, covered: Size, rng: np.random.Generator
+) -> Placement:
+    height, width = _cover(shape, covered)
+    top = rng.integers(height - size[0] + 1)
+    left = rng.integers(width - size[1] + 1)
+    return _whole(shape, (height, width), (-int(top), -int(left)), size)
 
 
-def pad(image: np.ndarray, size: int, rng: np.random.Generator | None) -> np.ndarray:
-    """The whole image at the centre of a black square, shrunk first if it is larger."""
-    height, width, channels = image.shape
-    if max(height, width) > size:
-        scale = size / max(height, width)
+def pad(shape: Size, size: Size, rng: np.random.Generator | None) -> Placement:
+    """The whole image at the centre of a black canvas, shrunk first if it is larger."""
+    height, width = shape
+    if height > size[0] or width > size[1]:
+        scale = min(size[0] / height, size[1] / width)
         height, width = max(1, round(height * scale)), max(1, round(width * scale))
-        image = _resize(image, height, width)
-    canvas = np.zeros((size, size, channels), np.uint8)
-    top, left = (size - height) // 2, (size - width) // 2
-    canvas[top : top + height, left : left + width] = image
-    return canvas
+    origin = (size[0] - height) // 2, (size[1] - width) // 2
+    return _whole(shape, (height, width), origin, size)
 
 
 def random_window(
@@ -164,12 +164,169 @@ def random_window(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def random_resized_crop(
-    image: np.ndarray | Encoded, size: int, rng: np.random.Generator
-) -> np.ndarray:
+def random_resized_crop(shape: Size, size: Size, rng: np.random.Generator) -> Placement:
     """A random window, its aspect ratio not kept."""
-    window = random_window(*image.shape[:2], rng)
-    return _resize(image, size, size, window=window)
+    return Placement(random_window(*shape, rng), size, (0, 0), size)
+
+
+# What is placed.
+
+
+def place_image(
+    image: np.ndarray | Encoded,
+    placement: Placement,
+    *,
+    interpolation: str = "bilinear",
+    fill: float = 0,
+) -> np.ndarray:
+    """[H, W, C] -> [height, width, C] of the canvas, of the same dtype.
+
+    Args:
+        image: Pixels, or a file that is not decoded yet, which becomes uint8.
+        placement: Where the image lies.
+        interpolation: A key of INTERPOLATIONS.
+        fill: Value outside the image.
+    """
+    top, left, h, w = placement.window
+    if isinstance(image, Encoded):
+        image, box = image.window(top, left, h, w, placement.resized)
+    else:
+        image, box = image[top : top + h, left : left + w], (0, 0, w, h)
+    height, width = placement.resized
+    if image.shape[:2] != (height, width) or box != (0, 0, width, height):
+        image = _resampled(image, height, width, interpolation, box)
+    return _on_canvas(image, placement, fill)
+
+
+def _resampled(
+    image: np.ndarray, height: int, width: int, interpolation: str, box: tuple
+) -> np.ndarray:
+    """A box (left, top, right, bottom) of an image as [height, width, C]."""
+
+    def by_pillow(pixels: np.ndarray) -> np.ndarray:
+        pixels = Image.fromarray(np.ascontiguousarray(pixels))
+        resample = INTERPOLATIONS[interpolation]
+        return np.asarray(pixels.resize((width, height), resample, box))
+
+    channels = image.shape[2]
+    if image.dtype == np.uint8:
+        pixels = image[:, :, 0] if channels == 1 else image
+        return by_pillow(pixels).reshape(height, width, channels)
+    # Pillow knows other numbers in one channel only, as float32.
+    planes = np.moveaxis(image.astype(np.float32), -1, 0)
+    resized = np.stack([by_pillow(plane) for plane in planes], axis=-1)
+    if np.issubdtype(image.dtype, np.integer):
+        limits = np.iinfo(image.dtype)
+        resized = np.clip(np.round(resized), limits.min, limits.max)
+    return resized.astype(image.dtype)
+
+
+def place_mask(
+    mask: np.ndarray, placement: Placement, *, fill: float = 0
+) -> np.ndarray:
+    """[H, W, ...] -> [height, width, ...] of the canvas, each pixel of it a copy.
+
+    It is the pixel of the mask in which the centre of the new one lies, as in Pillow's
+    nearest neighbour and torchvision's InterpolationMode.NEAREST_EXACT. (torchvision's
+    resize_mask takes NEAREST, which looks at the upper left corner of the new pixel
+    and so shifts the mask by up to half a pixel against its image.)
+    """
+    top, left, h, w = placement.window
+    height, width = placement.resized
+    rows = top + (2 * np.arange(height) + 1) * h // (2 * height)
+    columns = left + (2 * np.arange(width) + 1) * w // (2 * width)
+    return _on_canvas(mask[rows[:, None], columns], placement, fill)
+
+
+def _on_canvas(image: np.ndarray, placement: Placement, fill: float) -> np.ndarray:
+    """What of a resized window lies on the canvas, and fill beside it."""
+    (top, left), (height, width) = placement.origin, placement.canvas
+    cut = image[max(-top, 0) : height - top, max(-left, 0) : width - left]
+    if cut.shape[:2] == (height, width):
+        return cut
+    canvas = np.full((height, width, *image.shape[2:]), fill, image.dtype)
+    top, left = max(top, 0), max(left, 0)
+    canvas[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
+    return canvas
+
+
+def move_points(points: np.ndarray, placement: Placement) -> np.ndarray:
+    """(y, x), [..., 2] -> [..., 2] on the canvas, float64.
+
+    A point that is outside the canvas keeps its place there: it is below 0, or not
+    below the height or width.
+    """
+    start, window = np.split(np.array(placement.window, float), 2)
+    scale = np.array(placement.resized) / window
+    return (np.asarray(points, float) - start) * scale + placement.origin
+
+
+def move_boxes(
+    boxes: np.ndarray, placement: Placement
+) -> tuple[np.ndarray, np.ndarray]:
+    """(y1, x1, y2, x2), [..., 4] -> [..., 4] on the canvas, float64, clipped to it.
+
+    Also returns which boxes have something on the canvas: bool [...].
+    """
+    boxes = np.asarray(boxes, float)
+    corners = move_points(boxes.reshape(*boxes.shape[:-1], 2, 2), placement)
+    corners = np.clip(corners, 0.0, np.array(placement.canvas, float))
+    seen = np.all(corners[..., 1, :] - corners[..., 0, :] >= MIN_SIDE_PIXELS, axis=-1)
+    return corners.reshape(boxes.shape), seen
+
+
+def _moved(
+    value: Any, target: Target, placement: Placement
+) -> tuple[Any, np.ndarray | None]:
+    """(a target on the canvas, which of its items are seen; None: all)."""
+    if target.kind == "mask":
+        return place_mask(value, placement, fill=target.fill), None
+    if target.kind == "image":
+        return place_image(value, placement, fill=target.fill), None
+    if target.kind == "points":
+        return move_points(value, placement).astype(target.dtype), None
+    if target.kind == "boxes":
+        boxes, seen = move_boxes(value, placement)
+        return boxes.astype(target.dtype), seen
+    return value, None
+
+
+def place(
+    example: Mapping[str, Any], targets: Targets, placement: Placement
+) -> dict[str, Any]:
+    """The image and the targets of an example as a placement moves them.
+
+    Boxes of which nothing is seen are dropped where there may be any number of them
+    (Target.ragged), together with all items that belong to them (Target.of). Where
+    their number is fixed such a box is empty.
+
+    Raises:
+        UserError: A target is not as high and wide as the image, as it must be.
+    """
+    shape = example["image"].shape[:2]
+    moved = {"image": place_image(example["image"], placement)}
+    kept = {}
+    for name, target in targets.items():
+        value = example[name]
+        if target.kind in SPATIAL and value.shape[:2] != shape:
+            raise UserError(
+                f"Target {name!r} of an example has {value.shape[0]} x "
+                f"{value.shape[1]} pixels and its image {shape[0]} x {shape[1]}; they "
+                "must be equal."
+            )
+        moved[name], seen = _moved(value, target, placement)
+        if target.ragged and seen is not None:
+            seen = seen.reshape(len(seen), -1).all(axis=1)
+            owner = target.of or name
+            kept[owner] = kept.get(owner, True) & seen
+    for name, target in targets.items():
+        owner = target.of or name
+        if owner in kept:
+            moved[name] = np.asarray(moved[name])[kept[owner]]
+    return moved
+
+
+# The table.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,13 +334,78 @@ class Transform:
     """A row of TRANSFORMS.
 
     Attributes:
-        apply: Called as apply(image, size, rng).
+        place: Called as place(shape, size, rng), with height and width of the image
+            and of the canvas; gives a Placement.
         random: Whether it draws from rng and takes files that are not decoded; if not,
             rng may be None.
     """
 
-    apply: Callable[..., np.ndarray]
+    place: Callable[[Size, Size, Any], Placement]
     random: bool = False
+
+    def apply(
+        self,
+        image: np.ndarray | Encoded,
+        size: int | Sequence[int],
+        rng: np.random.Generator | None,
+    ) -> np.ndarray:
+        """An image alone: uint8 [H, W, C] -> uint8 [height, width, C]."""
+        return apply(self, {"image": image}, {}, size, rng)["image"]
+
+
+def apply(
+    row: Transform,
+    example: Mapping[str, Any],
+    targets: Targets,
+    size: int | Sequence[int],
+    rng: np.random.Generator | None,
+) -> dict[str, Any]:
+    """The image of an example and its targets, moved by one placement; see place.
+
+    Args:
+        row: What chooses the placement.
+        example: With "image", [H, W, C] or a file that is not decoded yet, and each
+            of the targets.
+        targets: What else the example holds.
+        size: Height and width of the result, or one number for both.
+        rng: What a random transform draws from.
+    """
+    placement = row.place(example["image"].shape[:2], height_and_width(size), rng)
+    return place(example, targets, placement)
+
+
+def for_batch(
+    row: Transform,
+    example: Mapping[str, Any],
+    targets: Targets,
+    size: int | Sequence[int],
+    rng: np.random.Generator | None,
+) -> dict[str, np.ndarray]:
+    """An example as a batch holds it: transformed, its targets padded and cast."""
+    moved = apply(row, example, targets, size, rng)
+    return {"image": moved["image"], **to_batch(targets, moved)}
+
+
+def height_and_width(size: int | Sequence[int]) -> Size:
+    """(height, width) of a size, which one number gives for a square."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
+
+
+def resize_and_crop(
+    image: np.ndarray,
+    size: int | Sequence[int],
+    crop_ratio: float,
+    interpolation: str = "bilinear",
+) -> np.ndarray:
+    """The centre, after the image is resized to cover size / crop_ratio.
+
+    This is Resize(round(size / crop_ratio)) and CenterCrop(size) of torchvision, with
+    its rounding, for every image.
+    """
+    size = height_and_width(size)
+    placement = _center(image.shape[:2], size, _enlarged(size, crop_ratio))
+    return place_image(image, placement, interpolation=interpolation)
 
 
 TRANSFORMS = {
@@ -194,18 +416,6 @@ TRANSFORMS = {
     "random_scale_crop": Transform(random_scale_crop, random=True),
     "random_resized_crop": Transform(random_resized_crop, random=True),
 }
-
-
-def apply(
-    transform: Transform,
-    example: Mapping[str, Any],
-    targets: Targets,
-    size: int,
-    rng: np.random.Generator | None,
-) -> dict[str, np.ndarray]:
-    """An example as a batch holds it: the image transformed, and its targets."""
-    image = transform.apply(example["image"], size, rng)
-    return {"image": image, **to_batch(targets, example)}
 
 
 def find(name: str) -> Transform:

@@ -13,7 +13,7 @@ from flax import linen as nn
 import jax
 from jax.sharding import Mesh
 
-from jaxcnn import config_fields, data, errors, models, optim, tasks
+from jaxcnn import augment, config_fields, data, errors, models, optim, tasks
 from jaxcnn.config import AUTO, Config
 from jaxcnn.data import batches, splits
 from jaxcnn.data.examples import Dataset, DatasetInfo
@@ -98,7 +98,7 @@ def prepare(
         variable_shapes=variables,
     )
     run.tx(0)  # refuses what the optimizer does not take
-    run.augment  # noqa: B018, refuses what augmentation does not take
+    augment.check(config.augment, run.info.channels, task.targets)
     _check_norm(config, model, mesh)
     _check_adapted(run)
     return run

@@ -146,11 +146,10 @@ class Run:
             return None
         return functools.partial(
             augment.augment_batch,
-            settings=augment.Settings(
-                mean=self.info.mean,
-                std=self.info.std,
-                **dataclasses.asdict(self.config.augment),
-            ),
+            config=self.config.augment,
+            mean=self.info.mean,
+            std=self.info.std,
+            targets=self.task.targets,
         )
 
     # Phases: parts of the run in which the same parameters are trained with images of

@@ -1,0 +1,97 @@
+"""Targets that move with their image, on the device: masks, boxes and points."""
+
+from collections.abc import Callable, Mapping
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.augment.geometry import Map, nearest, outputs
+from jaxcnn.targets import MIN_SIDE_PIXELS, MOVED, Target, Targets, mask_name
+
+Sampler = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # warp or nearest
+
+
+def move_targets(
+    batch: Mapping[str, jax.Array],
+    targets: Targets,
+    maps: Map,
+    sample: Sampler = nearest,
+) -> dict[str, jax.Array]:
+    """The batch with every target moved as an operation has moved its image.
+
+    Boxes become the smallest upright boxes around their moved corners, clipped to the
+    image. Those of which nothing is seen are dropped where there may be any number of
+    them (Target.ragged), together with the items that belong to them (Target.of): the
+    mask is false for them, and their numbers are 0. Where the number of boxes is fixed
+    such a box is empty. A point outside the image keeps its place there.
+
+    Args:
+        batch: With "image" [B, H, W, C] and each target.
+        targets: What the batch holds.
+        maps: The map of each example, as geometry.NAME_map gives them.
+        sample: How targets of kind "image" are sampled, as their image was.
+    """
+    size = batch["image"].shape[1:3]
+    moved, seen = dict(batch), {}
+    for name, target in targets.items():
+        if target.kind == "mask":
+            moved[name] = _each(nearest, target)(batch[name], *maps)
+        elif target.kind == "image":
+            moved[name] = _each(sample, target)(batch[name], *maps)
+        elif target.kind == "points":
+            moved[name] = jax.vmap(_points)(batch[name], *maps)
+        elif target.kind == "boxes":
+            move = functools.partial(_boxes, size=size)
+            moved[name], seen[name] = jax.vmap(move)(batch[name], *maps)
+    for name in seen:
+        if targets[name].ragged:
+            of_items = seen[name].reshape(*seen[name].shape[:2], -1).all(axis=-1)
+            moved[mask_name(name, targets[name])] &= of_items
+    for name, target in targets.items():
+        if target.ragged:
+            x, mask = moved[name], moved[mask_name(name, target)]
+            moved[name] = jnp.where(
+                mask.reshape(*mask.shape, *[1] * (x.ndim - 2)), x, 0
+            )
+    return moved
+
+
+def any_moves(targets: Targets) -> bool:
+    """Whether a change of geometry changes one of the targets."""
+    return any(target.kind in MOVED for target in targets.values())
+
+
+def _each(sample: Sampler, target: Target) -> Callable[..., jax.Array]:
+    """sample for a batch, with the target's value outside and of its dtype."""
+
+    def move(x: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
+        # The samplers bring zeros in.
+        found = sample(x - target.fill if target.fill else x, matrix, offset)
+        found = found + target.fill if target.fill else found
+        if jnp.issubdtype(x.dtype, jnp.integer):
+            found = jnp.round(found)
+        return found.astype(x.dtype)
+
+    return jax.vmap(move)
+
+
+def _points(points: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
+    """(y, x), [..., 2] -> [..., 2]."""
+    # The centre of a pixel is half a pixel from its number.
+    return (outputs(points - 0.5, matrix, offset) + 0.5).astype(points.dtype)
+
+
+def _boxes(
+    boxes: jax.Array, matrix: jax.Array, offset: jax.Array, *, size: tuple[int, int]
+) -> tuple[jax.Array, jax.Array]:
+    """((y1, x1, y2, x2) [..., 4] -> [..., 4], whether something is seen of each)."""
+    corners = jnp.stack(
+        [boxes[..., [y, x]] for y in (0, 2) for x in (1, 3)], axis=-2
+    )  # [..., 4, 2]
+    corners = _points(corners, matrix, offset)
+    limit = jnp.array(size, boxes.dtype)
+    low = jnp.clip(corners.min(axis=-2), 0, limit)  # [..., 2]
+    high = jnp.clip(corners.max(axis=-2), 0, limit)
+    seen = jnp.all(high - low >= MIN_SIDE_PIXELS, axis=-1)
+    return jnp.concatenate([low, high], axis=-1), seen

@@ -1,0 +1,140 @@
+"""Targets: their shapes in a batch, and what is refused."""
+
+import numpy as np
+import pytest
+
+from jaxcnn import targets
+from jaxcnn.errors import UserError
+from jaxcnn.targets import Target
+
+BOXES = Target("boxes", "float32", (3, 4), ragged=True)
+OF_BOXES = Target("label", "int32", (3,), ragged=True, of="boxes")
+
+
+def test_a_batch_has_an_array_for_each_target_and_one_mask_for_what_belongs_together():
+    known = {
+        "label": Target("label", "int32"),
+        "mask": Target("mask", "uint8"),
+        "depth": Target("image", "float32", (1,)),
+        "boxes": BOXES,
+        "number": OF_BOXES,
+    }
+    example = {
+        "label": 3,
+        "mask": np.ones((5, 6)),
+        "depth": np.ones((5, 6, 1)),
+        "boxes": [[0, 0, 1, 2], [1, 1, 2, 2]],
+        "number": [7, 8],
+        "file": "not a target",
+    }
+    shapes = targets.batch_shapes(known, 5, 6)
+    arrays = targets.to_batch(known, example)
+    assert shapes == {name: (x.shape, x.dtype) for name, x in arrays.items()}
+    np.testing.assert_array_equal(arrays["boxes_mask"], [True, True, False])
+    np.testing.assert_array_equal(arrays["boxes"][2], [0, 0, 0, 0])
+    np.testing.assert_array_equal(arrays["number"], [7, 8, 0])
+    assert set(arrays) == {*known, "boxes_mask"}
+
+
+@pytest.mark.parametrize(
+    ("known", "example", "text"),
+    [
+        ({"boxes": BOXES}, {"boxes": np.zeros((4, 4))}, "4 items in target 'boxes'; a"),
+        (
+            {"boxes": BOXES, "number": OF_BOXES},
+            {"boxes": np.zeros((2, 4)), "number": [1]},
+            "1 items in target 'number' and 2 in 'boxes', which they belong to.",
+        ),
+        (
+            {"label": Target("label", "int32")},
+            {"label": [1, 2]},
+            r"'label' of an example has shape \(2,\); it must be \(\).",
+        ),
+        (
+            {"depth": Target("image", "float32", (1,))},
+            {"depth": np.zeros((4, 5))},
+            r"'depth' of an example has shape \(4, 5\); it must be \(H, W\) \+ \(1,\).",
+        ),
+    ],
+)
+def test_an_example_that_does_not_fit_is_refused(known, example, text):
+    with pytest.raises(UserError, match=text):
+        targets.to_batch(known, example)
+
+
+@pytest.mark.parametrize(
+    ("choices", "text"),
+    [
+        ({"kind": "box"}, "kind must be one of .*, not 'box'"),
+        ({"shape": (3,)}, r"shape must be \(..., 4\) of kind 'boxes', not \(3,\)"),
+        ({"dtype": "int32"}, "dtype must be a float of kind 'boxes', not 'int32'"),
+        ({"kind": "mask", "shape": ()}, "integer or bool of kind 'mask', not 'float32"),
+        ({"kind": "image", "ragged": True}, "ragged must be False of kind 'image', wh"),
+        ({"kind": "value", "shape": (), "ragged": True}, "of at least one axis for a"),
+        (
+            {"of": "boxes"},
+            "of must be None for a target that is not ragged, not 'boxes",
+        ),
+        ({"fill": 1.0}, "fill must be 0 of kind 'boxes', which has no outside, not 1"),
+    ],
+)
+def test_a_target_that_cannot_be_is_refused(choices, text):
+    boxes = {"kind": "boxes", "dtype": "float32", "shape": (4,)}
+    Target(**boxes)
+    with pytest.raises(UserError, match=text):
+        Target(**boxes | choices)
+
+
+@pytest.mark.parametrize(
+    ("known", "text"),
+    [
+        ({"number": OF_BOXES}, "'number' must be the name of a ragged target that"),
+        (
+            {"number": OF_BOXES, "boxes": Target("boxes", "float32", (4,))},
+            "of in target 'number' must be the name of a ragged target .*, not 'boxes'",
+        ),
+        (
+            {"number": OF_BOXES, "boxes": Target("boxes", "float32", (5, 4), True)},
+            "Room of target 'number' must be 5, as that of 'boxes', .*, not 3.",
+        ),
+    ],
+)
+def test_an_owner_that_cannot_be_is_refused(known, text):
+    targets.check_targets({"number": OF_BOXES, "boxes": BOXES})
+    with pytest.raises(UserError, match=text):
+        targets.check_targets(known)
+
+
+@pytest.mark.parametrize(
+    ("target", "good", "bad", "text"),
+    [
+        (
+            Target("label", "int32", names=("a", "b")),
+            [0, 1],
+            [0, 2],
+            "1 of the split: label 2 is out of range; with 2 classes it must be 0 to 1",
+        ),
+        (
+            Target("label", "int32", (4,), ragged=True, names=("a", "b")),
+            [[0, 1], [], [1]],
+            [[0, 1], [], [1, -1]],
+            "Example 2 of the split: label -1 is out of range",
+        ),
+        (
+            Target("value", "float32"),
+            np.array([0.5, 1.0]),
+            np.array([0.5, np.nan]),
+            "Example 1 of the split: its value is nan",
+        ),
+        (
+            Target("boxes", "float32", (4,)),
+            np.array([[0.0, 1, 2, 1]]),
+            np.array([[3.0, 1, 2, 1]]),
+            r"0 of the split: box \(3, 1, 2, 1\) is no \(y1, x1, y2, x2\); y1 may not",
+        ),
+    ],
+)
+def test_a_number_that_is_not_allowed_is_refused(target, good, bad, text):
+    target.check(good, "the split")
+    with pytest.raises(UserError, match=text):
+        target.check(bad, "the split")
