@@ -52,10 +52,12 @@ class DataConfig:
         "folder of the original archives or of datasets that TFDS has prepared",
         changes_numbers=False,
     )
-    image_size: int = choice(32, "height and width of what the network sees, pixels")
-    image_size_stages: tuple[tuple[int, float], ...] = choice(
+    image_size: object = choice(  # int, or a tuple of two
+        32, "size of what the network sees, pixels: a number, or (height, width)"
+    )
+    image_size_stages: tuple[tuple[object, float], ...] = choice(
         (),
-        "in training: (height and width, epoch from which) pairs, in order of epochs; "
+        "in training: (image size, epoch from which) pairs, in order of epochs; "
         "image_size before the first, and in evaluation",
     )
     channels: int | None = choice(

@@ -117,8 +117,8 @@ def train_batches(
             no list is written.
 
     Yields:
-        "image", uint8 [b, S, S, C], and the targets, [b, ...], for b = batch_size /
-        process_count and S = image_size.
+        "image", uint8 [b, H, W, C], and the targets, [b, ...], for b = batch_size /
+        process_count and H, W of image_size.
 
     Raises:
         UserError: At once for settings that cannot work; while reading for a bad
@@ -145,7 +145,7 @@ def train_batches(
         examples,
         stream,
         transform,
-        config.image_size,
+        transforms.height_and_width(config.image_size),
         encoded if config.scaled_decoding else operator.getitem,
         targets,
         bad_images,
@@ -184,7 +184,7 @@ def eval_batches(
             no list is written.
 
     Yields:
-        "image", uint8 [b, S, S, C], the targets, [b, ...], and "weight", float32 [b],
+        "image", uint8 [b, H, W, C], the targets, [b, ...], and "weight", float32 [b],
         1 for examples and 0 for filling, for b = eval_batch_size / process_count.
 
     Raises:
@@ -203,7 +203,7 @@ def eval_batches(
     source = _EvalSource(
         examples,
         num_batches * size,
-        config.image_size,
+        transforms.height_and_width(config.image_size),
         transform,
         memory.num_channels(examples, bad_images),
         targets,
@@ -223,7 +223,7 @@ class _Draw:
     examples: Examples
     stream: Stream
     transform: Transform
-    size: int
+    size: tuple[int, int]
     read: Callable[[Examples, int], dict[str, Any]]
     targets: Targets
     bad_images: BadImages
@@ -250,7 +250,7 @@ class _EvalSource:
 
     examples: Examples
     length: int
-    size: int
+    size: tuple[int, int]
     transform: Transform
     channels: int
     targets: Targets
@@ -272,11 +272,11 @@ class _EvalSource:
                     self.transform, example, self.targets, self.size, None
                 )
                 return moved | {"weight": np.float32(1)}
-        shapes = targets_lib.batch_shapes(self.targets, self.size, self.size)
+        shapes = targets_lib.batch_shapes(self.targets, *self.size)
         filling = {
             name: np.zeros(shape, dtype) for name, (shape, dtype) in shapes.items()
         }
-        image = np.zeros((self.size, self.size, self.channels), np.uint8)
+        image = np.zeros((*self.size, self.channels), np.uint8)
         return {"image": image, **filling, "weight": np.float32(0)}
 
 

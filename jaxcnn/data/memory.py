@@ -65,15 +65,15 @@ def in_memory(
     Raises:
         UserError: An image is unreadable, or a target is not allowed.
     """
-    size = config.image_size
+    size = transforms.height_and_width(config.image_size)
     if transform.random or len(examples) == 0:
         return examples
     if is_gatherable(examples, transform, config, targets):
         return examples
     number = len(examples)
-    shapes = targets_lib.batch_shapes(targets, size, size)
+    shapes = targets_lib.batch_shapes(targets, *size)
     channels = num_channels(examples, bad_images)
-    shapes["image"] = (size, size, channels), np.dtype(np.uint8)
+    shapes["image"] = (*size, channels), np.dtype(np.uint8)
     num_bytes = sum(
         number * np.prod(shape, dtype=np.int64) * dtype.itemsize
         for shape, dtype in shapes.values()
@@ -129,7 +129,7 @@ def is_gatherable(
     return (
         isinstance(examples, ArrayExamples)
         and not transform.random
-        and examples.images.shape[1:3] == (config.image_size, config.image_size)
+        and examples.images.shape[1:3] == transforms.height_and_width(config.image_size)
         and not any(target.ragged for target in targets.values())
     )
 

@@ -392,6 +392,12 @@ def height_and_width(size: int | Sequence[int]) -> Size:
     return height, width
 
 
+def size_text(size: int | Sequence[int]) -> str:
+    """A size for people: "32", or "15x16", height first."""
+    height, width = height_and_width(size)
+    return f"{height}" if height == width else f"{height}x{width}"
+
+
 def resize_and_crop(
     image: np.ndarray,
     size: int | Sequence[int],

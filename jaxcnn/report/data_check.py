@@ -42,13 +42,13 @@ def as_text(report: "Report") -> str:
 
 def _sizes(report: "Report") -> str:
     """The range of image sizes, width x height, and the network's input size."""
-    sizes, side = report.sizes, report.network_size
-    network = f"network input {side}x{side}"
+    sizes, (height, width) = report.sizes, report.network_size
+    network = f"network input {width}x{height}"
     if (sizes == sizes[0]).all():
         return f"all {_size(sizes[0])}; {network}"
     order = np.argsort(sizes.prod(axis=1, dtype=np.int64), kind="stable")
     least, middle, most = (sizes[order[i]] for i in (0, len(order) // 2, -1))
-    smaller = (sizes.min(axis=1) < side).mean()
+    smaller = (sizes < (height, width)).any(axis=1).mean()
     enlarged = f"; {smaller:.1%} of the images are smaller" if smaller else ""
     return (
         f"{_size(least)} to {_size(most)}, median {_size(middle)}; {network}{enlarged}"

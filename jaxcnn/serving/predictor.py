@@ -35,10 +35,10 @@ class Predictor:
         name: The network and where it is from.
         task: What the network's output means.
         channels: 1 grey, 3 RGB.
-        image_size: Height and width that the network sees, pixels.
-        transform: Any image, uint8 [H, W, channels], -> [image_size, image_size, C].
-        predict_batch: Batch uint8 [B, image_size, image_size, C] -> what the task
-            says of each example, arrays [B, ...].
+        image_size: (height, width) that the network sees, pixels.
+        transform: Any image, uint8 [H, W, channels], -> [*image_size, channels].
+        predict_batch: Batch uint8 [B, *image_size, channels] -> what the task says of
+            each example, arrays [B, ...].
         step: Step of the checkpoint; None: the weights are imported.
         value_range: What black and white are in float images; None: there are none.
     """
@@ -46,20 +46,20 @@ class Predictor:
     name: str
     task: Task
     channels: int
-    image_size: int
+    image_size: tuple[int, int]
     transform: Callable[[np.ndarray], np.ndarray]
     predict_batch: Callable[[np.ndarray], dict[str, jax.Array]]
     step: int | None
     value_range: tuple[float, float] | None = None
 
     def __repr__(self) -> str:
-        size, step = self.image_size, self.step
-        images = f"{size}x{size}x{self.channels}"
+        height, width, step = *self.image_size, self.step
+        images = f"{height}x{width}x{self.channels}"
         at = "" if step is None else f", step {step}"
         return f"<Predictor: {self.name}{at}, {type(self.task).__name__}, {images}>"
 
     def read(self, image: ImageLike) -> np.ndarray:
-        """Any image as the network sees it: uint8 [image_size, image_size, C].
+        """Any image as the network sees it: uint8 [*image_size, channels].
 
         Args:
             image: Path, encoded bytes, PIL image, or an array [H, W] or [H, W, C]:
@@ -82,8 +82,7 @@ class Predictor:
         """
         batches = [self._predict(b) for b in _batched(map(self.read, images))]
         if not batches:  # arrays of no example, of the right shapes
-            size = self.image_size
-            empty = np.zeros((1, size, size, self.channels), np.uint8)
+            empty = np.zeros((1, *self.image_size, self.channels), np.uint8)
             batches = [{n: x[:0] for n, x in self._predict([*empty]).items()}]
         return {n: np.concatenate([b[n] for b in batches]) for n in batches[0]}
 
@@ -159,7 +158,7 @@ def load(
         model=model,
         task=task,
     )
-    size, _, _ = network.image_shape(config, info)
+    size = network.image_shape(config, info)[:2]
     forward = functools.partial(
         step.forward,
         model=network.make_model(config, task, model),
@@ -212,7 +211,7 @@ def _of_weights(weights: Weights) -> Predictor:
         name=f"{weights.model} of {weights.file}",
         task=task,
         channels=weights.channels,
-        image_size=expected.image_size,
+        image_size=transforms.height_and_width(expected.image_size),
         transform=transform,
         predict_batch=_predict_batch(forward, task, jax.device_put(weights.variables)),
         step=None,

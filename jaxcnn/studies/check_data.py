@@ -17,6 +17,7 @@ from jaxcnn import tasks
 from jaxcnn.config import Config, DataConfig, TaskConfig
 from jaxcnn.data import arrays, duplicates
 from jaxcnn.data.examples import BadImageError, Dataset, Examples, path_of
+from jaxcnn.data.transforms import height_and_width, size_text
 from jaxcnn.errors import UserError, require
 from jaxcnn.targets import Targets
 from jaxcnn.tasks import Task
@@ -86,7 +87,7 @@ class Report:
             is in it, bool [N]; empty where the task has no groups.
         readable: Split -> which of its images can be read, bool [N].
         sizes: int32 [N, 2], height and width of each readable image, pixels.
-        network_size: Height and width that the network sees, pixels.
+        network_size: (height, width) that the network sees, pixels.
         findings: The most important first.
     """
 
@@ -95,7 +96,7 @@ class Report:
     groups: Mapping[str, Mapping[str, np.ndarray]]
     readable: Mapping[str, np.ndarray]
     sizes: np.ndarray
-    network_size: int
+    network_size: tuple[int, int]
     findings: tuple[Finding, ...]
 
     def group_counts(self, name: str) -> dict[str, int]:
@@ -130,7 +131,7 @@ def check(
         *_unreadable(seen),
         *_wrong_targets(seen),
         *_duplicates(seen, similarity),
-        *_suspicious(seen, config.data.image_size),
+        *_suspicious(seen, height_and_width(config.data.image_size)),
         *_groups(seen),
         *_ignored_files(seen, config.data),
     ]
@@ -140,7 +141,7 @@ def check(
         groups=seen.groups,
         readable={split: seen.readable[seen.within(split)] for split in seen.splits},
         sizes=seen.size[seen.readable],
-        network_size=config.data.image_size,
+        network_size=height_and_width(config.data.image_size),
         findings=tuple(findings),
     )
 
@@ -414,9 +415,10 @@ def _group_case(seen: _Seen, group: np.ndarray) -> Case:
     return Case(tuple(seen.place(i) for i in group), note)
 
 
-def _suspicious(seen: _Seen, network_size: int) -> Iterator[Finding]:
+def _suspicious(seen: _Seen, network_size: tuple[int, int]) -> Iterator[Finding]:
     shorter, longer = seen.size.min(axis=1), seen.size.max(axis=1)
     aspect = longer / np.maximum(shorter, 1)
+    enlarged = (np.array(network_size) / np.maximum(seen.size, 1)).max(axis=1)
 
     def pixels(i: int) -> str:
         return f"{seen.size[i, 1]}x{seen.size[i, 0]} pixels"
@@ -444,9 +446,9 @@ def _suspicious(seen: _Seen, network_size: int) -> Iterator[Finding]:
         ),
         (
             "tiny",
-            shorter * ENLARGED < network_size,
-            f"Tiny, a side under {network_size / ENLARGED:g} pixels, which "
-            f"data.image_size={network_size} enlarges more than {ENLARGED:g} times",
+            enlarged > ENLARGED,
+            f"Tiny: data.image_size={size_text(network_size)} enlarges them more than "
+            f"{ENLARGED:g} times",
             pixels,
         ),
     ):

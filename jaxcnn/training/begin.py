@@ -11,7 +11,7 @@ import jax
 
 from jaxcnn import augment, models
 from jaxcnn.data.examples import Examples
-from jaxcnn.training import compilation, feature_cache, feed, memory
+from jaxcnn.training import compilation, feature_cache, feed, memory, network
 from jaxcnn.training.prepare import check_training
 from jaxcnn.training.run import Run
 from jaxcnn.training.state import TrainState, init_variables
@@ -137,7 +137,7 @@ def enter_phase(
 
 def init_state(run: Run) -> TrainState:
     """The state before the first step, on the devices."""
-    shape = (run.config.data.image_size,) * 2 + (run.info.channels,)
+    shape = network.image_shape(run.config, run.info)
     init = functools.partial(init_variables, run.model, image_shape=shape)
     # By each process on one device, where what is to be filled in can be.
     variables = jax.jit(init)(run.keys[0])

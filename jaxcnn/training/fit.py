@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from jaxcnn.config import Config
 from jaxcnn.data.examples import Dataset
+from jaxcnn.data.transforms import size_text
 from jaxcnn.training import (
     checkpoint,
     early_stopping,
@@ -284,8 +285,8 @@ class Session:
         """Compiles the step of the phase that begins after `step` updates."""
         if self.run.config.data.image_size_stages:
             self._writer.say(
-                f"step {step}: images of {self.run.image_size(step)} pixels from here "
-                "on, for which the step is compiled"
+                f"step {step}: images of {size_text(self.run.image_size(step))} pixels "
+                "from here on, for which the step is compiled"
             )
         with self._meter.paused():
             self.state, compiled, compile_time = enter_phase(self.run, self.state, step)

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from jaxcnn import models, tasks
 from jaxcnn.config import Config
 from jaxcnn.data.examples import DatasetInfo
+from jaxcnn.data.transforms import height_and_width
 from jaxcnn.tasks import Task
 from jaxcnn.training import checkpoint, parallel
 from jaxcnn.training.state import init_variables
@@ -40,7 +41,7 @@ def make_model(config: Config, task: Task, given: Any = None) -> nn.Module:
 
 def image_shape(config: Config, info: DatasetInfo) -> tuple[int, int, int]:
     """(H, W, C) of what the network sees."""
-    return (config.data.image_size, config.data.image_size, info.channels)
+    return (*height_and_width(config.data.image_size), info.channels)
 
 
 def open_task(config: Config, info: DatasetInfo, given: Any = None) -> Task:

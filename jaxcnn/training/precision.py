@@ -1,4 +1,5 @@
-"""How precisely a network computes: the one place where its numbers are cast."""
+"""How a network computes: the one place where its numbers are cast, and where the
+operations of its layers are chosen."""
 
 import dataclasses
 from typing import Any
@@ -7,22 +8,24 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn import errors
+from jaxcnn import errors, ops
 from jaxcnn.config import Config
 
 
 @dataclasses.dataclass(frozen=True)
 class Precision:
-    """The precision of a network's forward and backward pass.
+    """How a network's forward and backward pass are computed.
 
     Attributes:
         compute_dtype: Dtype of parameters and images within the network.
         matmul: Precision of products of float32 numbers, "default" or "highest", as
             jax.default_matmul_precision takes it; None: as JAX is set.
+        table: Operations that the network's layers compute with.
     """
 
     compute_dtype: Any = jnp.float32
     matmul: str | None = None
+    table: ops.Table = ops.LAX
 
     def apply(
         self,
@@ -44,7 +47,7 @@ class Precision:
         params = jax.tree.map(
             lambda p: p.astype(self.compute_dtype), variables["params"]
         )
-        with jax.default_matmul_precision(self.matmul):
+        with jax.default_matmul_precision(self.matmul), ops.using(self.table):
             return model.apply(
                 {**variables, "params": params},
                 images.astype(self.compute_dtype),

@@ -17,6 +17,7 @@ from jaxcnn import augment, config_fields, data, errors, models, optim, tasks
 from jaxcnn.config import AUTO, Config
 from jaxcnn.data import batches, splits
 from jaxcnn.data.examples import Dataset, DatasetInfo
+from jaxcnn.data.transforms import height_and_width, size_text
 from jaxcnn.models.adapter import Adapted
 from jaxcnn.tasks import Task
 from jaxcnn.training import early_stopping, feature_cache, network, parallel
@@ -189,14 +190,13 @@ def _check_stages(run: Run) -> None:
     rule = "of ascending epochs, at least one step apart and within the run"
     errors.require(holds, field, stages, rule)
     for size, _ in stages:
-        errors.require(size >= 1, f"A size in {field}", size, "at least 1")
-        shape = (size, size, run.info.channels)
+        shape = (*height_and_width(size), run.info.channels)
         init = functools.partial(init_variables, run.model, image_shape=shape)
         if jax.eval_shape(init, jax.random.key(0)) != run.variable_shapes:
             raise errors.UserError(
                 f"{field} is not possible: {run.config.model} has other "
-                f"parameters for images of {size} pixels than for those of "
-                f"{run.config.data.image_size}."
+                f"parameters for images of {size_text(size)} pixels than for those of "
+                f"{size_text(run.config.data.image_size)}."
             )
 
 
@@ -235,6 +235,13 @@ def _check_norm(config: Config, model: nn.Module, mesh: Mesh) -> None:
     errors.require(holds, "norm_examples", number, rule)
 
 
+def _check_size(field: str, size: Any) -> None:
+    """Raises UserError unless it is a size of images."""
+    sides = size if isinstance(size, tuple) and len(size) == 2 else (size,)
+    holds = all(type(side) is int and side >= 1 for side in sides)
+    errors.require(holds, field, size, "at least 1, or (height, width)")
+
+
 def _check_values(config: Config) -> None:
     """Raises UserError for the choices that no other function looks at."""
     parallel.layout(config.parallel)
@@ -256,7 +263,10 @@ def _check_values(config: Config) -> None:
         holds = value is None or 0 < value < float("inf")
         errors.require(holds, name, value, "positive")
     errors.require(config.seed >= 0, "seed", config.seed, "0 or more")
-    for name in ("batch_size", "eval_batch_size", "num_threads", "image_size"):
+    _check_size("data.image_size", config.data.image_size)
+    for size, _ in config.data.image_size_stages:
+        _check_size("A size in data.image_size_stages", size)
+    for name in ("batch_size", "eval_batch_size", "num_threads"):
         value = getattr(config.data, name)
         errors.require(value >= 1, f"data.{name}", value, "at least 1")
     workers = config.data.num_workers

@@ -15,6 +15,7 @@ from jaxcnn import augment, optim, tasks
 from jaxcnn import targets as targets_lib
 from jaxcnn.config import Config, DataConfig
 from jaxcnn.data.examples import Dataset, DatasetInfo
+from jaxcnn.data.transforms import Size, height_and_width
 from jaxcnn.training import compilation, parallel
 from jaxcnn.training import step as step_lib
 from jaxcnn.training.averaging import Average
@@ -156,10 +157,10 @@ class Run:
     # the same size.
 
     @property
-    def stages(self) -> list[tuple[int, int]]:
+    def stages(self) -> list[tuple[int, Size]]:
         """(updates before, size) of each stage of the size of training images."""
         return [
-            (round(epoch * self.steps_per_epoch), size)
+            (round(epoch * self.steps_per_epoch), height_and_width(size))
             for size, epoch in self.config.data.image_size_stages
         ]
 
@@ -170,10 +171,10 @@ class Run:
         ends = [*cuts, self.num_steps]
         return [(a, b) for a, b in zip([start, *cuts], ends, strict=True) if a < b]
 
-    def image_size(self, step: int) -> int:
-        """Height and width of the images of the update after `step` updates, pixels."""
+    def image_size(self, step: int) -> Size:
+        """(height, width) of the images of the update after `step` updates, pixels."""
         sizes = [size for start, size in self.stages if start <= step]
-        return sizes[-1] if sizes else self.config.data.image_size
+        return sizes[-1] if sizes else height_and_width(self.config.data.image_size)
 
     def data_config(self, step: int) -> DataConfig:
         """How the host makes the batch of the update after `step` updates."""
@@ -262,11 +263,11 @@ class Run:
     def batch_arrays(self, step: int) -> dict[str, np.ndarray]:
         """This host's share of the batch of the update after `step` updates: zeros."""
         size, dtype = self.image_size(step), np.dtype(np.uint8)
-        shape = (size, size, self.info.channels)
+        shape = (*size, self.info.channels)
         if self.has_features:
             images = self.dataset.splits["train"].images
             shape, dtype = images.shape[1:], images.dtype
-        shapes = targets_lib.batch_shapes(self.task.targets, size, size)
+        shapes = targets_lib.batch_shapes(self.task.targets, *size)
         shapes["image"] = shape, dtype
         local = self.config.data.batch_size // jax.process_count()
         return {
