@@ -29,14 +29,13 @@ def setup(model, shape=SHAPE, **choices):
     def create():
         return state_lib.create_state(init(jax.random.key(0)), tx, trained)
 
+    settings = augment.Settings(mean=PLAIN.mean * shape[2], std=PLAIN.std * shape[2])
     step = functools.partial(
         step_lib.train_step,
         model=model,
         tx=tx,
-        task=tasks.Classification(10),
-        augmentation=augment.Settings(
-            mean=PLAIN.mean * shape[2], std=PLAIN.std * shape[2]
-        ),
+        task=tasks.Classification(tuple("0123456789")),
+        augment=functools.partial(augment.augment_batch, settings=settings),
         trained=trained,
     )
     return step, create
