@@ -129,7 +129,7 @@ def test_a_network_has_not_seen_what_it_predicts(tmp_path, monkeypatch):
     assert 0.3 <= found.values("accuracy").mean() <= 0.7
     assert found.pooled.num_examples == 100  # the test images are left alone
     assert len(found.images) == 100
-    assert found.images[79:81] == ("train[79]", "validation[0]")
+    assert found.images[79:81] == ["train[79]", "validation[0]"]
 
 
 def test_a_fold_is_a_run_of_its_own_with_phases_and_average(tmp_path, monkeypatch):
