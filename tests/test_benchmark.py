@@ -16,7 +16,8 @@ from jaxcnn import __main__, models, studies
 from jaxcnn.errors import UserError
 from jaxcnn.report import benchmark as report
 from jaxcnn.studies import benchmark, generated
-from jaxcnn.training import loop, setup
+from jaxcnn.training import feed, loop
+from jaxcnn.training.run import Run
 from tests import tiny
 
 
@@ -83,7 +84,7 @@ def test_operations_are_six_for_each_published_multiply_add():
         config = benchmark.make_config(
             name, batch_size=4, image_size=224, precision="float32", num_devices=1
         )
-        flops = benchmark.step_flops(benchmark.prepare(config))
+        flops = benchmark.step_flops(benchmark.make_run(config))
         assert flops == pytest.approx(6 * 4 * giga_macs * 1e9, rel=0.005)
 
 
@@ -112,7 +113,7 @@ def test_a_generated_file_is_like_one_of_imagenet():
 
 def test_the_step_of_the_run_is_timed_in_the_loop_of_the_run(monkeypatch):
     compiled, taken = [], []
-    compile_train_step, train = setup.Setup.compile_train_step, loop.train
+    compile_train_step, train = Run.compile_train_step, loop.train
 
     def compile_counted(run, state, step=0):
         compiled.append(run.config.compute_dtype)
@@ -125,7 +126,7 @@ def test_the_step_of_the_run_is_timed_in_the_loop_of_the_run(monkeypatch):
             state, batches, key, step=step, num_steps=num_steps, after_step=after_step
         )
 
-    monkeypatch.setattr(setup.Setup, "compile_train_step", compile_counted)
+    monkeypatch.setattr(Run, "compile_train_step", compile_counted)
     monkeypatch.setattr(loop, "train", train_counted)
     result = run(precision="bfloat16")
     assert compiled == ["bfloat16"]  # once for both modes
@@ -155,19 +156,18 @@ def test_waiting_for_batches_is_its_share_of_real_steps(monkeypatch):
     now, drawn = 0.0, []
     monkeypatch.setattr(time, "perf_counter", lambda: now)
 
-    class Run:
-        config = types.SimpleNamespace(data=types.SimpleNamespace(batch_size=8))
+    def train_batches(run, folder, start_step):
+        nonlocal now
+        for number in itertools.count(start_step):
+            now += 3.0  # to make a batch
+            drawn.append(number)
+            yield {}
 
-        @staticmethod
-        def train_batches(folder, start_step):
-            nonlocal now
-            for number in itertools.count(start_step):
-                now += 3.0  # to make a batch
-                drawn.append(number)
-                yield {}
+    monkeypatch.setattr(feed, "train_batches", train_batches)
 
     class Trainer:
-        run = Run
+        config = types.SimpleNamespace(data=types.SimpleNamespace(batch_size=8))
+        run = types.SimpleNamespace(config=config)
 
         def take(self, num_steps, batches):
             nonlocal now
@@ -299,7 +299,7 @@ def test_mistakes_are_one_line_before_anything_is_compiled(
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "jaxcnn.studies.torch_reference", raising=False)
     monkeypatch.delattr(studies, "torch_reference", raising=False)
-    monkeypatch.setattr(setup.Setup, "compile_train_step", None)
+    monkeypatch.setattr(Run, "compile_train_step", None)
     monkeypatch.setattr(benchmark, "matrix_flops", None)
     assert __main__.main(["benchmark", *flags.split()]) == 2
     captured = capsys.readouterr()

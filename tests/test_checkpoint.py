@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn.tasks import METRICS
+from jaxcnn.tasks import Classification
 from jaxcnn.training import checkpoint
+
+METRICS = Classification.METRICS
 
 
 def state(value=0.0, width=3):

@@ -21,7 +21,7 @@ from sklearn import datasets
 from jaxcnn import __main__
 from jaxcnn.cli import _flags
 from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
-from jaxcnn.training import setup
+from jaxcnn.training.run import Run
 
 CONFIG = """
 from jaxcnn.config import Config, DataConfig, OptimConfig
@@ -67,7 +67,7 @@ def refuse(capsys, monkeypatch, folder, tmp_path):
     def refused(*arguments, compiles=False):
         capsys.readouterr()
         if not compiles:
-            monkeypatch.setattr(setup.Setup, "compile_train_step", compile_nothing)
+            monkeypatch.setattr(Run, "compile_train_step", compile_nothing)
             monkeypatch.setattr(jax, "jit", compile_nothing)
         assert call(*arguments) == 2
         captured = capsys.readouterr()
@@ -151,8 +151,8 @@ def test_evaluate_agrees_with_scikit_learn(folder, capsys):
     digits = datasets.load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[898:]
     labels = digits.target[898:]
-    probabilities = jaxcnn.load(folder / "run")(images)
-    predicted = probabilities.argmax(axis=1)
+    said = jaxcnn.load(folder / "run")(images)
+    predicted, probabilities = said["class"], said["probabilities"]
     assert measured["accuracy"] == metrics.accuracy_score(labels, predicted)
     expected = metrics.log_loss(labels, probabilities)
     assert measured["loss"] == pytest.approx(expected, rel=1e-5)

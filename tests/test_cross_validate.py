@@ -15,11 +15,13 @@ from sklearn import metrics, model_selection
 from jaxcnn import __main__, data
 from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig
 from jaxcnn.data import datasets
-from jaxcnn.data.examples import ArrayExamples, Dataset, Joined, Subset
+from jaxcnn.data.examples import ArrayExamples, Joined, Subset, make_dataset
 from jaxcnn.errors import UserError
 from jaxcnn.report import progress, writers
 from jaxcnn.studies import cross_validate
-from jaxcnn.training import loop, setup
+from jaxcnn.targets import classes
+from jaxcnn.training import fit
+from jaxcnn.training.run import Run
 from tests.test_cli import make_folder
 
 
@@ -36,11 +38,11 @@ def make_config(**changes):
 
 def test_joined_examples_are_those_of_its_parts():
     images = np.arange(7, dtype=np.uint8)[:, None, None, None]
-    whole = ArrayExamples(images, np.arange(7, dtype=np.int32))
+    whole = ArrayExamples(images, {"label": np.arange(7)})
     joined = Joined([Subset(whole, np.array([4, 2])), whole])
     assert len(joined) == 9
     expected = [4, 2, *range(7)]
-    assert joined.labels.tolist() == expected
+    assert joined.column("label").tolist() == expected
     assert [int(joined[i]["image"].item()) for i in range(9)] == expected
     with pytest.raises(IndexError):
         joined[9]
@@ -74,22 +76,22 @@ def test_all_folds_take_one_compilation(result):
 def test_folds_and_metrics_are_those_of_scikit_learn(result):
     found, _, _ = result
     splits = data.load(make_config().data).splits
-    labels = np.concatenate([splits["train"].labels, splits["validation"].labels])
-    np.testing.assert_array_equal(found.labels, labels)
+    labels = Joined([splits["train"], splits["validation"]]).column("label")
+    assert found.captions == list(map(str, labels))
     splitter = model_selection.StratifiedKFold(4, shuffle=True, random_state=0)
     predicted = np.full(len(labels), -1)
     for number, (_, unseen) in enumerate(splitter.split(labels, labels)):
         fold = found.folds[number]
         np.testing.assert_array_equal(fold.indices, unseen)
-        accuracy = metrics.accuracy_score(labels[unseen], fold.predicted)
+        accuracy = metrics.accuracy_score(labels[unseen], fold.predicted["class"])
         assert fold.metrics["accuracy"] == pytest.approx(accuracy, abs=1e-12)
-        loss = metrics.log_loss(labels[unseen], fold.probabilities)
+        loss = metrics.log_loss(labels[unseen], fold.predicted["probabilities"])
         assert fold.metrics["loss"] == pytest.approx(loss, rel=1e-4)
-        predicted[unseen] = fold.predicted
+        predicted[unseen] = fold.predicted["class"]
     expected = metrics.confusion_matrix(labels, predicted)
-    np.testing.assert_array_equal(found.confusion, expected)
+    np.testing.assert_array_equal(found.pooled.metrics["confusion"], expected)
     assert found.stopped_by is None
-    assert np.trace(found.confusion) > 0.85 * len(labels)
+    assert np.trace(expected) > 0.85 * len(labels)
 
 
 class Noise:
@@ -104,9 +106,12 @@ class Noise:
             "validation": slice(80, 100),
             "test": slice(100, 120),
         }
-        return Dataset(
-            class_names=("a", "b"),
-            splits={k: ArrayExamples(images[s], labels[s]) for k, s in parts.items()},
+        return make_dataset(
+            {
+                name: ArrayExamples(images[part], {"label": labels[part]})
+                for name, part in parts.items()
+            },
+            targets=classes(("a", "b")),
             channels=1,
             mean=(0.5,),
             std=(0.3,),
@@ -122,20 +127,20 @@ def test_a_network_has_not_seen_what_it_predicts(tmp_path, monkeypatch):
     found = cross_validate.cross_validate(config, 5, tmp_path)
     # 100 images: 0.5 is chance with a standard error of 0.05; by heart it would be 1.
     assert 0.3 <= found.values("accuracy").mean() <= 0.7
-    assert found.confusion.sum() == 100  # the test images are left alone
+    assert found.pooled.num_examples == 100  # the test images are left alone
     assert len(found.images) == 100
-    assert found.images[79:81] == ("train[79]", "validation[0]")
+    assert found.images[79:81] == ["train[79]", "validation[0]"]
 
 
 def test_a_fold_is_a_run_of_its_own_with_phases_and_average(tmp_path, monkeypatch):
     compiled = []
-    compile_train_step = setup.Setup.compile_train_step
+    compile_train_step = Run.compile_train_step
 
     def counted(run, state, step=0):
         compiled.append(step)
         return compile_train_step(run, state, step)
 
-    monkeypatch.setattr(setup.Setup, "compile_train_step", counted)
+    monkeypatch.setattr(Run, "compile_train_step", counted)
     config = make_config(
         model="mlp",
         optim=OptimConfig(peak_lr=0.1, unfreeze=(("head", 0.0), ("stage1.*", 1.0))),
@@ -150,9 +155,9 @@ def test_a_fold_is_a_run_of_its_own_with_phases_and_average(tmp_path, monkeypatc
     unseen = found.folds[1].indices
     seen = np.setdiff1d(np.arange(len(pool)), unseen)
     cut = {"train": Subset(pool, seen), "validation": Subset(pool, unseen)}
-    dataset = dataclasses.replace(data.load(config.data), splits=cut)
+    dataset = data.load(config.data).with_splits(cut)
     monkeypatch.setattr(data, "load", lambda config: dataset)
-    result = loop.fit(
+    result = fit.fit(
         dataclasses.replace(config, eval_every_epochs=2.0),
         tmp_path / "run",
         make_writer=writers.for_trial,
@@ -186,10 +191,10 @@ def test_finished_folds_are_kept_and_the_others_are_the_same(result, tmp_path):
     assert steps == list(range(43, 85))
     for number, fold in whole.folds.items():
         assert again.folds[number].metrics == fold.metrics
-        for name in ("indices", "predicted", "probabilities"):
-            np.testing.assert_array_equal(
-                getattr(again.folds[number], name), getattr(fold, name)
-            )
+        np.testing.assert_array_equal(again.folds[number].indices, fold.indices)
+        for name, expected in fold.predicted.items():
+            found = again.folds[number].predicted[name]
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_another_study_in_the_folder_is_refused(result):
@@ -212,8 +217,11 @@ def test_an_image_that_is_left_out_shifts_no_other(tmp_path):
     missing = set(range(260)) - set(seen.tolist())
     assert [found.images[i] for i in missing] == [str(bad)]
     for fold in found.folds.values():
-        right = fold.predicted == found.labels[fold.indices]
-        assert fold.metrics["accuracy"] == pytest.approx(right.mean())
+        right = [
+            found.task.class_names[label] == found.captions[i]
+            for label, i in zip(fold.predicted["class"], fold.indices, strict=True)
+        ]
+        assert fold.metrics["accuracy"] == pytest.approx(np.mean(right))
 
 
 CONFIG = """
@@ -270,7 +278,7 @@ def test_the_command_writes_predictions_and_goes_on(
         assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
         assert max(probabilities, key=probabilities.get) == row["prediction"]
     by_fold = [
-        [row["label"] == row["prediction"] for row in rows if row["fold"] == str(fold)]
+        [row["target"] == row["prediction"] for row in rows if row["fold"] == str(fold)]
         for fold in (1, 2, 3)
     ]
     accuracies = [np.mean(right) for right in by_fold]

@@ -8,14 +8,17 @@ import signal
 import jax.numpy as jnp
 import pytest
 
-from jaxcnn import __main__
+from jaxcnn import __main__, tasks
 from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig
 from jaxcnn.report import writers
-from jaxcnn.training import checkpoint, early_stopping, loop, setup
+from jaxcnn.training import checkpoint, early_stopping, evaluation, loop
+from jaxcnn.training import fit as fit_lib
+from jaxcnn.training.run import Run
 
 
 def watched(metric, **changes):
-    return Config(best_metric=metric, **changes)
+    task = tasks.Classification(tuple("0123456789"))
+    return early_stopping.make_rule(Config(best_metric=metric, **changes), task)
 
 
 @pytest.mark.parametrize(
@@ -30,17 +33,17 @@ def watched(metric, **changes):
 )
 def test_validations_since_the_best(metric, values, expected):
     history = [{metric: value} for value in values]
-    config = watched(metric, early_stopping_patience=2)
+    rule = watched(metric, early_stopping_patience=2)
     for number, since in enumerate(expected, start=1):
-        assert early_stopping.since_best(config, history[:number]) == since
-        assert early_stopping.is_over(config, history[:number]) == (since >= 2)
-        assert not early_stopping.is_over(watched(metric), history[:number])
+        assert rule.since_best(history[:number]) == since
+        assert rule.is_over(history[:number]) == (since >= 2)
+        assert not watched(metric).is_over(history[:number])
 
 
 def test_the_metric_may_be_another_than_that_of_the_best_checkpoint():
-    config = watched("accuracy", early_stopping_metric="loss")
+    rule = watched("accuracy", early_stopping_metric="loss")
     history = [{"accuracy": 0.5, "loss": 1.0}, {"accuracy": 0.6, "loss": 1.1}]
-    assert early_stopping.since_best(config, history) == 1
+    assert rule.since_best(history) == 1
 
 
 # Of each validation, that after step 3, 6, 9, ...
@@ -51,16 +54,16 @@ STOPS_AT = 21  # three after the best, of step 12
 @pytest.fixture
 def config(monkeypatch):
     """A run of 27 steps whose validations are said to have LOSSES."""
-    evaluator = setup.Setup.evaluator
+    evaluator = evaluation.evaluator
 
     def scripted(run, folder):
         evaluate = evaluator(run, folder)
 
         def measured(split, variables):
-            metrics = evaluate(split, variables)
+            found = evaluate(split, variables)
             if split == "validation":
-                metrics["loss"] = LOSSES[steps[-1] // 3 - 1]
-            return metrics
+                found.metrics["loss"] = LOSSES[steps[-1] // 3 - 1]
+            return found
 
         return measured
 
@@ -74,7 +77,7 @@ def config(monkeypatch):
 
         return train(*args, after_step=after, **kwargs)
 
-    monkeypatch.setattr(setup.Setup, "evaluator", scripted)
+    monkeypatch.setattr(evaluation, "evaluator", scripted)
     monkeypatch.setattr(loop, "train", counted)
     config = Config(
         model="softmax_regression",
@@ -106,7 +109,7 @@ def fit(config, folder, signal_at=None):
 
     loop.train = signalled
     try:
-        return loop.fit(config, folder, make_writer=writers.for_trial)
+        return fit_lib.fit(config, folder, make_writer=writers.for_trial)
     finally:
         loop.train = train
 
@@ -128,7 +131,7 @@ def test_a_run_ends_early_and_says_so(config, tmp_path, monkeypatch):
     assert records(tmp_path, "test")[0]["step"] == result.best_step
     # The same command again: nothing is left to do, nor to compile.
     config.steps.clear()
-    monkeypatch.setattr(setup.Setup, "compile_train_step", None)
+    monkeypatch.setattr(Run, "compile_train_step", None)
     again = fit(config, tmp_path)
     assert config.steps == []
     assert (again.step, again.stopped_early) == (STOPS_AT, 3)
@@ -198,7 +201,7 @@ def test_a_run_that_is_at_its_end_did_not_end_early(config, tmp_path):
 
 
 def test_validations_of_deleted_checkpoints_are_known(tmp_path):
-    metric = early_stopping.METRICS["accuracy"]
+    metric = tasks.Classification.METRICS["accuracy"]
     with checkpoint.open_checkpoints(tmp_path, keep=1, metric=metric) as checkpoints:
         state = {"step": jnp.int32(0)}
         history = []
@@ -223,7 +226,7 @@ def test_the_command_says_that_it_ended_early(config, tmp_path, capsys):
     assert "since_best 3\n" in out
     for flag, text in (
         ("early_stopping_patience=0", "early_stopping_patience must be positive"),
-        ("early_stopping_metric=f1", "Unknown metric of 10 classes 'f1'"),
+        ("early_stopping_metric=f1", "Unknown metric 'f1'"),
     ):
         again = [*command, f"--workdir={tmp_path / 'new'}", f"--config.{flag}"]
         assert __main__.main(again) == 2

@@ -16,8 +16,10 @@ import pytest
 
 from jaxcnn import data, models
 from jaxcnn.config import Config
-from jaxcnn.data.examples import ArrayExamples, Dataset
-from jaxcnn.training import setup
+from jaxcnn.data.examples import ArrayExamples, make_dataset
+from jaxcnn.targets import classes
+from jaxcnn.training import feed
+from jaxcnn.training import prepare as prepare_lib
 
 FOLDER = pathlib.Path(__file__).parent.parent / "experiments"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -85,10 +87,10 @@ def fake(config):
     count = max(config.batch_size, num_classes)
     images = rng.integers(0, 256, (count, size, size, channels), np.uint8)
     labels = np.arange(count, dtype=np.int32) % num_classes
-    examples = ArrayExamples(images, labels)
-    return Dataset(
-        class_names=[str(i) for i in range(num_classes)],
-        splits={"train": examples, "validation": examples, "test": examples},
+    examples = ArrayExamples(images, {"label": labels})
+    return make_dataset(
+        {"train": examples, "validation": examples, "test": examples},
+        targets=classes([str(i) for i in range(num_classes)]),
         channels=channels,
         mean=(0.5,) * channels,
         std=(0.25,) * channels,
@@ -100,7 +102,8 @@ def prepare(config, monkeypatch, **sizes):
     """The run on one device with other sizes of its batches or images."""
     monkeypatch.setattr(data, "load", fake)
     data_config = dataclasses.replace(config.data, num_per_class=None, **sizes)
-    return setup.prepare(dataclasses.replace(config, data=data_config, num_devices=1))
+    config = dataclasses.replace(config, data=data_config, num_devices=1)
+    return prepare_lib.prepare(config)
 
 
 def smaller(model):
@@ -142,7 +145,7 @@ def test_an_experiment_builds(name, monkeypatch):
     config = get_config(name)
     assert type(config) is Config
     run = prepare(config, monkeypatch, batch_size=8)
-    run.check_training()
+    prepare_lib.check_training(run)
 
 
 @pytest.mark.parametrize("name", marked(COMPILED))
@@ -153,7 +156,7 @@ def test_an_experiment_takes_two_steps(name, monkeypatch):
     config.compute_dtype = "float32"
     image_size = COMPILED.get(name, config.data.image_size)
     run = prepare(config, monkeypatch, batch_size=4, image_size=image_size)
-    batches = run.train_batches(None, 0)
+    batches = feed.train_batches(run, None, 0)
     step, first = jax.jit(run.train_step()), next(batches)
     if name not in COMPILED:
         after, metrics = jax.eval_shape(step, run.state_shapes(0), first, run.run_key)

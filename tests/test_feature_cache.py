@@ -8,10 +8,17 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.config import AugmentConfig, AverageConfig, Config, DataConfig, OptimConfig
-from jaxcnn.data.pipeline import DecodedExamples
+from jaxcnn.data.memory import DecodedExamples
 from jaxcnn.errors import UserError
 from jaxcnn.studies import cross_validate, find_lr
-from jaxcnn.training import feature_cache, network, parallel, setup, workdir
+from jaxcnn.training import (
+    begin,
+    feature_cache,
+    network,
+    parallel,
+    prepare,
+    workdir,
+)
 from tests import tiny
 from tests.test_evaluation import fit
 
@@ -63,7 +70,10 @@ def test_folds_are_those_without_the_cache(tmp_path):
         found = cached.folds[number]
         np.testing.assert_array_equal(found.indices, expected.indices)
         np.testing.assert_allclose(
-            found.probabilities, expected.probabilities, rtol=1e-4, atol=1e-5
+            found.predicted["probabilities"],
+            expected.predicted["probabilities"],
+            rtol=1e-4,
+            atol=1e-5,
         )
         for name in ("accuracy", "loss"):
             assert found.metrics[name] == pytest.approx(expected.metrics[name], 1e-5)
@@ -71,10 +81,10 @@ def test_folds_are_those_without_the_cache(tmp_path):
 
 def test_images_that_are_taken_keep_their_errors():
     images = np.arange(4, dtype=np.float32)[:, None]
-    whole = DecodedExamples(images, np.arange(4, dtype=np.int32), {1: "a", 3: "b"})
+    whole = DecodedExamples(images, {"label": np.arange(4)}, {1: "a", 3: "b"})
     some = whole.take(np.array([3, 0]))
     assert some.errors == {0: "b"}
-    assert some.labels.tolist() == [3, 0]
+    assert some.column("label").tolist() == [3, 0]
     assert some[1]["image"].item() == 0
 
 
@@ -96,27 +106,27 @@ def test_folds_whose_features_would_differ_have_no_cache(tmp_path):
 
 def test_what_is_frozen_is_no_part_of_the_step():
     def flops(run):
-        state = run.init_state()
+        state = begin.init_state(run)
         if run.config.cache_features:
             run = feature_cache.cached(run, state, None)
         return run.compile_train_step(state).cost_analysis()["flops"]
 
     frozen = ("stem", "stage1_.*")
-    plain = flops(setup.prepare(config(frozen)))
-    cached = flops(setup.prepare(config(frozen, cache_features=True)))
+    plain = flops(prepare.prepare(config(frozen)))
+    cached = flops(prepare.prepare(config(frozen, cache_features=True)))
     assert cached < 0.05 * plain
 
 
 def test_features_that_are_not_those_of_the_images_are_an_error(monkeypatch):
-    run = setup.prepare(config(cache_features=True))
+    run = prepare.prepare(config(cache_features=True))
     features = feature_cache._features
     monkeypatch.setattr(
         feature_cache,
         "_features",
         lambda *args, **kwargs: 1.01 * features(*args, **kwargs),
     )
-    with pytest.raises(FloatingPointError, match="logits from cached features differ"):
-        feature_cache.cached(run, run.init_state(), None)
+    with pytest.raises(FloatingPointError, match="outputs from cached features differ"):
+        feature_cache.cached(run, begin.init_state(run), None)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +141,7 @@ def test_features_that_are_not_those_of_the_images_are_an_error(monkeypatch):
 )
 def test_where_it_cannot_be_it_is_refused(changes, text):
     with pytest.raises(UserError, match=f"cache_features is not possible: .*{text}"):
-        feature_cache.check(setup.prepare(config(cache_features=True, **changes)))
+        feature_cache.check(prepare.prepare(config(cache_features=True, **changes)))
 
 
 def test_features_that_do_not_fit_are_refused(tmp_path):

@@ -12,7 +12,8 @@ from jaxcnn import __main__
 from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig
 from jaxcnn.errors import UserError
 from jaxcnn.studies import find_lr
-from jaxcnn.training import setup
+from jaxcnn.training import begin, feed, prepare
+from jaxcnn.training.run import Run
 
 
 def make_config(**optim):
@@ -52,13 +53,13 @@ def test_the_steepest_descent_is_over_the_logarithm_of_the_rate():
 def compiled(monkeypatch):
     """Each entry is a compilation of the step."""
     calls = []
-    compile_train_step = setup.Setup.compile_train_step
+    compile_train_step = Run.compile_train_step
 
-    def counted(run, state):
+    def counted(run, state, step):
         calls.append(run)
-        return compile_train_step(run, state)
+        return compile_train_step(run, state, step)
 
-    monkeypatch.setattr(setup.Setup, "compile_train_step", counted)
+    monkeypatch.setattr(Run, "compile_train_step", counted)
     return calls
 
 
@@ -92,11 +93,11 @@ def test_the_steps_are_those_of_the_run():
     # Plain gradient descent by hand on softmax regression, batch after batch.
     config = make_config(momentum=0.0)
     test = find_lr.find_lr(config, low=1e-2, high=1e2, num_steps=20)
-    run = setup.prepare(dataclasses.replace(config, num_epochs=2.0))
-    head = run.init_state().params["head"]
+    run = prepare.prepare(dataclasses.replace(config, num_epochs=2.0))
+    head = begin.init_state(run).params["head"]
     kernel = np.asarray(head["kernel"], np.float64)
     bias = np.asarray(head["bias"], np.float64)
-    batches = run.train_batches(None, 0)
+    batches = feed.train_batches(run, None, 0)
     for rate, loss, batch in zip(test.rates, test.losses, batches, strict=False):
         pixels = np.asarray(batch["image"], np.float64).reshape(64, 64) / 255
         x = (pixels - run.info.mean[0]) / run.info.std[0]

@@ -29,14 +29,13 @@ def setup(model, shape=SHAPE, **choices):
     def create():
         return state_lib.create_state(init(jax.random.key(0)), tx, trained)
 
+    settings = augmentation_of(mean=PLAIN.mean * shape[2], std=PLAIN.std * shape[2])
     step = functools.partial(
         step_lib.train_step,
         model=model,
         tx=tx,
-        task=tasks.Classification(10),
-        augmentation=augmentation_of(
-            mean=PLAIN.keywords["mean"] * shape[2], std=PLAIN.keywords["std"] * shape[2]
-        ),
+        task=tasks.Classification(tuple("0123456789")),
+        augment=settings,
         trained=trained,
     )
     return step, create

@@ -8,7 +8,7 @@ import time
 import jax.numpy as jnp
 import pytest
 
-from jaxcnn.training import loop
+from jaxcnn.training import fit, loop
 from jaxcnn.training.meter import Meter
 from jaxcnn.training.prefetch import prefetch
 from jaxcnn.training.signals import StopRequest
@@ -76,7 +76,7 @@ def test_a_batch_is_drawn_only_for_a_step_that_is_taken():
 def test_evaluations_fall_on_epochs_and_on_the_end(
     every, per_epoch, num_steps, expected
 ):
-    assert loop.steps_of(every, per_epoch, num_steps) == expected
+    assert fit.due_steps(every, per_epoch, num_steps) == expected
 
 
 def test_the_first_signal_is_noted_and_the_second_acts():

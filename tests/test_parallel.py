@@ -19,7 +19,8 @@ from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
 from jaxcnn.models import mobilenet_v2
 from jaxcnn.models.layers import BatchNorm, Dropout
 from jaxcnn.report import writers
-from jaxcnn.training import loop, parallel, state, step
+from jaxcnn.training import fit, loop, parallel, state, step
+from jaxcnn.training.precision import Precision
 from tests.tiny import VARIANT, Tiny, augmentation_of
 
 NUM_STEPS, BATCH_SIZE, SHAPE = 5, 32, (16, 16, 1)
@@ -86,9 +87,9 @@ def train(
         step.train_step,
         model=model,
         tx=tx,
-        task=tasks.Classification(10),
-        augmentation=AUGMENTATION,
-        compute_dtype=jnp.result_type(float),
+        task=tasks.Classification(tuple("0123456789")),
+        augment=AUGMENTATION,
+        precision=Precision(jnp.result_type(float)),
     )
     shardings = row.shardings(first, mesh)
     compiled = row.compile(train_step, mesh, shardings)
@@ -264,8 +265,8 @@ def test_dropout_differs_between_the_replicas_of_pmap():
         step.train_step,
         model=model,
         tx=tx,
-        task=GatheringTask(64),
-        augmentation=augmentation_of(mean=(0.0,), std=(1.0,)),
+        task=GatheringTask(tuple(map(str, range(64)))),
+        augment=AUGMENTATION,
     )
     batch = {"image": np.ones((2, *SHAPE), np.uint8), "label": np.zeros(2, np.int32)}
     shardings = row.shardings(now, mesh)
@@ -302,7 +303,7 @@ def fitted(folder, num_devices, stop_at, monkeypatch):
         patch.setitem(models.MODELS, "tiny", VARIANT)
         patch.setattr(loop, "train", stopped)
         config = dataclasses.replace(MOVING, num_devices=num_devices)
-        result = loop.fit(config, folder, make_writer=writers.for_trial)
+        result = fit.fit(config, folder, make_writer=writers.for_trial)
         assert result.stopped_by == (None if stop_at is None else signal.SIGTERM)
     with ocp.training.Checkpointer(folder / "checkpoints") as checkpointer:
         assert checkpointer.latest.step == (stop_at or 25)

@@ -15,11 +15,14 @@ from sklearn import datasets
 
 from jaxcnn import tasks
 from jaxcnn.config import Config, DataConfig
-from jaxcnn.training import loop, loss_scale, network, setup, state, step
+from jaxcnn.training import fit as fit_lib
+from jaxcnn.training import loop, loss_scale, network, prepare, state, step
+from jaxcnn.training.precision import Precision
 from tests.tiny import Tiny, augmentation_of
 
 NUM_STEPS, BATCH_SIZE = 200, 64
 SHAPE = (8, 8, 1)
+PLAIN = augmentation_of(mean=(0.3,), std=(0.37,))
 
 
 def make_step(model, tx, dtype, **kwargs):
@@ -27,9 +30,9 @@ def make_step(model, tx, dtype, **kwargs):
         step.train_step,
         model=model,
         tx=tx,
-        task=tasks.Classification(10),
-        augmentation=augmentation_of(mean=(0.3,), std=(0.37,)),
-        compute_dtype=dtype,
+        task=tasks.Classification(tuple("0123456789")),
+        augment=PLAIN,
+        precision=Precision(dtype),
         **kwargs,
     )
 
@@ -146,16 +149,16 @@ def test_the_scale_goes_up_and_down_as_in_pytorch():
 
 
 def test_gradients_that_no_scale_helps_end_the_run():
-    loop.check_scale(7, {"grad_norm": np.inf, "loss_scale": 2.0})
-    loop.check_scale(7, {"grad_norm": 1.0, "loss_scale": 1.0})
-    loop.check_scale(7, {"grad_norm": np.inf})  # float32
+    fit_lib.check_scale(7, {"grad_norm": np.inf, "loss_scale": 2.0})
+    fit_lib.check_scale(7, {"grad_norm": 1.0, "loss_scale": 1.0})
+    fit_lib.check_scale(7, {"grad_norm": np.inf})  # float32
     with pytest.raises(FloatingPointError, match="of step 7 do not fit into float16"):
-        loop.check_scale(7, {"grad_norm": np.nan, "loss_scale": 1.0})
+        fit_lib.check_scale(7, {"grad_norm": np.nan, "loss_scale": 1.0})
 
 
 def test_only_float16_has_a_scale_in_its_state():
     for dtype, count in (("float32", 0), ("bfloat16", 0), ("float16", 2)):
-        run = setup.prepare(Config(model="softmax_regression", compute_dtype=dtype))
+        run = prepare.prepare(Config(model="softmax_regression", compute_dtype=dtype))
         assert len(jax.tree.leaves(run.state_shapes(0).loss_scale)) == count
 
 
@@ -179,7 +182,7 @@ def test_a_run_in_float16_goes_on_with_its_scale(tmp_path, monkeypatch):
         compute_dtype="float16",
         num_epochs=1.0,
     )
-    fit = functools.partial(loop.fit, config, make_writer=lambda *_: Silent())
+    fit = functools.partial(fit_lib.fit, config, make_writer=lambda *_: Silent())
 
     def last(folder):
         with ocp.training.Checkpointer(folder / "checkpoints") as checkpoints:
@@ -208,14 +211,12 @@ def test_a_run_in_float16_goes_on_with_its_scale(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("tf32", "expected"), [(True, "DEFAULT"), (False, "HIGHEST")])
 def test_one_field_says_whether_products_may_lose_digits(tf32, expected):
-    run = setup.prepare(Config(tf32=tf32, data=DataConfig(image_size=32)))
+    run = prepare.prepare(Config(tf32=tf32, data=DataConfig(image_size=32)))
     images = np.zeros((2, *network.image_shape(run.config, run.info)), np.uint8)
     batch = {"image": images, "label": np.zeros(2, np.int32)}
     now = run.state_shapes(0)
     train = jax.jit(run.train_step()).lower(now, batch, run.run_key)
-    numerics = network.numerics(run.config, run.info)
-    forward = functools.partial(step.forward, model=run.model, **numerics)
-    predict = jax.jit(forward).lower(now.variables, images)
+    predict = jax.jit(run.forward).lower(now.variables, images)
     for text in (train.as_text(), predict.as_text()):
         products = [
             line

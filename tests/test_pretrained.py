@@ -175,7 +175,7 @@ def test_predictions_are_those_of_the_stored_preprocessing(folder, tmp_path, cap
     changes = {"image_size": 64, "crop_ratio": 0.8, "interpolation": "bicubic"}
     (tmp_path / "small").mkdir()
     small = edited(folder, tmp_path / "small", **changes)
-    found = jaxcnn.load(small)([image])
+    found = jaxcnn.load(small)([image])["probabilities"]
     imported = weights.open_folder(small)
     # The pixels are compared with torchvision's elsewhere.
     cropped = resize_and_crop(pixels, 64, 0.8, "bicubic")
@@ -351,7 +351,8 @@ def test_a_run_is_exported(tmp_path):
     info = json.loads((workdir / "dataset.json").read_text())
     images = (pixels / 255 - info["mean"]) / info["std"]
     logits = logits_of(loaded.make_model(), loaded.variables, images)
-    np.testing.assert_allclose(jax.nn.softmax(logits), predictor([image]), atol=1e-5)
+    found = predictor([image])["probabilities"]
+    np.testing.assert_allclose(jax.nn.softmax(logits), found, atol=1e-5)
 
 
 def test_every_row_of_the_rules_is_for_a_network_that_there_is():

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import pytest
 
 from jaxcnn import __main__
-from jaxcnn.training import compilation, setup
+from jaxcnn.training import compilation
+from jaxcnn.training.run import Run
 
 CONFIG = """
 from jaxcnn.config import Config, DataConfig, OptimConfig
@@ -66,7 +67,7 @@ def test_a_resumed_run_traces_what_is_left_of_the_steps(train, tmp_path):
 
 
 def test_steps_that_cannot_be_traced_are_refused(train, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(setup.Setup, "compile_train_step", None)
+    monkeypatch.setattr(Run, "compile_train_step", None)
     for steps, text in (
         ("10", "--profile_steps must be START:STOP, such as 10:15, not '10'."),
         ("a:b", "must be START:STOP, such as 10:15, not 'a:b'."),

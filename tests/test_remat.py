@@ -14,8 +14,12 @@ from jaxcnn.config import AverageConfig, Config, DataConfig
 from jaxcnn.models.layers import ConvNorm, Dense, global_avg_pool
 from jaxcnn.models.variant import Variant
 from jaxcnn.report import beginning
-from jaxcnn.training import compiler, setup, state, step
+from jaxcnn.training import compilation, prepare, state, step
+from jaxcnn.training.precision import Precision
+from jaxcnn.training.run import Run
 from tests.tiny import Tiny, augmentation_of
+
+PLAIN = augmentation_of(mean=(0.3,), std=(0.4,))
 
 
 def run_step(model, shape, *, trained=None, aux_weight=0.0, remat):
@@ -27,12 +31,12 @@ def run_step(model, shape, *, trained=None, aux_weight=0.0, remat):
         step.train_step,
         model=model,
         tx=tx,
-        task=tasks.Classification(10),
-        augmentation=augmentation_of(mean=(0.3,), std=(0.4,)),
+        task=tasks.Classification(tuple("0123456789")),
+        augment=PLAIN,
         aux_weight=aux_weight,
         trained=trained,
         remat=remat,
-        compute_dtype=jnp.result_type(float),
+        precision=Precision(jnp.result_type(float)),
     )
     return now, run
 
@@ -57,7 +61,7 @@ def test_gradients_statistics_and_dropout_stay_the_same(frozen):
         kept = jax.jit(run)(before, batch, key)
         _, run = run_step(model, shape, trained=trained, remat=True)
         assert "remat" in str(jax.make_jaxpr(run)(before, batch, key))
-        options = compiler.options("cpu", remat=True, deterministic=False)
+        options = compilation.options("cpu", remat=True, deterministic=False)
         again = jax.jit(run, compiler_options=options)(before, batch, key)
         moved = jax.tree.map(jnp.subtract, kept[0].params, before.params)
         assert optax.tree.norm(moved) > 0.1
@@ -122,7 +126,7 @@ def test_the_memory_of_a_step_falls(monkeypatch):
     monkeypatch.setitem(models.MODELS, "deep", variant)
 
     def sizes(remat):
-        run = setup.prepare(make_config("deep", remat=remat))
+        run = prepare.prepare(make_config("deep", remat=remat))
         compiled = run.compile_train_step(run.state_shapes(0))
         temporary = compiled.memory_analysis().temp_size_in_bytes
         return temporary, compiled.cost_analysis()["flops"]
@@ -135,7 +139,7 @@ def test_the_memory_of_a_step_falls(monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_the_new_state_takes_the_memory_of_the_old_one(dtype):
     average = AverageConfig(name="ema")
-    run = setup.prepare(
+    run = prepare.prepare(
         make_config("softmax_regression", average=average, compute_dtype=dtype)
     )
     compiled = run.compile_train_step(run.state_shapes(0))
@@ -145,7 +149,7 @@ def test_the_new_state_takes_the_memory_of_the_old_one(dtype):
 
 
 def test_a_gpu_is_told_to_be_deterministic_and_others_need_not_be():
-    options = functools.partial(compiler.options, remat=False)
+    options = functools.partial(compilation.options, remat=False)
     assert options("gpu", deterministic=False) == {}
     assert options("cpu", deterministic=True) == {}
     assert options("tpu", deterministic=True) == {}
@@ -160,10 +164,10 @@ def test_a_gpu_is_told_to_be_deterministic_and_others_need_not_be():
 
 def test_a_run_on_a_gpu_says_that_it_is_not_reproducible(monkeypatch):
     def said(platform, deterministic):
-        run = setup.prepare(
+        run = prepare.prepare(
             make_config("softmax_regression", deterministic=deterministic)
         )
-        monkeypatch.setattr(setup.Setup, "platform", platform)
+        monkeypatch.setattr(Run, "platform", platform)
         new, resumed = beginning.beginning(run), beginning.devices(run)
         assert resumed in new
         return "not reproducible bit for bit" in resumed

@@ -7,7 +7,7 @@ import pytest
 from jaxcnn.config import Config, OptimConfig
 from jaxcnn.errors import UserError
 from jaxcnn.optim import SCHEDULES, make_schedule, scaled
-from jaxcnn.training import setup
+from jaxcnn.training import prepare
 
 STEPS = np.arange(100)
 PART = STEPS / 100  # of the run that is over
@@ -171,7 +171,7 @@ def test_a_run_trains_at_the_scaled_rate_and_says_so():
     choices = OptimConfig(
         peak_lr=0.1, lr_for_batch_size=32, schedule="constant", warmup_epochs=1.0
     )
-    run = setup.prepare(Config(model="softmax_regression", optim=choices))
+    run = prepare.prepare(Config(model="softmax_regression", optim=choices))
     assert run.config.data.batch_size == 64
     assert float(run.schedule(run.num_steps)) == pytest.approx(0.2)
     assert [row.peak_lr for row in run.group_rows] == [0.2]

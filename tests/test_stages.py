@@ -12,9 +12,9 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig
-from jaxcnn.data import pipeline
+from jaxcnn.data import order as order_lib
 from jaxcnn.errors import UserError
-from jaxcnn.training import feature_cache, loop, setup
+from jaxcnn.training import feature_cache, feed, fit, loop, prepare
 from tests import tiny
 
 NUM_STEPS = 8  # of one epoch: 808 training images in batches of 101
@@ -34,9 +34,9 @@ def make_config(stages, model="tiny", **values):
 
 def test_batches_grow_at_their_step_and_keep_their_examples():
     # Half and three quarters of eight steps.
-    run = setup.prepare(make_config(((6, 0), (8, 0.5), (12, 0.75))))
+    run = prepare.prepare(make_config(((6, 0), (8, 0.5), (12, 0.75))))
     assert run.phases(0) == [(0, 4), (4, 6), (6, 8)]
-    with contextlib.closing(run.train_batches(None, 0)) as batches:
+    with contextlib.closing(feed.train_batches(run, None, 0)) as batches:
         found = list(batches)
     assert [batch["image"].shape[1:3] for batch in found] == [
         *[(6, 6)] * 4,
@@ -44,9 +44,9 @@ def test_batches_grow_at_their_step_and_keep_their_examples():
         *[(12, 12)] * 2,
     ]
     examples = run.dataset.splits["train"]
-    order = pipeline.order(0, 0, 808).reshape(8, 101)
+    order = order_lib.order(0, 0, 808).reshape(8, 101)
     for batch, indices in zip(found, order, strict=True):
-        np.testing.assert_array_equal(batch["label"], examples.labels[indices])
+        np.testing.assert_array_equal(batch["label"], examples.column("label")[indices])
     # The last batch in Pillow's resize; the fifth as the images are.
     np.testing.assert_array_equal(found[4]["image"], examples.images[order[4]])
     image = examples.images[order[7][3]][..., 0]
@@ -54,15 +54,15 @@ def test_batches_grow_at_their_step_and_keep_their_examples():
     difference = np.asarray(found[7]["image"][3, ..., 0], int) - np.asarray(resized)
     assert abs(difference).max() <= 1
     for start in (1, 4, 7):  # a run that goes on
-        with contextlib.closing(run.train_batches(None, start)) as batches:
+        with contextlib.closing(feed.train_batches(run, None, start)) as batches:
             for batch, expected in zip(batches, found[start:], strict=True):
                 np.testing.assert_array_equal(batch["image"], expected["image"])
 
 
 def test_before_the_first_stage_and_in_evaluation_images_have_their_size():
-    run = setup.prepare(make_config(((8, 0.5),)))
+    run = prepare.prepare(make_config(((8, 0.5),)))
     assert [run.image_size(step) for step in (0, 3, 4, 7)] == [16, 16, 8, 8]
-    batch = next(run.eval_batches("validation", None))
+    batch = next(feed.eval_batches(run, "validation", None))
     assert batch["image"].shape[1:3] == (16, 16)
 
 
@@ -91,7 +91,7 @@ def test_a_run_with_stages_goes_on_where_it_was(tmp_path, monkeypatch):
     )
     train = loop.train
 
-    def fit(folder, stop_at=None):
+    def run(folder, stop_at=None):
         def stopped(*args, after_step, **kwargs):
             def after(number, *rest):
                 if number == stop_at:
@@ -103,11 +103,11 @@ def test_a_run_with_stages_goes_on_where_it_was(tmp_path, monkeypatch):
         writer = Said()
         with monkeypatch.context() as patch:
             patch.setattr(loop, "train", stopped)
-            loop.fit(config, folder, make_writer=lambda *_: writer)
+            fit.fit(config, folder, make_writer=lambda *_: writer)
         return writer
 
-    whole = fit(tmp_path / "whole")
-    first, second = fit(tmp_path / "stopped", stop_at=5), fit(tmp_path / "stopped")
+    whole = run(tmp_path / "whole")
+    first, second = run(tmp_path / "stopped", stop_at=5), run(tmp_path / "stopped")
     line = "step {}: images of {} pixels from here on, for which the step is compiled"
     assert whole.lines == [line.format(0, 8), line.format(4, 12)]
     assert second.lines == [line.format(5, 12)]
@@ -138,18 +138,18 @@ def test_a_run_with_stages_goes_on_where_it_was(tmp_path, monkeypatch):
 )
 def test_stages_that_cannot_be_are_refused(stages, model, text):
     with pytest.raises(UserError, match=text):
-        setup.prepare(make_config(stages, model)).check_training()
+        prepare.check_training(prepare.prepare(make_config(stages, model)))
 
 
 def test_features_that_are_cached_have_one_size():
-    run = setup.prepare(make_config(((8, 0),), optim=OptimConfig(freeze=("stem",))))
+    run = prepare.prepare(make_config(((8, 0),), optim=OptimConfig(freeze=("stem",))))
     with pytest.raises(UserError, match="data.image_size_stages changes the size"):
         feature_cache.check(run)
 
 
 def test_epochs_may_be_steps():
     # The same run in epochs of 8 steps, and in steps.
-    def prepare(count, steps_per_epoch):
+    def prepared(count, steps_per_epoch):
         choices = OptimConfig(
             warmup_epochs=0.25 * count,
             schedule="step",
@@ -159,14 +159,14 @@ def test_epochs_may_be_steps():
         config = make_config(((8, 0), (12, 0.625 * count)), optim=choices)
         config.num_epochs = float(count)
         config.steps_per_epoch = steps_per_epoch
-        return setup.prepare(config)
+        return prepare.prepare(config)
 
-    epochs, steps = prepare(1, None), prepare(8, 1)
+    epochs, steps = prepared(1, None), prepared(8, 1)
     assert epochs.num_steps == steps.num_steps == 8
     assert epochs.phases(0) == steps.phases(0) == [(0, 3), (3, 5), (5, 8)]
     rates = [[float(run.schedule(i)) for i in range(8)] for run in (epochs, steps)]
     np.testing.assert_allclose(rates[0], [0, 0.05, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
     assert rates[0] == rates[1]
-    assert loop.steps_of(2.0, steps.steps_per_epoch, 8) == {2, 4, 6, 8}
+    assert fit.due_steps(2.0, steps.steps_per_epoch, 8) == {2, 4, 6, 8}
     with pytest.raises(UserError, match="steps_per_epoch must be positive, not 0"):
-        prepare(8, 0)
+        prepared(8, 0)

@@ -13,10 +13,12 @@ from scipy import special
 from jaxcnn import models, tasks
 from jaxcnn.config import Config, TaskConfig
 from jaxcnn.errors import UserError
-from jaxcnn.training import parallel, setup, state, step
+from jaxcnn.training import parallel, prepare, state, step
+from jaxcnn.training.precision import Precision
 from tests.tiny import Tiny, augmentation_of
 
 PLAIN = augmentation_of(mean=(0.25,), std=(0.5,))
+FLOAT64 = Precision(jnp.float64)
 
 
 def batch_of(num_examples, shape, num_classes=10, seed=0):
@@ -36,8 +38,8 @@ def train_step(model, tx, num_classes=10, augmentation=PLAIN, **kwargs):
         step.train_step,
         model=model,
         tx=tx,
-        task=tasks.Classification(num_classes),
-        augmentation=augmentation,
+        task=tasks.Classification(tuple("0123456789"[:num_classes])),
+        augment=augmentation,
         **kwargs,
     )
 
@@ -49,7 +51,7 @@ def test_a_step_of_softmax_regression_is_the_formula_in_numpy():
     with jax.enable_x64(True):
         before = create_state(model, tx, (2, 2, 1))
         key = jax.random.key(1)
-        run = train_step(model, tx, 3, compute_dtype=jnp.float64)
+        run = train_step(model, tx, 3, precision=FLOAT64)
         after, metrics = run(before, batch, key)
         head, new = before.params["head"], after.params["head"]
         x = (batch["image"].reshape(4, 4) / 255 - 0.25) / 0.5
@@ -86,7 +88,7 @@ def test_auxiliary_heads_have_their_weight_in_the_loss(weight):
     batch = batch_of(4, (2, 2, 1), 3)
     with jax.enable_x64(True):
         before = create_state(model, tx, (2, 2, 1))
-        run = train_step(model, tx, 3, aux_weight=weight, compute_dtype=jnp.float64)
+        run = train_step(model, tx, 3, aux_weight=weight, precision=FLOAT64)
         after, metrics = run(before, batch, jax.random.key(1))
         x, y = (
             (batch["image"].reshape(4, 4) / 255 - 0.25) / 0.5,
@@ -113,7 +115,7 @@ def test_auxiliary_heads_have_their_weight_in_the_loss(weight):
 def test_a_weight_of_auxiliary_heads_that_cannot_be_is_refused(weight, text):
     config = Config(task=TaskConfig(aux_weight=weight))
     with pytest.raises(UserError, match=text):
-        setup.prepare(config)
+        prepare.prepare(config)
 
 
 def test_batch_statistics_move_and_dropout_and_augmentation_follow_the_step():
@@ -139,7 +141,7 @@ def test_batch_statistics_move_and_dropout_and_augmentation_follow_the_step():
 def test_a_step_computes_in_16_bits_and_keeps_the_state_in_float32(dtype):
     model, tx = Tiny(10), optax.sgd(0.1, momentum=0.9)
     first = create_state(model, tx, (16, 16, 1))
-    run = train_step(model, tx, compute_dtype=jnp.dtype(dtype))
+    run = train_step(model, tx, precision=Precision(jnp.dtype(dtype)))
     batch, key = batch_of(8, (16, 16, 1)), jax.random.key(1)
     after, metrics = jax.eval_shape(run, first, batch, key)
     for leaf in jax.tree.leaves((after.params, after.batch_stats, after.opt_state)):

@@ -17,7 +17,8 @@ from jaxcnn.config import Config, DataConfig, OptimConfig
 from jaxcnn.report import sweep as sweep_report
 from jaxcnn.report import writers
 from jaxcnn.studies import search, sweep
-from jaxcnn.training import loop, setup
+from jaxcnn.training import feed, fit, loop
+from jaxcnn.training.run import Run
 
 CONFIG = """
 from jaxcnn.config import Config, DataConfig, OptimConfig
@@ -54,7 +55,7 @@ def call(tmp_path, capsys):
 def steps(monkeypatch):
     """(rate, seed, step) of each training step that is taken."""
     taken = []
-    train_batches = setup.Setup.train_batches
+    train_batches = feed.train_batches
 
     def counted(run, folder, start_step):
         step = start_step
@@ -63,7 +64,7 @@ def steps(monkeypatch):
             taken.append((run.config.optim.peak_lr, run.config.seed, step))
             yield batch
 
-    monkeypatch.setattr(setup.Setup, "train_batches", counted)
+    monkeypatch.setattr(feed, "train_batches", counted)
     return taken
 
 
@@ -163,7 +164,7 @@ def test_a_stopped_trial_goes_on(call, tmp_path, steps, monkeypatch, number, cod
         config = dataclasses.replace(
             make_config(), seed=trial["values"]["seed"], optim=OptimConfig("sgd", 0.001)
         )
-        alone = loop.fit(
+        alone = fit.fit(
             config,
             tmp_path / f"alone_{trial['folder']}",
             make_writer=writers.for_trial,
@@ -235,8 +236,8 @@ def test_lower_losses_come_first_and_the_table_takes_every_value():
         trial("trial_003", 1.0, {"optim.clip_norm": 1.0, "seed": 1}),
         trial("trial_004", 2.5, {"optim.clip_norm": None, "seed": 1}),
     ]
-    config = Config(best_metric="loss")
-    made = sweep._ordered(config, trials, 4, None)
+    metric = sweep.metric_of(Config(best_metric="loss"))
+    made = sweep._ordered(metric, trials, 4, None)
     lines = sweep_report.as_text(made).splitlines()
     assert [line.split()[0] for line in lines[3:7]] == [
         f"trial_00{i}" for i in (3, 1, 4, 2)
@@ -286,7 +287,7 @@ def test_mistakes_are_one_line_before_anything_is_compiled(call, monkeypatch, tm
     def compile_nothing(*args):
         raise AssertionError("compiled before the mistake was seen")
 
-    monkeypatch.setattr(setup.Setup, "compile_train_step", compile_nothing)
+    monkeypatch.setattr(Run, "compile_train_step", compile_nothing)
     monkeypatch.setattr(jax, "jit", compile_nothing)
     for flags, text in (
         ([], "--vary=FIELD=VALUES is missing"),

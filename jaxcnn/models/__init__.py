@@ -199,7 +199,7 @@ def layer_groups(
 
     A group is a top-level name of the parameters, such as "stage2_block1", so each
     parameter belongs to exactly one. Names of our networks say where they stand; those
-    of another module are in the order in which they are first called.
+    of another module are in the order in which they are first called, see call_order.
 
     Args:
         model: A network of this package, or any other Linen module.

@@ -79,7 +79,10 @@ class Adapted:
 
 @contextlib.contextmanager
 def _told(train: bool) -> Iterator[None]:
-    """Tells each layer that is called, and was not told, whether to train."""
+    """Tells each layer that is called, and was not told, whether to train.
+
+    Those of frozen groups are told that they do not, whatever they were told.
+    """
 
     def call(
         method: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
@@ -87,16 +90,43 @@ def _told(train: bool) -> Iterator[None]:
         module, path = context.module, context.module.path
         if context.method_name != "__call__":
             return method(*args, **kwargs)
-        trains = train and not (path and path[0] in _frozen.get())
+        is_frozen = bool(path) and path[0] in _frozen.get()
         # Not of the module's class: it may be its parent's that is called.
         for name, place in _arguments(context.orig_method.func).items():
-            given = name in kwargs or place < len(args)
-            if not given and getattr(module, name, None) is None:
-                kwargs = {**kwargs, name: _TOLD_BY[name](trains)}
-        return method(*args, **kwargs)
+            value = _TOLD_BY[name](train and not is_frozen)
+            is_told = name in kwargs or place < len(args)
+            if getattr(module, name, None) is not None or (is_told and not is_frozen):
+                continue
+            if place < len(args):
+                args = (*args[:place], value, *args[place + 1 :])
+            else:
+                kwargs = {**kwargs, name: value}
+        fields = _fields_as_in_evaluation(module)
+        with fields if is_frozen else contextlib.nullcontext():
+            return method(*args, **kwargs)
 
     with nn.intercept_methods(call):
         yield
+
+
+@contextlib.contextmanager
+def _fields_as_in_evaluation(module: nn.Module) -> Iterator[None]:
+    """Fields that tell a module to train say for a while that it does not.
+
+    `nn.BatchNorm(use_running_average=not train)` has such a field.
+    """
+    fields = {
+        name: getattr(module, name)
+        for name in _TOLD_BY
+        if isinstance(getattr(module, name, None), bool)
+    }
+    try:
+        for name in fields:
+            object.__setattr__(module, name, _TOLD_BY[name](False))
+        yield
+    finally:
+        for name, value in fields.items():
+            object.__setattr__(module, name, value)
 
 
 @functools.cache

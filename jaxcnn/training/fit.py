@@ -266,6 +266,7 @@ class Session:
     def train(self) -> None:
         """Takes the steps that are left, phase by phase."""
         if self._stopping_rule.is_over(self.validations):
+            self.stop("early stopping")
             return
         batches = self._meter.wait_for(self._begun.batches)
         for before, after in self.run.phases(self._start):

@@ -15,11 +15,14 @@ from jaxcnn import models, tasks
 from jaxcnn.config import Config, DataConfig
 from jaxcnn.errors import UserError
 from jaxcnn.models.layers import BatchNorm, Dropout, LayerNorm
-from jaxcnn.training import loop, micro_batch, parallel, setup, state, step
+from jaxcnn.training import fit as fit_lib
+from jaxcnn.training import memory, parallel, prepare, state, step
+from jaxcnn.training.precision import Precision
 from tests import tiny
 from tests.tiny import Tiny, augmentation_of
 
 SHAPE = (8, 8, 1)
+PLAIN = augmentation_of(mean=(0.3,), std=(0.4,))
 
 
 def batch_of(num_examples, shape=SHAPE):
@@ -30,19 +33,18 @@ def batch_of(num_examples, shape=SHAPE):
     }
 
 
-def make(model, *, count, tx=None, task=None, augmentation=None, **kwargs):
+def make(model, *, count, tx=None, task=None, augmentation=PLAIN, **kwargs):
     """(state, step) with batches in `count` parts."""
     tx = tx or optax.sgd(1.0)  # the update is the gradient
     now = state.create_state(state.init_variables(model, jax.random.key(0), SHAPE), tx)
-    plain = augmentation_of(mean=(0.3,), std=(0.4,))
     run = functools.partial(
         step.train_step,
         model=model,
         tx=tx,
-        task=task or tasks.Classification(10),
-        augmentation=augmentation or plain,
+        task=task or tasks.Classification(tuple("0123456789")),
+        augment=augmentation,
         num_micro_batches=count,
-        compute_dtype=jnp.result_type(float),
+        precision=Precision(jnp.result_type(float)),
         **kwargs,
     )
     return now, run
@@ -89,7 +91,7 @@ class Outputs(tasks.Classification):
 def test_each_part_is_normalised_by_itself_and_moves_the_statistics_in_turn():
     batch = batch_of(6)
     with jax.enable_x64(True):
-        before, run = make(Normalised(), count=2, task=Outputs(2))
+        before, run = make(Normalised(), count=2, task=Outputs(("a", "b")))
         after, metrics = run(before, batch | {"label": np.zeros(6, np.int32)}, KEY)
         x = (batch["image"] / 255 - 0.3) / 0.4
         mean, var, expected = 0.0, 1.0, np.zeros(6)
@@ -118,7 +120,7 @@ class Mask(nn.Module):
 
 
 def test_each_part_draws_a_dropout_mask_of_its_own():
-    now, run = make(Mask(), count=2, task=Outputs(64))
+    now, run = make(Mask(), count=2, task=Outputs(tuple(map(str, range(64)))))
     _, metrics = run(now, batch_of(2), KEY)
     first, second = metrics["logits"]
     assert (first != second).any()
@@ -179,21 +181,21 @@ def _tiny(monkeypatch):
 )
 def test_a_size_that_cannot_be_is_refused(size, text):
     with pytest.raises(UserError, match=text):
-        setup.prepare(config(size)).check_training()
+        prepare.check_training(prepare.prepare(config(size)))
 
 
 def test_auto_is_the_largest_size_that_fits(monkeypatch):
     def needs(run, step):
         return {16: 3 * 2**30, 8: 2**31, 4: 2**30}[run.config.data.micro_batch_size]
 
-    def settle(gib):
-        monkeypatch.setattr(micro_batch, "memory", lambda mesh: gib * 2**30)
-        return micro_batch.settle(setup.prepare(config("auto")))
+    def resolved(gib):
+        monkeypatch.setattr(memory, "memory", lambda mesh: gib * 2**30)
+        return memory.resolve_auto(prepare.prepare(config("auto")))
 
-    monkeypatch.setattr(micro_batch, "_bytes", needs)
+    monkeypatch.setattr(memory, "_bytes", needs)
     # A tenth of the memory is left free.
     for gib, size in ((4, 16), (3.4, 16), (3, 8), (2, 4)):
-        run, [line] = settle(gib)
+        run, [line] = resolved(gib)
         assert run.config.data.micro_batch_size == size
         assert run.num_micro_batches == 16 // size
     expected = (
@@ -201,13 +203,13 @@ def test_auto_is_the_largest_size_that_fits(monkeypatch):
     )
     assert line.startswith(expected)
     with pytest.raises(UserError, match="no size that fits: with 4 .* takes 1.00 GiB"):
-        settle(1)
+        resolved(1)
 
 
 def test_the_memory_of_a_cpu_is_its_share_of_the_machine():
     lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
     [total] = [line.split()[1] for line in lines if line.startswith("MemTotal:")]
-    assert micro_batch.memory(parallel.data_mesh(2)) == int(total) * 1024 // 2
+    assert memory.memory(parallel.data_mesh(2)) == int(total) * 1024 // 2
 
 
 class Lines:
@@ -237,16 +239,16 @@ def test_a_run_keeps_the_size_that_was_chosen(tmp_path, monkeypatch):
         writers.append(Lines())
         return writers[-1]
 
-    fit = functools.partial(loop.fit, folder=tmp_path, make_writer=make_writer)
-    need = micro_batch._bytes(setup.prepare(config(8)), 0)
-    assert need < micro_batch._bytes(setup.prepare(config(16)), 0)
-    monkeypatch.setattr(micro_batch, "memory", lambda mesh: need / 0.9)
+    fit = functools.partial(fit_lib.fit, folder=tmp_path, make_writer=make_writer)
+    need = memory._bytes(prepare.prepare(config(8)), 0)
+    assert need < memory._bytes(prepare.prepare(config(16)), 0)
+    monkeypatch.setattr(memory, "memory", lambda mesh: need / 0.9)
     fit(config("auto"))
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["data"]["micro_batch_size"] == 8
     assert "data.micro_batch_size is 8, 2 to a batch" in writers[0].lines[0]
     # More memory later changes nothing: the sums of the run stay what they are.
-    monkeypatch.setattr(micro_batch, "memory", lambda mesh: 2**40)
+    monkeypatch.setattr(memory, "memory", lambda mesh: 2**40)
     fit(config("auto"))
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["data"]["micro_batch_size"] == 8

@@ -5,7 +5,6 @@ import dataclasses
 from flax import traverse_util
 import jax
 import jax.numpy as jnp
-from jaxcnn.training.start import Source, make_start
 import numpy as np
 import pytest
 
@@ -13,7 +12,8 @@ import jaxcnn
 from jaxcnn import models
 from jaxcnn.config import AverageConfig, Config, DataConfig, InitConfig, OptimConfig
 from jaxcnn.errors import UserError
-from jaxcnn.training import network, parallel, setup, workdir
+from jaxcnn.training import begin, network, parallel, prepare, workdir
+from jaxcnn.training.transfer import Source, make_start
 from tests.test_evaluation import fit
 
 GREY, RGB = (32, 32, 1), (32, 32, 3)
@@ -133,8 +133,8 @@ def test_a_run_starts_from_another_and_goes_on_without_it(tmp_path):
     fit(config(average=AverageConfig(name="ema", decay=0.5)), tmp_path / "first")
     path = str(tmp_path / "first")
     second = config(init_from=InitConfig(path=path), seed=1)
-    run = setup.prepare(second)
-    state = run.init_state()
+    run = prepare.prepare(second)
+    state = begin.init_state(run)
     old_config, info = workdir.read(tmp_path / "first")
     mesh = parallel.data_mesh(1)
     arguments = (tmp_path / "first", old_config, info, "best", mesh)
@@ -150,7 +150,7 @@ def test_a_run_starts_from_another_and_goes_on_without_it(tmp_path):
     (tmp_path / "first").rename(tmp_path / "moved")
     assert fit(second, tmp_path / "second").step == run.num_steps
     with pytest.raises(UserError, match="init_from.path is '.*first', which does not"):
-        setup.prepare(second)
+        prepare.prepare(second)
 
 
 def test_the_mean_of_checkpoints_is_a_checkpoint(tmp_path):
