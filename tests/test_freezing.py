@@ -29,13 +29,13 @@ def setup(model, shape=SHAPE, **choices):
     def create():
         return state_lib.create_state(init(jax.random.key(0)), tx, trained)
 
-    settings = augmentation_of(mean=PLAIN.mean * shape[2], std=PLAIN.std * shape[2])
+    mean, std = (PLAIN.keywords[name] * shape[2] for name in ("mean", "std"))
     step = functools.partial(
         step_lib.train_step,
         model=model,
         tx=tx,
         task=tasks.Classification(tuple("0123456789")),
-        augment=settings,
+        augment=augmentation_of(mean=mean, std=std),
         trained=trained,
     )
     return step, create
