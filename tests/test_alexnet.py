@@ -8,7 +8,7 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.models import alexnet
-from tests.blocks import output_shapes
+from tests.blocks import counted, output_shapes
 
 # num_params and _ops of AlexNet_Weights in torchvision 0.28; the counts that the
 # self-test of pytorchcv 0.0.74's zfnet.py asserts.
@@ -17,12 +17,11 @@ NUM_PARAMS = {"alexnet": 61_100_840, "zfnet": 62_357_608, "zfnetb": 107_627_624}
 
 @pytest.mark.parametrize("name", NUM_PARAMS)
 def test_parameters_are_those_of_torchvision_and_pytorchcv(name):
-    model = models.create_model(name, 1000)
-    assert models.count_params(model, (224, 224, 3)) == NUM_PARAMS[name]
+    assert counted(name, 224)[0] == NUM_PARAMS[name]
 
 
 def test_multiply_adds_are_those_of_torchvision():
-    macs = models.count_macs(models.create_model("alexnet", 1000), (224, 224, 3))
+    _, macs = counted("alexnet", 224)
     assert round(macs / 1e9, 3) == 0.714
 
 
@@ -35,8 +34,7 @@ def test_parameters_of_2012_follow_from_the_figure():
         *((4096, 6 * 6 * 256), (4096, 4096), (1000, 4096)),
     ]
     expected = sum(kernels * (size + 1) for kernels, size in figure_2)
-    model = models.create_model("alexnet_2012", 1000)
-    assert models.count_params(model, (224, 224, 3)) == expected == 60_965_224
+    assert counted("alexnet_2012", 224)[0] == expected == 60_965_224
 
 
 def test_layers_of_2012_have_the_units_of_the_paper():
