@@ -22,6 +22,9 @@ from jaxcnn.studies import cross_validate
 from jaxcnn.training import loop, setup
 from tests.test_cli import make_folder
 
+# In one process, which makes what the tests share once.
+pytestmark = pytest.mark.xdist_group("cross_validate")
+
 
 def make_config(**changes):
     config = Config(

@@ -59,8 +59,8 @@ NUMBERS = {
     *("optim.decay_epochs", "optim.decay_every_epochs", "optim.decay_factor"),
     *("optim.beta2", "optim.epsilon", "optim.power", "augment.randaugment_magnitude"),
 }
-# Choices of one experiment, finetune_folder, that other tests compile: test_freezing,
-# test_layerwise.
+# Choices of one experiment, finetune_folder, that test_layerwise and test_resume
+# compile.
 ELSEWHERE = {
     ("optim.unfreeze", ""),
     ("optim.unfreeze_warmup_epochs", ""),

@@ -14,6 +14,9 @@ from jaxcnn.models import googlenet
 from jaxcnn.models.branches import Branches
 from tests.blocks import count, counted, output_shapes
 
+# In one process, which makes what the tests share once.
+pytestmark = pytest.mark.xdist_group("googlenet")
+
 # Szegedy et al. 2015, Table 1: output size, params in units of 1024 (weights alone) and
 # millions of operations. None: misprinted, the filters of that row give another number.
 TABLE_1 = {

@@ -151,6 +151,7 @@ def one_process(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("hosts")
 @pytest.mark.parametrize("parallel", ["jit", "fsdp"])
 def test_a_run_moves_between_two_four_and_one_processes(
     one_process, tmp_path, parallel

@@ -85,6 +85,7 @@ def test_parameters_of_the_auxiliary_head_do_not_depend_on_the_size_of_images():
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", inception.VARIANTS)
 def test_images_may_have_other_sizes_and_be_grey(name):
     model = models.create_model(name, 10)

@@ -83,6 +83,7 @@ def test_scales_are_those_of_the_authors():
         assert (last.keywords["scale"], last.keywords["act"]) == (1.0, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", inception_resnet.VARIANTS)
 def test_images_may_have_other_sizes_and_be_grey(name):
     model = models.create_model(name, 10)

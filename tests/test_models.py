@@ -20,12 +20,37 @@ FAMILIES = {
         module := importlib.import_module(f"jaxcnn.models.{info.name}"), "VARIANTS"
     )
 }
-ONE_OF_EACH = [next(iter(variants)) for variants in FAMILIES.values()]
+
+SLOW = pytest.mark.slow
+# What is asked of one network is asked in one process, which traces it once.
+ONE_OF_EACH = [
+    pytest.param(name, marks=pytest.mark.xdist_group(f"network {name}"))
+    for name in (next(iter(variants)) for variants in FAMILIES.values())
+]
 
 
 def image_shape(name):
     row = models.MODELS[name]
     return row.image_size, row.image_size, row.channels
+
+
+def create(name, num_classes=10):
+    """The network, with at most two blocks where more follow that are the same."""
+    network = models.create_model(name, num_classes)
+    fields = {}
+    if hasattr(network, "depths"):
+        fields["depths"] = tuple(min(depth, 2) for depth in network.depths)
+    stages = getattr(network, "stages", ())
+    if stages and hasattr(stages[0], "depth"):
+        fields["stages"] = tuple(
+            stage._replace(depth=min(stage.depth, 2)) for stage in stages
+        )
+    return network.clone(**fields)
+
+
+@functools.cache
+def variables_of(name):
+    return models.abstract_variables(create(name), image_shape(name))
 
 
 def test_every_row_of_every_family_is_in_the_table_once():
@@ -52,10 +77,9 @@ def test_names_are_listed_in_the_order_of_their_numbers():
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_groups_hold_every_parameter_and_end_with_the_head(name):
-    model = models.create_model(name, 10)
-    groups = models.layer_groups(model, image_shape(name))
+    groups = models.layer_groups(create(name), image_shape(name))
     assert groups[-1] == "head"
-    params = models.abstract_variables(model, image_shape(name))["params"]
+    params = variables_of(name)["params"]
     assert sorted(groups) == sorted(params)
 
 
@@ -73,7 +97,7 @@ def test_groups_are_sorted_by_their_numbers():
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_every_part_but_the_head_is_told_whether_it_trains(name):
-    model = models.create_model(name, 10)
+    model = create(name)
     told = {}
 
     def record(call, args, kwargs, context):
@@ -89,11 +113,11 @@ def test_every_part_but_the_head_is_told_whether_it_trains(name):
 
 
 # The head of the TDNN is a weight for each class, and so is the layer before it.
-@pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if n != "tdnn"])
+@pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if n.values != ("tdnn",)])
 def test_without_classes_a_network_gives_what_its_head_takes(name):
     shapes = []
     for num_classes in 10, 0:
-        model = models.create_model(name, num_classes)
+        model = create(name, num_classes)
         init = functools.partial(model.init_with_output, train=False)
         images = jnp.zeros((2, *image_shape(name)))
         y, variables = jax.eval_shape(init, jax.random.key(0), images)
@@ -109,8 +133,9 @@ def test_without_classes_a_network_gives_what_its_head_takes(name):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 def test_logits_have_the_dtype_of_images_and_parameters(name, dtype):
     with jax.enable_x64(dtype == "float64"):
-        model = models.create_model(name, 10)
-        variables = models.abstract_variables(model, image_shape(name))
+        model, variables = create(name), variables_of(name)
+        if dtype == "float64":
+            variables = models.abstract_variables(model, image_shape(name))
         assert {v.dtype.name for v in jax.tree.leaves(variables)} == {"float32"}
         if dtype == "float64":
             variables = cast(variables, dtype)
@@ -139,8 +164,7 @@ def cast(tree, dtype):
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_forward_and_backward_lower_for_accelerators(name):
-    model = models.create_model(name, 10)
-    variables = models.abstract_variables(model, image_shape(name))
+    model, variables = create(name), variables_of(name)
     images = jax.ShapeDtypeStruct((8, *image_shape(name)), jnp.float32)
 
     def loss(variables, images):
@@ -212,7 +236,13 @@ def test_the_catalogue_has_every_network_and_says_what_its_row_says():
                 assert row[field.name] == getattr(expected, field.name), HINT
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet18"])  # test_analysis has them all
+@pytest.mark.parametrize(
+    "name",  # test_analysis has them all
+    [
+        name if name in ("lenet5", "resnet18") else pytest.param(name, marks=SLOW)
+        for name in (param.values[0] for param in ONE_OF_EACH)
+    ],
+)
 def test_the_catalogue_is_what_its_generator_computes(name):
     (row,) = models.catalogue(name)
     assert row == generate.row(name), HINT
