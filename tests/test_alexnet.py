@@ -95,6 +95,7 @@ def initial(layer, x):
     return jax.device_get(jax.jit(init)(jax.random.key(0), x))["params"]
 
 
+@pytest.mark.slow
 def test_initial_values_of_2012_are_those_of_the_paper():
     # Section 5: N(0, 0.01^2); biases of 1 in the second, fourth and fifth convolution
     # and in the hidden layers.
@@ -108,6 +109,7 @@ def test_initial_values_of_2012_are_those_of_the_paper():
     assert np.std(params["dense"]["kernel"]) == pytest.approx(0.01, rel=0.02)
 
 
+@pytest.mark.slow
 def test_dropout_comes_before_the_linear_layer_of_torchvision_and_after_that_of_2012():
     x = np.ones((1, 64), np.float32)
     for layer, zeros in (alexnet.DropoutDense, False), (alexnet.DenseDropout, True):

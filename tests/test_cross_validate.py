@@ -117,6 +117,7 @@ class Noise:
         )
 
 
+@pytest.mark.slow
 def test_a_network_has_not_seen_what_it_predicts(tmp_path, monkeypatch):
     monkeypatch.setitem(datasets.DATASETS, "noise", Noise())
     config = make_config(
@@ -130,6 +131,7 @@ def test_a_network_has_not_seen_what_it_predicts(tmp_path, monkeypatch):
     assert found.images[79:81] == ("train[79]", "validation[0]")
 
 
+@pytest.mark.slow
 def test_a_fold_is_a_run_of_its_own_with_phases_and_average(tmp_path, monkeypatch):
     compiled = []
     compile_train_step = setup.Setup.compile_train_step
@@ -174,6 +176,7 @@ def interrupt_at(step):
     return update
 
 
+@pytest.mark.slow
 def test_finished_folds_are_kept_and_the_others_are_the_same(result, tmp_path):
     whole, _, _ = result
     # 21 steps a fold: within the third.
@@ -240,6 +243,7 @@ def call(tmp_path):
     return lambda *flags: __main__.main([*command, *flags])
 
 
+@pytest.mark.slow
 def test_the_command_writes_predictions_and_goes_on(
     call, tmp_path, capsys, monkeypatch
 ):

@@ -22,11 +22,26 @@ FAMILIES = {
 }
 
 SLOW = pytest.mark.slow
-# What is asked of one network is asked in one process, which traces it once.
-ONE_OF_EACH = [
-    pytest.param(name, marks=pytest.mark.xdist_group(f"network {name}"))
-    for name in (next(iter(variants)) for variants in FAMILIES.values())
-]
+# Networks whose trace takes over a second.
+LARGE = {
+    *("googlenet", "inception_v3", "inception_resnet_v1"),
+    *("efficientnet_b0", "mobilenet_v3_small"),
+}
+
+
+def one_of_each(slow):
+    """A network of each family; some are slow. What is asked of one network is asked in
+    one process, which traces it once."""
+    found = []
+    for variants in FAMILIES.values():
+        name = next(iter(variants))
+        marks = [pytest.mark.xdist_group(f"network {name}"), *[SLOW][: slow(name)]]
+        found.append(pytest.param(name, marks=marks))
+    return found
+
+
+ONE_OF_EACH = one_of_each(LARGE.__contains__)
+TWO_OF_THEM = one_of_each(lambda name: name not in ("lenet5", "resnet18"))
 
 
 def image_shape(name):
@@ -75,14 +90,6 @@ def test_names_are_listed_in_the_order_of_their_numbers():
     assert models.list_models("no such*") == []
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_groups_hold_every_parameter_and_end_with_the_head(name):
-    groups = models.layer_groups(create(name), image_shape(name))
-    assert groups[-1] == "head"
-    params = variables_of(name)["params"]
-    assert sorted(groups) == sorted(params)
-
-
 def test_groups_are_sorted_by_their_numbers():
     # By hand: from input to head, whatever the order of the letters.
     names = ["head", "aux1", "stage1_block10", "stage1_block2", "stage10_block1"]
@@ -96,8 +103,7 @@ def test_groups_are_sorted_by_their_numbers():
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_every_part_but_the_head_is_told_whether_it_trains(name):
-    model = create(name)
+def test_groups_end_with_the_head_and_the_others_are_told_whether_they_train(name):
     told = {}
 
     def record(call, args, kwargs, context):
@@ -106,7 +112,9 @@ def test_every_part_but_the_head_is_told_whether_it_trains(name):
         return call(*args, **kwargs)
 
     with nn.intercept_methods(record):
-        groups = models.layer_groups(model, image_shape(name))
+        groups = models.layer_groups(create(name), image_shape(name))
+    assert sorted(groups) == sorted(variables_of(name)["params"])
+    assert groups[-1] == "head"
     assert told.pop("head") is None
     assert set(groups) - {"head"} <= set(told)
     assert set(told.values()) <= {False}
@@ -140,7 +148,7 @@ def test_logits_have_the_dtype_of_images_and_parameters(name, dtype):
         if dtype == "float64":
             variables = cast(variables, dtype)
         # As a step does: running statistics are not cast to a narrower type.
-        variables |= {"params": cast(variables["params"], dtype)}
+        variables = variables | {"params": cast(variables["params"], dtype)}
         images = jax.ShapeDtypeStruct((2, *image_shape(name)), dtype)
         logits, updated = jax.eval_shape(
             lambda v, x: model.apply(
@@ -162,7 +170,7 @@ def cast(tree, dtype):
     return jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, dtype), tree)
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", TWO_OF_THEM)
 def test_forward_and_backward_lower_for_accelerators(name):
     model, variables = create(name), variables_of(name)
     images = jax.ShapeDtypeStruct((8, *image_shape(name)), jnp.float32)
@@ -236,13 +244,7 @@ def test_the_catalogue_has_every_network_and_says_what_its_row_says():
                 assert row[field.name] == getattr(expected, field.name), HINT
 
 
-@pytest.mark.parametrize(
-    "name",  # test_analysis has them all
-    [
-        name if name in ("lenet5", "resnet18") else pytest.param(name, marks=SLOW)
-        for name in (param.values[0] for param in ONE_OF_EACH)
-    ],
-)
+@pytest.mark.parametrize("name", TWO_OF_THEM)  # test_analysis has them all
 def test_the_catalogue_is_what_its_generator_computes(name):
     (row,) = models.catalogue(name)
     assert row == generate.row(name), HINT
