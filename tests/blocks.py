@@ -26,3 +26,14 @@ def count(variables, *groups):
     params = variables["params"]
     chosen = {name: params[name] for name in groups or params}
     return sum(p.size for p in jax.tree.leaves(chosen))
+
+
+def counted(name, image_size, num_classes=1000):
+    """(parameters, multiply-adds) of a network, as the catalogue has them.
+
+    Nothing is traced: that the catalogue has what its networks have, test_analysis
+    proves of all of them, and test_models of one a family.
+    """
+    (row,) = models.catalogue(name)
+    assert (row["image_size"], row["num_classes"]) == (image_size, num_classes)
+    return row["parameters"], row["macs"]

@@ -111,6 +111,7 @@ def test_a_generated_file_is_like_one_of_imagenet():
 # What it times.
 
 
+@pytest.mark.slow
 def test_the_step_of_the_run_is_timed_in_the_loop_of_the_run(monkeypatch):
     compiled, taken = [], []
     compile_train_step, train = Run.compile_train_step, loop.train
@@ -181,6 +182,7 @@ def test_waiting_for_batches_is_its_share_of_real_steps(monkeypatch):
     assert len(drawn) == benchmark._BUFFERED + 12  # none for a step that is not taken
 
 
+@pytest.mark.slow
 def test_ratios_are_times_of_torch_over_ours_and_failures_are_said(monkeypatch):
     monkeypatch.setattr(benchmark, "_torch", lambda: Torch)
     result = run(vs_torch=True)
@@ -242,6 +244,7 @@ def test_ratios_have_two_digits(value, written):
     assert report.ratio(value) == written
 
 
+@pytest.mark.slow
 def test_json_has_an_object_for_each_mode_and_files_are_written(tmp_path, capsys):
     command = ["benchmark", "--models=tiny", "--batch_size=8", "--devices=1"]
     command += ["--rounds=2", f"--output={tmp_path / 'made'}", "--format=json"]

@@ -24,6 +24,9 @@ from jaxcnn.training import fit
 from jaxcnn.training.run import Run
 from tests.test_cli import make_folder
 
+# In one process, which makes what the tests share once.
+pytestmark = pytest.mark.xdist_group("cross_validate")
+
 
 def make_config(**changes):
     config = Config(
@@ -119,6 +122,7 @@ class Noise:
         )
 
 
+@pytest.mark.slow
 def test_a_network_has_not_seen_what_it_predicts(tmp_path, monkeypatch):
     monkeypatch.setitem(datasets.DATASETS, "noise", Noise())
     config = make_config(
@@ -132,6 +136,7 @@ def test_a_network_has_not_seen_what_it_predicts(tmp_path, monkeypatch):
     assert found.images[79:81] == ["train[79]", "validation[0]"]
 
 
+@pytest.mark.slow
 def test_a_fold_is_a_run_of_its_own_with_phases_and_average(tmp_path, monkeypatch):
     compiled = []
     compile_train_step = Run.compile_train_step
@@ -176,6 +181,7 @@ def interrupt_at(step):
     return update
 
 
+@pytest.mark.slow
 def test_finished_folds_are_kept_and_the_others_are_the_same(result, tmp_path):
     whole, _, _ = result
     # 21 steps a fold: within the third.
@@ -245,6 +251,7 @@ def call(tmp_path):
     return lambda *flags: __main__.main([*command, *flags])
 
 
+@pytest.mark.slow
 def test_the_command_writes_predictions_and_goes_on(
     call, tmp_path, capsys, monkeypatch
 ):

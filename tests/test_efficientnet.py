@@ -6,6 +6,7 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.models import layers
+from tests.blocks import counted
 
 # "num_params", "_ops" (billions of multiply-adds) and size of the crop of the weights
 # in torchvision 0.28.0, 1000 classes.
@@ -26,17 +27,23 @@ TORCHVISION_WEIGHTS = {
 
 @pytest.mark.parametrize("name", TORCHVISION_WEIGHTS)
 def test_parameters_and_multiply_adds_are_those_of_torchvision(name):
-    model = models.create_model(name, num_classes=1000)
     num_params, giga_macs, size = TORCHVISION_WEIGHTS[name]
-    assert models.MODELS[name].image_size == size
-    assert models.count_params(model, (size, size, 3)) == num_params
-    macs = models.count_macs(model, (size, size, 3))
+    parameters, macs = counted(name, size)
+    assert parameters == num_params
     assert macs / 1e9 == pytest.approx(giga_macs, abs=5.1e-4)
 
 
-def modules(name, kind, train):
-    """Path -> each module of a kind that is called."""
+def modules(name, kind, depth=None):
+    """Path -> each module of a kind that is called.
+
+    Args:
+        depth: Number of blocks in each stage, if not that of the network.
+    """
     found = {}
+    model = models.create_model(name, 10)
+    if depth is not None:
+        stages = tuple(stage._replace(depth=depth) for stage in model.stages)
+        model = model.clone(stages=stages)
 
     def record(call, args, kwargs, context):
         if isinstance(context.module, kind):
@@ -44,7 +51,7 @@ def modules(name, kind, train):
         return call(*args, **kwargs)
 
     with nn.intercept_methods(record):
-        models.abstract_variables(models.create_model(name, 10), (64, 64, 3))
+        models.abstract_variables(model, (64, 64, 3))
     return found
 
 
@@ -61,7 +68,7 @@ def test_stochastic_depth_grows_in_a_straight_line():
         "stage6_block3": 13,
         "stage6_block4": 14,
     }
-    found = modules("efficientnet_b0", layers.StochasticDepth, train=True)
+    found = modules("efficientnet_b0", layers.StochasticDepth)
     rates = {path.split("/")[0]: module.rate for path, module in found.items()}
     expected = {block: 0.2 * i / 16 for block, i in with_shortcut.items()}
     assert rates == pytest.approx(expected)
@@ -78,12 +85,12 @@ def test_stochastic_depth_grows_in_a_straight_line():
     ],
 )
 def test_norms_have_the_numbers_of_the_variant(name, epsilon, momentum):
-    norms = modules(name, layers.BatchNorm, train=False).values()
+    norms = modules(name, layers.BatchNorm, depth=2).values()
     assert {(norm.epsilon, norm.momentum) for norm in norms} == {(epsilon, momentum)}
 
 
 def test_every_convolution_but_those_of_gates_has_its_norm():
-    found = modules("efficientnet_v2_s", layers.Conv | layers.BatchNorm, train=False)
+    found = modules("efficientnet_v2_s", layers.Conv | layers.BatchNorm, depth=2)
     convs = {path for path in found if path.endswith("/conv")}
     norms = {path for path in found if path.endswith("/norm")}
     gates = set(found) - convs - norms

@@ -12,7 +12,10 @@ from scipy import ndimage, signal
 from jaxcnn import models
 from jaxcnn.models import googlenet
 from jaxcnn.models.branches import Branches
-from tests.blocks import count, output_shapes
+from tests.blocks import count, counted, output_shapes
+
+# In one process, which makes what the tests share once.
+pytestmark = pytest.mark.xdist_group("googlenet")
 
 # Szegedy et al. 2015, Table 1: output size, params in units of 1024 (weights alone) and
 # millions of operations. None: misprinted, the filters of that row give another number.
@@ -28,8 +31,15 @@ TABLE_1 = {
     "stage3_block2": ((7, 7, 1024), None, 71),
     "head": ((1000,), 1000, 1),
 }
-PAPER = models.create_model("googlenet_2014", 1000)
 SHAPE = (224, 224, 3)
+
+
+@pytest.fixture(scope="module")
+def paper():
+    """(parameters, output shapes) of the paper's network."""
+    model = models.create_model("googlenet_2014", 1000)
+    variables = models.abstract_variables(model, SHAPE)
+    return variables["params"], output_shapes(model, SHAPE)
 
 
 def weights(params):
@@ -37,9 +47,8 @@ def weights(params):
     return sum(p.size for p in jax.tree.leaves(params) if p.ndim > 1)
 
 
-def test_modules_of_the_paper_have_the_rows_of_its_table():
-    shapes = output_shapes(PAPER, SHAPE)
-    params = models.abstract_variables(PAPER, SHAPE)["params"]
+def test_modules_of_the_paper_have_the_rows_of_its_table(paper):
+    params, shapes = paper
     for group, (shape, kilos, millions) in TABLE_1.items():
         assert shapes[group] == shape, group
         found = weights(params[group])
@@ -50,18 +59,19 @@ def test_modules_of_the_paper_have_the_rows_of_its_table():
             assert found * pixels / 1e6 == pytest.approx(millions, abs=1), group
 
 
-def test_the_stem_of_the_paper_has_the_row_of_its_table():
+def test_the_stem_of_the_paper_has_the_row_of_its_table(paper):
     # "convolution, 3x3/1, depth 2": 112K parameters and 360M operations at 56x56.
-    stem = models.abstract_variables(PAPER, SHAPE)["params"]["stem"]
+    params, shapes = paper
+    stem = params["stem"]
     found = weights([stem["conv2"], stem["conv3"]])
     assert found / 1024 == 112
     assert round(found * 56 * 56 / 1e6) == 360
-    assert output_shapes(PAPER, SHAPE)["stem"] == (28, 28, 192)
+    assert shapes["stem"] == (28, 28, 192)
 
 
-def test_auxiliary_heads_of_the_paper_have_the_sizes_of_section_5():
+def test_auxiliary_heads_of_the_paper_have_the_sizes_of_section_5(paper):
     # A 1x1 convolution with 128 filters, 1024 units on 4x4 maps, and the classes.
-    variables = models.abstract_variables(PAPER, SHAPE)
+    variables = {"params": paper[0]}
     for group, channels in ("aux1", 512), ("aux2", 528):
         expected = (channels + 1) * 128 + (4 * 4 * 128 + 1) * 1024 + 1025 * 1000
         assert count(variables, group) == expected
@@ -70,13 +80,13 @@ def test_auxiliary_heads_of_the_paper_have_the_sizes_of_section_5():
 def test_parameters_and_multiply_adds_are_those_of_torchvision():
     # num_params and _ops of GoogLeNet_Weights in torchvision 0.28, without the
     # auxiliary heads.
-    model = models.create_model("googlenet", 1000)
-    assert models.count_params(model, SHAPE) == 6_624_904
-    assert round(models.count_macs(model, SHAPE) / 1e9, 3) == 1.498
+    parameters, macs = counted("googlenet", 224)
+    assert parameters == 6_624_904
+    assert round(macs / 1e9, 3) == 1.498
     model = models.create_model("googlenet", 1000, aux=googlenet.AdaptiveAuxiliary)
-    groups = models.layer_groups(model)
-    assert groups[-3:] == ("aux1", "aux2", "head")
     variables = models.abstract_variables(model, SHAPE)
+    groups = models.sort_groups(variables["params"])
+    assert groups[-3:] == ("aux1", "aux2", "head")
     assert count(variables, *(set(groups) - {"aux1", "aux2"})) == 6_624_904
     assert round(models.count_macs(model, SHAPE) / 1e9, 3) == 1.498
 

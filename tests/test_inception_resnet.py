@@ -9,19 +9,18 @@ import pytest
 from jaxcnn import models
 from jaxcnn.models import inception_resnet
 from jaxcnn.models.branches import Unit
-from tests.blocks import output_shapes
+from tests.blocks import counted, output_shapes
 
 SHAPE = (299, 299, 3)
 
 # For 1000 classes the counts that the self-tests of pytorchcv 0.0.74 assert; for 1001
 # that of facenet-pytorch 2.6.0; what count_params says of Keras 3.15.1's
 # InceptionResNetV2, less its moving statistics.
-NUM_PARAMS = [
-    ("inception_resnet_v1", 1000, 23_995_624),
-    ("inception_resnet_v1", 1001, 23_996_137),
-    ("inception_resnet_v2", 1000, 55_843_464),
-    ("inception_resnet_v2_keras", 1000, 55_813_192),
-]
+NUM_PARAMS = {
+    "inception_resnet_v1": 23_995_624,
+    "inception_resnet_v2": 55_843_464,
+    "inception_resnet_v2_keras": 55_813_192,
+}
 
 # Szegedy et al. 2017, Figure 15 for v1; v2 as the authors released it.
 SIZES = {
@@ -30,10 +29,14 @@ SIZES = {
 }
 
 
-@pytest.mark.parametrize(("name", "num_classes", "expected"), NUM_PARAMS)
-def test_parameters_are_those_of_others(name, num_classes, expected):
-    model = models.create_model(name, num_classes)
-    assert models.count_params(model, SHAPE) == expected
+@pytest.mark.parametrize("name", NUM_PARAMS)
+def test_parameters_are_those_of_others(name):
+    assert counted(name, 299)[0] == NUM_PARAMS[name]
+
+
+def test_parameters_of_the_embedding_are_those_of_facenet():
+    model = models.create_model("inception_resnet_v1", 1001)
+    assert models.count_params(model, (160, 160, 3)) == 23_996_137
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -80,6 +83,7 @@ def test_scales_are_those_of_the_authors():
         assert (last.keywords["scale"], last.keywords["act"]) == (1.0, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", inception_resnet.VARIANTS)
 def test_images_may_have_other_sizes_and_be_grey(name):
     model = models.create_model(name, 10)

@@ -8,6 +8,7 @@ import pytest
 from jaxcnn import models
 from jaxcnn.models import layers
 from jaxcnn.models.mobilenet_v1 import EndPaddedConvNorm, SamePaddedConvNorm
+from tests.blocks import counted
 
 # "num_params" and "_ops" (billions of multiply-adds) of the weights in torchvision
 # 0.28.0, 1000 classes.
@@ -46,22 +47,21 @@ def create(name):
 @pytest.mark.parametrize("name", TORCHVISION_WEIGHTS)
 def test_parameters_and_multiply_adds_are_those_of_torchvision(name):
     num_params, giga_macs = TORCHVISION_WEIGHTS[name]
-    assert models.count_params(create(name), (224, 224, 3)) == num_params
-    macs = models.count_macs(create(name), (224, 224, 3))
+    parameters, macs = counted(name, 224)
+    assert parameters == num_params
     assert round(macs / 1e9, 3) == giga_macs
 
 
 @pytest.mark.parametrize("name", TIMM)
 def test_parameters_are_those_of_timm(name):
-    assert models.count_params(create(name), (224, 224, 3)) == TIMM[name]
+    assert counted(name, 224)[0] == TIMM[name]
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_multiply_adds_and_parameters_are_those_of_the_authors(name):
     million_macs, million_params = PUBLISHED[name]
-    macs = models.count_macs(create(name), (224, 224, 3)) / 1e6
+    params, macs = (count / 1e6 for count in counted(name, 224))
     assert macs == pytest.approx(million_macs, abs=1)  # they cut digits off
-    params = models.count_params(create(name), (224, 224, 3)) / 1e6
     # The second's list is of the weights without biases of the last layer.
     assert params == pytest.approx(million_params, abs=0.06)
 

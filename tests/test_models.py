@@ -20,12 +20,52 @@ FAMILIES = {
         module := importlib.import_module(f"jaxcnn.models.{info.name}"), "VARIANTS"
     )
 }
-ONE_OF_EACH = [next(iter(variants)) for variants in FAMILIES.values()]
+
+SLOW = pytest.mark.slow
+# Networks whose trace takes over a second.
+LARGE = {
+    *("googlenet", "inception_v3", "inception_resnet_v1"),
+    *("efficientnet_b0", "mobilenet_v3_small"),
+}
+
+
+def one_of_each(slow):
+    """A network of each family; some are slow. What is asked of one network is asked in
+    one process, which traces it once."""
+    found = []
+    for variants in FAMILIES.values():
+        name = next(iter(variants))
+        marks = [pytest.mark.xdist_group(f"network {name}"), *[SLOW][: slow(name)]]
+        found.append(pytest.param(name, marks=marks))
+    return found
+
+
+ONE_OF_EACH = one_of_each(LARGE.__contains__)
+TWO_OF_THEM = one_of_each(lambda name: name not in ("lenet5", "resnet18"))
 
 
 def image_shape(name):
     row = models.MODELS[name]
     return row.image_size, row.image_size, row.channels
+
+
+def create(name, num_classes=10):
+    """The network, with at most two blocks where more follow that are the same."""
+    network = models.create_model(name, num_classes)
+    fields = {}
+    if hasattr(network, "depths"):
+        fields["depths"] = tuple(min(depth, 2) for depth in network.depths)
+    stages = getattr(network, "stages", ())
+    if stages and hasattr(stages[0], "depth"):
+        fields["stages"] = tuple(
+            stage._replace(depth=min(stage.depth, 2)) for stage in stages
+        )
+    return network.clone(**fields)
+
+
+@functools.cache
+def variables_of(name):
+    return models.abstract_variables(create(name), image_shape(name))
 
 
 def test_every_row_of_every_family_is_in_the_table_once():
@@ -50,15 +90,6 @@ def test_names_are_listed_in_the_order_of_their_numbers():
     assert models.list_models("no such*") == []
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_groups_hold_every_parameter_and_end_with_the_head(name):
-    model = models.create_model(name, 10)
-    groups = models.layer_groups(model, image_shape(name))
-    assert groups[-1] == "head"
-    params = models.abstract_variables(model, image_shape(name))["params"]
-    assert sorted(groups) == sorted(params)
-
-
 def test_groups_are_sorted_by_their_numbers():
     # By hand: from input to head, whatever the order of the letters.
     names = ["head", "aux1", "stage1_block10", "stage1_block2", "stage10_block1"]
@@ -72,8 +103,7 @@ def test_groups_are_sorted_by_their_numbers():
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-def test_every_part_but_the_head_is_told_whether_it_trains(name):
-    model = models.create_model(name, 10)
+def test_groups_end_with_the_head_and_the_others_are_told_whether_they_train(name):
     told = {}
 
     def record(call, args, kwargs, context):
@@ -82,18 +112,20 @@ def test_every_part_but_the_head_is_told_whether_it_trains(name):
         return call(*args, **kwargs)
 
     with nn.intercept_methods(record):
-        groups = models.layer_groups(model, image_shape(name))
+        groups = models.layer_groups(create(name), image_shape(name))
+    assert sorted(groups) == sorted(variables_of(name)["params"])
+    assert groups[-1] == "head"
     assert told.pop("head") is None
     assert set(groups) - {"head"} <= set(told)
     assert set(told.values()) <= {False}
 
 
 # The head of the TDNN is a weight for each class, and so is the layer before it.
-@pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if n != "tdnn"])
+@pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if n.values != ("tdnn",)])
 def test_without_classes_a_network_gives_what_its_head_takes(name):
     shapes = []
     for num_classes in 10, 0:
-        model = models.create_model(name, num_classes)
+        model = create(name, num_classes)
         init = functools.partial(model.init_with_output, train=False)
         images = jnp.zeros((2, *image_shape(name)))
         y, variables = jax.eval_shape(init, jax.random.key(0), images)
@@ -109,13 +141,14 @@ def test_without_classes_a_network_gives_what_its_head_takes(name):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 def test_logits_have_the_dtype_of_images_and_parameters(name, dtype):
     with jax.enable_x64(dtype == "float64"):
-        model = models.create_model(name, 10)
-        variables = models.abstract_variables(model, image_shape(name))
+        model, variables = create(name), variables_of(name)
+        if dtype == "float64":
+            variables = models.abstract_variables(model, image_shape(name))
         assert {v.dtype.name for v in jax.tree.leaves(variables)} == {"float32"}
         if dtype == "float64":
             variables = cast(variables, dtype)
         # As a step does: running statistics are not cast to a narrower type.
-        variables |= {"params": cast(variables["params"], dtype)}
+        variables = variables | {"params": cast(variables["params"], dtype)}
         images = jax.ShapeDtypeStruct((2, *image_shape(name)), dtype)
         logits, updated = jax.eval_shape(
             lambda v, x: model.apply(
@@ -137,10 +170,9 @@ def cast(tree, dtype):
     return jax.tree.map(lambda v: jax.ShapeDtypeStruct(v.shape, dtype), tree)
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", TWO_OF_THEM)
 def test_forward_and_backward_lower_for_accelerators(name):
-    model = models.create_model(name, 10)
-    variables = models.abstract_variables(model, image_shape(name))
+    model, variables = create(name), variables_of(name)
     images = jax.ShapeDtypeStruct((8, *image_shape(name)), jnp.float32)
 
     def loss(variables, images):
@@ -212,7 +244,7 @@ def test_the_catalogue_has_every_network_and_says_what_its_row_says():
                 assert row[field.name] == getattr(expected, field.name), HINT
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet18"])  # test_analysis has them all
+@pytest.mark.parametrize("name", TWO_OF_THEM)  # test_analysis has them all
 def test_the_catalogue_is_what_its_generator_computes(name):
     (row,) = models.catalogue(name)
     assert row == generate_catalogue.row(name), HINT

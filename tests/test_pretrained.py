@@ -18,6 +18,9 @@ from jaxcnn.pretrained import files, rules, weights
 from tests.reference import compare, exported, filling
 from tests.reference.generated_image import generated
 
+# In one process, which makes what the tests share once.
+pytestmark = pytest.mark.xdist_group("pretrained")
+
 REFERENCES = pathlib.Path(__file__).parent / "reference"
 
 

@@ -9,6 +9,9 @@ from jaxcnn.pretrained import names, rules
 from jaxcnn.pretrained.names import Rule, Source
 from tests.reference import compare
 
+# In one process, which makes what the tests share once.
+pytestmark = pytest.mark.xdist_group("pretrained_names")
+
 TORCHVISION = rules.find("torchvision", "resnet18")
 MODEL = models.create_model("resnet18", 10)
 

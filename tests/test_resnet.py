@@ -8,6 +8,7 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.models import resnet, resnet_keras, resnet_v2
+from tests.blocks import counted
 
 # "num_params" and "GFLOPS" (of multiply-adds) at 1000 classes on torchvision's model
 # cards, https://pytorch.org/vision/stable/models/generated/torchvision.models.resnet18
@@ -38,26 +39,25 @@ def resnet20_with_projections():
 
 @pytest.mark.parametrize("name", TORCHVISION_CARDS)
 def test_parameters_and_multiply_adds_are_those_of_torchvision(name):
-    model = models.create_model(name, num_classes=1000)
     num_params, giga_macs = TORCHVISION_CARDS[name]
-    assert models.count_params(model, (224, 224, 3)) == num_params
-    assert round(models.count_macs(model, (224, 224, 3)) / 1e9, 3) == giga_macs
+    parameters, macs = counted(name, 224)
+    assert parameters == num_params
+    assert round(macs / 1e9, 3) == giga_macs
 
 
 @pytest.mark.parametrize("name", TABLE_1)
 def test_the_original_strides_cost_what_the_paper_says(name):
-    model = models.create_model(name, num_classes=1000)
-    giga_macs = models.count_macs(model, (224, 224, 3)) / 1e9
+    parameters, macs = counted(name, 224)
+    giga_macs = macs / 1e9
     assert abs(giga_macs - TABLE_1[name]) < 0.1
     num_params, later = TORCHVISION_CARDS[name.removesuffix("_v1")]
-    assert models.count_params(model, (224, 224, 3)) == num_params
+    assert parameters == num_params
     assert later > giga_macs + 0.2
 
 
 @pytest.mark.parametrize("name", TABLE_6)
 def test_parameters_of_cifar_networks_are_those_of_the_paper(name):
-    model = models.create_model(name, num_classes=10)
-    millions = models.count_params(model, (32, 32, 3)) / 1e6
+    millions = counted(name, 32, num_classes=10)[0] / 1e6
     digits = len(str(TABLE_6[name])) - 2
     assert round(millions, digits) == TABLE_6[name]
 

@@ -16,7 +16,13 @@ KERAS = {
 }
 
 
-@pytest.mark.parametrize("name", KERAS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if "50" in name else pytest.param(name, marks=pytest.mark.slow)
+        for name in KERAS
+    ],
+)
 def test_parameters_are_those_of_keras(name):
     model = models.create_model(name, num_classes=1000)
     variables = models.abstract_variables(model, (224, 224, 3))

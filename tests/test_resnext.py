@@ -4,6 +4,7 @@ import jax
 import pytest
 
 from jaxcnn import models
+from tests.blocks import counted
 
 # "num_params" and "GFLOPS" (of multiply-adds) at 1000 classes on torchvision's model
 # cards, https://pytorch.org/vision/stable/models.html
@@ -16,16 +17,16 @@ TORCHVISION_CARDS = {
 
 @pytest.mark.parametrize("name", TORCHVISION_CARDS)
 def test_parameters_and_multiply_adds_are_those_of_torchvision(name):
-    model = models.create_model(name, num_classes=1000)
     num_params, giga_macs = TORCHVISION_CARDS[name]
-    assert models.count_params(model, (224, 224, 3)) == num_params
-    assert round(models.count_macs(model, (224, 224, 3)) / 1e9, 3) == giga_macs
+    parameters, macs = counted(name, 224)
+    assert parameters == num_params
+    assert round(macs / 1e9, 3) == giga_macs
 
 
 def test_parameters_of_the_cifar_network_are_those_of_pytorchcv():
     # pytorchcv 0.0.74's CIFARResNeXt with 29 layers, cardinality 8, width 64.
-    model = models.create_model("resnext29_8x64d_cifar", num_classes=10)
-    assert models.count_params(model, (32, 32, 3)) == 34_426_698
+    parameters, _ = counted("resnext29_8x64d_cifar", 32, num_classes=10)
+    assert parameters == 34_426_698
 
 
 def test_a_name_says_cardinality_and_width_of_the_first_stage():

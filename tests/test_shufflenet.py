@@ -7,6 +7,7 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.models import layers, shufflenet_v1, shufflenet_v2
+from tests.blocks import counted
 
 # The counts that pytorchcv 0.0.74 asserts of its shufflenet_g*_w1.
 PYTORCHCV = {
@@ -29,24 +30,21 @@ TORCHVISION_WEIGHTS = {
 
 @pytest.mark.parametrize("name", PYTORCHCV)
 def test_parameters_are_those_of_pytorchcv(name):
-    model = models.create_model(name, num_classes=1000)
-    assert models.count_params(model, (224, 224, 3)) == PYTORCHCV[name]
+    assert counted(name, 224)[0] == PYTORCHCV[name]
 
 
 @pytest.mark.parametrize("name", PYTORCHCV)
 def test_multiply_adds_are_some_140_million(name):
     # Zhang et al. 2018, Table 2: "140 MFLOPs" whatever the groups.
-    model = models.create_model(name, num_classes=1000)
-    macs = models.count_macs(model, (224, 224, 3))
+    _, macs = counted(name, 224)
     assert macs / 1e6 == pytest.approx(140, rel=0.05)
 
 
 @pytest.mark.parametrize("name", TORCHVISION_WEIGHTS)
 def test_parameters_and_multiply_adds_are_those_of_torchvision(name):
-    model = models.create_model(name, num_classes=1000)
     num_params, giga_macs = TORCHVISION_WEIGHTS[name]
-    assert models.count_params(model, (224, 224, 3)) == num_params
-    macs = models.count_macs(model, (224, 224, 3))
+    parameters, macs = counted(name, 224)
+    assert parameters == num_params
     assert round(macs / 1e9, 3) == giga_macs
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.errors import UserError
+from tests.blocks import counted
 
 # "num_params", "_ops" (billions of multiply-adds) and "min_size" of the weights in
 # torchvision 0.28.0, 1000 classes.
@@ -18,10 +19,9 @@ TORCHVISION_WEIGHTS = {
 
 @pytest.mark.parametrize("name", TORCHVISION_WEIGHTS)
 def test_parameters_and_multiply_adds_are_those_of_torchvision(name):
-    model = models.create_model(name, num_classes=1000)
     num_params, giga_macs, _ = TORCHVISION_WEIGHTS[name]
-    assert models.count_params(model, (224, 224, 3)) == num_params
-    macs = models.count_macs(model, (224, 224, 3))
+    parameters, macs = counted(name, 224)
+    assert parameters == num_params
     assert round(macs / 1e9, 3) == giga_macs
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.models import vgg
-from tests.blocks import output_shapes
+from tests.blocks import counted, output_shapes
 
 # num_params and _ops of the weights in torchvision 0.28.
 TORCHVISION = {
@@ -30,20 +30,18 @@ PAPER = {
 
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_parameters_and_multiply_adds_are_those_of_torchvision(name):
-    model = models.create_model(name, 1000)
     num_params, giga_macs = TORCHVISION[name]
-    assert models.count_params(model, (224, 224, 3)) == num_params
-    assert models.count_macs(model, (224, 224, 3)) / 1e9 == pytest.approx(
-        giga_macs, abs=6e-4
-    )
+    parameters, macs = counted(name, 224)
+    assert parameters == num_params
+    assert macs / 1e9 == pytest.approx(giga_macs, abs=6e-4)
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_layers_and_parameters_are_those_of_the_paper(name):
-    model = models.create_model(name, 1000)
     num_layers, millions = PAPER[name]
-    assert len(models.layer_groups(model)) == num_layers  # a group is a layer
-    assert round(models.count_params(model, (224, 224, 3)) / 1e6) == millions
+    groups = models.layer_groups(models.create_model(name, 10))
+    assert len(groups) == num_layers  # a group is a layer
+    assert round(counted(name, 224)[0] / 1e6) == millions
 
 
 def test_blocks_are_the_layers_that_the_paper_names():

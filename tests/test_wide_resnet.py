@@ -3,6 +3,7 @@
 import pytest
 
 from jaxcnn import models
+from tests.blocks import counted
 
 # "num_params" and "GFLOPS" (of multiply-adds) at 1000 classes on torchvision's model
 # cards, https://pytorch.org/vision/stable/models.html
@@ -21,16 +22,15 @@ TABLE_4 = {
 
 @pytest.mark.parametrize("name", TORCHVISION_CARDS)
 def test_parameters_and_multiply_adds_are_those_of_torchvision(name):
-    model = models.create_model(name, num_classes=1000)
     num_params, giga_macs = TORCHVISION_CARDS[name]
-    assert models.count_params(model, (224, 224, 3)) == num_params
-    assert round(models.count_macs(model, (224, 224, 3)) / 1e9, 3) == giga_macs
+    parameters, macs = counted(name, 224)
+    assert parameters == num_params
+    assert round(macs / 1e9, 3) == giga_macs
 
 
 @pytest.mark.parametrize("name", TABLE_4)
 def test_parameters_of_cifar_networks_are_those_of_the_paper(name):
-    model = models.create_model(name, num_classes=10)
-    millions = models.count_params(model, (32, 32, 3)) / 1e6
+    millions = counted(name, 32, num_classes=10)[0] / 1e6
     assert round(millions, 1) == TABLE_4[name]
 
 

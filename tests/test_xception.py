@@ -6,14 +6,13 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.models import xception
-from tests.blocks import output_shapes
+from tests.blocks import counted, output_shapes
 
 
 @pytest.mark.parametrize("name", xception.VARIANTS)
 def test_parameters_are_those_of_the_paper_and_of_pytorchcv(name):
     # Chollet 2017, Table 3: 22,855,952; as the self-test of pytorchcv 0.0.74 asserts.
-    model = models.create_model(name, 1000)
-    assert models.count_params(model, (299, 299, 3)) == 22_855_952
+    assert counted(name, 299)[0] == 22_855_952
 
 
 def test_flows_have_the_sizes_of_the_figure():

@@ -61,6 +61,12 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_integer(
         "process_id", None, "number of this one, from 0", flag_values=values
     )
+    flags.DEFINE_integer(
+        "heartbeat_seconds",
+        30,
+        "one of several processes that gives no sign of life for so long is dead",
+        flag_values=values,
+    )
 
 
 def _profile_steps(text: str | None) -> tuple[int, int] | None:
@@ -80,7 +86,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     if values.distributed or where != (None, None, None):
         from jaxcnn.training import hosts
 
-        hosts.connect(*where)
+        hosts.connect(*where, heartbeat_seconds=values.heartbeat_seconds)
     if values.dry_run:
         if profile_steps is not None:
             raise UserError("--profile_steps needs a run; leave out --dry_run.")

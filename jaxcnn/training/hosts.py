@@ -12,15 +12,19 @@ import time
 
 import jax
 
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, require
 
-HEARTBEAT_SECONDS = 30  # without a sign of life after which a process is dead
+HEARTBEAT_SECONDS = 30
+
+# That of this process, which is connected at most once, as JAX itself has it.
+_heartbeat_seconds = HEARTBEAT_SECONDS
 
 
 def connect(
     coordinator_address: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
+    heartbeat_seconds: int = HEARTBEAT_SECONDS,
 ) -> None:
     """Makes this process one of several; before anything else is done with JAX.
 
@@ -28,12 +32,16 @@ def connect(
 
     Args:
         coordinator_address: HOST:PORT of the first process.
-        num_processes: Of the run.
+        num_processes: How many processes the run has.
         process_id: Number of this one, from 0.
+        heartbeat_seconds: A process that gives no sign of life for so long is dead.
 
     Raises:
         UserError: The arguments cannot be, or there is nothing to find them out from.
     """
+    require(
+        heartbeat_seconds >= 1, "--heartbeat_seconds", heartbeat_seconds, "at least 1"
+    )
     given = (coordinator_address, num_processes, process_id)
     if None in given and given != (None, None, None):
         raise UserError(
@@ -51,11 +59,13 @@ def connect(
                 f"--process_id={process_id} must be 0 to {num_processes - 1}, under "
                 "--num_processes."
             )
+    global _heartbeat_seconds
+    _heartbeat_seconds = heartbeat_seconds
     try:
         jax.distributed.initialize(
             *given,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=HEARTBEAT_SECONDS,
+            heartbeat_timeout_seconds=heartbeat_seconds,
+            shutdown_timeout_seconds=heartbeat_seconds,
         )
     except ValueError as error:  # of what JAX could not find out
         raise UserError(
@@ -74,8 +84,8 @@ def named_failure() -> Iterator[None]:
     """Holds an error back until it is known whether another process has died.
 
     Where a process is dead, those that wait for its numbers see a broken connection,
-    which says nothing of whose it is. Within HEARTBEAT_SECONDS the coordination service
-    ends them with its number.
+    which says nothing of whose it is. The coordination service ends them with its
+    number, as soon as it has missed its heartbeats.
     """
     try:
         yield
@@ -86,10 +96,10 @@ def named_failure() -> Iterator[None]:
             why = " ".join(str(error).split())
             print(
                 f"Process {jax.process_index()} of {jax.process_count()}: {why[:300]} "
-                f"If another process has died, it is named within {HEARTBEAT_SECONDS} "
+                f"If another process has died, it is named within {_heartbeat_seconds} "
                 "seconds.",
                 file=sys.stderr,
                 flush=True,
             )
-            time.sleep(HEARTBEAT_SECONDS + 10)
+            time.sleep(_heartbeat_seconds + 10)
         raise

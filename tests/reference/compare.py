@@ -80,34 +80,37 @@ class Comparison:
         )
         self._apply = self._jit(functools.partial(self.model.apply, train=False))
 
-    def variables(self, tensors: Mapping[str, np.ndarray]) -> names.Variables:
-        """Ours, of tensors with the names of theirs."""
-        shape = tuple(self.numbers["image_shape"][1:])
-        return names.import_tensors(tensors, self.model, self._source, shape)
-
     @functools.cached_property
     def own_variables(self) -> names.Variables:
-        """Ours, of the tensors of the file."""
-        return self.variables(self.tensors)
+        """The variables of our network, from the tensors of the file."""
+        shape = tuple(self.numbers["image_shape"][1:])
+        return names.import_tensors(self.tensors, self.model, self._source, shape)
 
-    def evaluation_errors(self) -> dict[str, float]:
-        """Relative errors of the logits in evaluation: all that the file has."""
+    def evaluation_errors(self, everything: bool) -> dict[str, float]:
+        """Relative errors of the logits in evaluation.
+
+        Args:
+            everything: Measure all that the file has. Otherwise float32 is left out,
+                unless the network is too large for float64, which sees more.
+        """
         kinds = [which for which in EVALUATIONS if which in self.numbers]
+        if not everything and "float64" in kinds:
+            kinds.remove("float32")
         return {which: self.logits_error(which) for which in kinds}
 
     def logits_error(
-        self, which: str, tensors: Mapping[str, np.ndarray] | None = None
+        self, which: str, variables: names.Variables | None = None
     ) -> float:
         """Relative error of the logits in evaluation.
 
         Args:
             which: "float32", "float64", or "second" for the second size of images.
-            tensors: Others than those of the file.
+            variables: Those of our network, if not those of the file.
         """
         theirs = self.numbers[which]
         shape = "second_image_shape" if which == "second" else "image_shape"
         images = filling.images(tuple(self.numbers[shape]))
-        variables = self.variables(tensors) if tensors else self.own_variables
+        variables = self.own_variables if variables is None else variables
         dtype = theirs.dtype.name
         assert which in (dtype, "second")
         with jax.enable_x64(dtype == "float64"), QUICK_GROUPS:

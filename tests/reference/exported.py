@@ -26,9 +26,7 @@ def write(family: str, reference: str, path: Path) -> None:
     rows = importlib.import_module(f"tests.parity.{family}").PARITY
     (row,) = (row for row in rows if row.reference == reference)
     comparison = compare.Comparison(row)
-    variables = jax.tree.map(
-        np.float32, comparison.variables(comparison.tensors), is_leaf=_is_array
-    )
+    variables = jax.tree.map(np.float32, comparison.own_variables, is_leaf=_is_array)
     weights.export(row.model, comparison.model, variables, row.library, path)
 
 
