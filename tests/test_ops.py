@@ -402,7 +402,7 @@ FAMILIES = {
     "resnet_keras": ("resnet50_v1_keras", ONE_EACH, 32),
     "resnet_v2": ("resnetv2_50", ONE_EACH, 32),
     "resnext": ("resnext50_32x4d", ONE_EACH, 32),
-    "senet": ("legacy_seresnet50", ONE_EACH, 32),
+    "senet": ("legacy_senet154", ONE_EACH, 32),
     "shufflenet_v1": ("shufflenet_g3_w1", {"depths": (2, 2, 2)}, 32),
     "shufflenet_v2": ("shufflenet_v2_x0_5", {"depths": (2, 2, 2)}, 32),
     "squeezenet": ("squeezenet1_1", {}, 64),
@@ -594,6 +594,12 @@ def computations(source, allowed):
     for node in ast.walk(tree):
         if isinstance(getattr(node, "op", None), ast.MatMult):
             yield "@"
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) == "relu"
+            and isinstance(getattr(node.args[0], "op", None), ast.Add)
+        ):
+            yield "relu of a sum, which is add_relu"
 
 
 MODEL_FILES = sorted(pathlib.Path(models.__file__).parent.glob("*.py"))
@@ -618,6 +624,7 @@ def test_a_model_file_computes_with_layers_and_layers_with_operations(path):
         "import jax.numpy as jnp\ny = jnp.tanh(x)",
         "from jax.numpy import einsum",
         "y = x @ kernel",
+        "y = relu(x + y)",
     ],
 )
 def test_the_reading_of_the_code_finds_what_it_looks_for(source):
