@@ -181,6 +181,16 @@ def test_a_resize_is_one_row_and_the_maps_keep_their_shape(method):
     assert [(row.output_size, row.channels) for row in rows[1:]] == [((64, 64), 8)] * 2
 
 
+def test_units_of_a_resize_are_not_cut_at_the_border():
+    # By hand: at twice the size, unit i lies at (i + 1/2)/2 - 1/2 = -1/4, 1/4, 3/4, ...
+    # and takes the two pixels around it: -1 and 0, 0 and 1, 0 and 1, ...
+    (row,) = rows_of(resize("linear", 24))
+    assert (row.receptive_field, row.receptive_field_centre) == ((2, 2), (-0.5, -0.5))
+    field = Trace(Steps((resize("linear", 8),)), (4, 4, 1)).drafts[-1].output.fields[0]
+    np.testing.assert_array_equal(field.first, [-1, 0, 0, 1, 1, 2, 2, 3])
+    np.testing.assert_array_equal(field.last, [0, 1, 1, 2, 2, 3, 3, 4])
+
+
 def test_strides_of_growing_maps_are_fractions():
     # By hand: two pixels, then one, one half, and one third of that.
     rows = rows_of(
@@ -237,6 +247,9 @@ UNKNOWN = {
     "sort": lambda x: jnp.sort(x, axis=1),
     "gather": brightest_rows_first,
     "tokens": lambda x: x.reshape(len(x), -1, 4)[:, ::-1].reshape(x.shape),
+    "rows as images": lambda x: (x.reshape(-1, *x.shape[2:]) @ np.ones((4, 4))).reshape(
+        x.shape
+    ),
     "mixed": lambda x: x.reshape(len(x), 4, 12, 12).transpose(0, 2, 3, 1),
     "dynamic filters": lambda x: jax.lax.conv_general_dilated(
         x,
@@ -382,6 +395,8 @@ ORDERS = {
     "setup": (WithSetup(), ("shift", "first_1", "first_0", "norm", "last")),
     "default": (WithDefault(), ("BatchNorm_0", "Dense_0")),
     "sequence": (SEQUENCE, ("layers_0", "layers_2", "layers_5")),
+    # Lifted, a network's parameters come back in the order of their letters.
+    "remat": (nn.remat(WithoutTrain)(), ("zeta", "alpha")),
     "one layer": (nn.Conv(4, (3, 3)), ("kernel", "bias")),
 }
 

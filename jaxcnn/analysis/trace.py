@@ -88,7 +88,7 @@ class Draft:
 POOLS = {"max": "max_pool", "min": "min_pool", "sum": "avg_pool"}
 WINDOWS = {"slice": "subsample", "pad": "pad", "concatenate": "pad"}
 # Functions of JAX that are one layer, by the names of what they compile.
-FUNCTIONS = {"_resize": "resize", "_softmax": "softmax"}
+FUNCTIONS = {"_resize": "resize"}
 MERGES = {
     **{"add": "sum", "sub": "difference", "mul": "product", "div": "quotient"},
     **{"max": "maximum", "min": "minimum", "concatenate": "concat", "stack": "concat"},
