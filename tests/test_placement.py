@@ -205,3 +205,12 @@ def test_a_random_scale_crop_keeps_the_shape_of_its_canvas():
 def test_an_image_shrunk_by_pad_lies_within_a_canvas_of_any_shape():
     placement = TRANSFORMS["pad"].place((50, 100), (40, 20), None)
     assert placement == Placement((0, 0, 50, 100), (10, 20), (15, 0), (40, 20))
+
+
+def test_numbers_beyond_a_byte_are_resized_and_rounded():
+    depth = np.array([[[1000], [3003]]], np.uint16)  # one row of two pixels
+    given = {"image": np.zeros((1, 2, 1), np.uint8), "depth": depth}
+    targets = {"depth": Target("image", "uint16", (1,))}
+    found = transforms.apply(TRANSFORMS["resize"], given, targets, (1, 1), None)
+    np.testing.assert_array_equal(found["depth"], [[[2002]]])  # of 2001.5
+    assert found["depth"].dtype == np.uint16

@@ -227,9 +227,9 @@ def place_mask(
     """[H, W, ...] -> [height, width, ...] of the canvas, each pixel of it a copy.
 
     It is the pixel of the mask in which the centre of the new one lies, as in Pillow's
-    nearest neighbour and torchvision's InterpolationMode.NEAREST_EXACT. (torchvision's
-    resize_mask takes NEAREST, which looks at the upper left corner of the new pixel
-    and so shifts the mask by up to half a pixel against its image.)
+    nearest neighbour and torchvision's InterpolationMode.NEAREST_EXACT. (torchvision
+    resizes masks by NEAREST unless it is told otherwise; that takes the pixel at the
+    new one's upper left corner, and moves the mask against its image.)
     """
     top, left, h, w = placement.window
     height, width = placement.resized
