@@ -112,29 +112,29 @@ def test_an_owner_that_cannot_be_is_refused(known, text):
             Target("label", "int32", names=("a", "b")),
             [0, 1],
             [0, 2],
-            "1 of the split: label 2 is out of range; with 2 classes it must be 0 to 1",
+            "1 of the train split: label 2 is out of range; with 2 classes it must be 0 to 1",
         ),
         (
             Target("label", "int32", (4,), ragged=True, names=("a", "b")),
             [[0, 1], [], [1]],
             [[0, 1], [], [1, -1]],
-            "Example 2 of the split: label -1 is out of range",
+            "Example 2 of the train split: label -1 is out of range",
         ),
         (
             Target("value", "float32"),
             np.array([0.5, 1.0]),
             np.array([0.5, np.nan]),
-            "Example 1 of the split: its value is nan",
+            "Example 1 of the train split: its value is nan",
         ),
         (
             Target("boxes", "float32", (4,)),
             np.array([[0.0, 1, 2, 1]]),
             np.array([[3.0, 1, 2, 1]]),
-            r"0 of the split: box \(3, 1, 2, 1\) is no \(y1, x1, y2, x2\); y1 may not",
+            r"0 of the train split: box \(3, 1, 2, 1\) is no \(y1, x1, y2, x2\); y1 may not",
         ),
     ],
 )
 def test_a_number_that_is_not_allowed_is_refused(target, good, bad, text):
-    target.check(good, "the split")
+    target.check(good, "train")
     with pytest.raises(UserError, match=text):
-        target.check(bad, "the split")
+        target.check(bad, "train")

@@ -18,17 +18,17 @@ A model of your own is MODULE:ATTRIBUTE, looked for in the current directory, to
 flax.linen.Module, its class, or a function of num_classes that returns one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import inspect
 import re
-import typing
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from jaxcnn.cli import _flags
 from jaxcnn.errors import UserError
 
-if typing.TYPE_CHECKING:
+if TYPE_CHECKING:
     from flax import linen as nn
 
 
@@ -143,7 +143,7 @@ def _user_model(
     return model, (*size, channels or 3)
 
 
-def _build(name: str, build: typing.Callable, num_classes: int | None) -> object:
+def _build(name: str, build: Callable, num_classes: int | None) -> object:
     """What a class or function makes, given num_classes where it takes them."""
     chosen = {} if num_classes is None else {"num_classes": num_classes}
     try:
