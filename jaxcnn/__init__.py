@@ -106,8 +106,9 @@ def load(
 
     Args:
         workdir: The run's folder, or that of imported weights.
-        checkpoint: Of a run: "best", "latest", a step, or "mean:K" of the newest K.
-        raw: Of a run that keeps an average: the parameters themselves instead of it.
+        checkpoint: Which checkpoint of a run: "best", "latest", a step, or "mean:K",
+            the mean of the newest K.
+        raw: Whether to take the parameters themselves where the run keeps an average.
         model: The network that was given to fit, where its class cannot be imported.
         task: The task that was given to fit.
     """

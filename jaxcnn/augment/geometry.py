@@ -82,7 +82,7 @@ def affine(
     and the four make one warp.
 
     Args:
-        images: Of any dtype.
+        images: Images, or masks, of any dtype.
         keys: Key of each example.
         shift_pixels: Limit of the shift down, and of the shift to the right.
         rotation_degrees: Limit of the rotation.

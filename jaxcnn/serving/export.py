@@ -23,8 +23,9 @@ def export_weights(
         path: The .safetensors file.
         library: Whose names; None: the one that the weights are from, or else the
             first of PyTorch's that has the network.
-        checkpoint: Of a run: "best", "latest", a step, or "mean:K" of the newest K.
-        raw: Of a run that keeps an average: the parameters themselves instead of it.
+        checkpoint: Which checkpoint of a run: "best", "latest", a step, or "mean:K",
+            the mean of the newest K.
+        raw: Whether to take the parameters themselves where the run keeps an average.
 
     Returns:
         The library.

@@ -45,7 +45,7 @@ def evaluate(
         split: "train", "validation" or "test".
         data_name: Another data set with the same targets; None: the run's.
         data_dir: Where data sets are; None: where the run found them.
-        raw: Of a run that keeps an average: the parameters themselves instead of it.
+        raw: Whether to take the parameters themselves where the run keeps an average.
 
     Raises:
         UserError: No run, checkpoint, data or split of that name; other targets.

@@ -135,8 +135,9 @@ def load(
 
     Args:
         folder: The run's folder, or that of imported weights.
-        checkpoint: Of a run: "best", "latest", a step, or "mean:K" of the newest K.
-        raw: Of a run that keeps an average: the parameters themselves instead of it.
+        checkpoint: Which checkpoint of a run: "best", "latest", a step, or "mean:K",
+            the mean of the newest K.
+        raw: Whether to take the parameters themselves where the run keeps an average.
         model: The network that was given to fit, where its name does not say it.
         task: The task that was given to fit, where its name does not say it.
 

@@ -119,7 +119,7 @@ def cross_validate(
     """Trains and measures one network a fold; finished ones are kept.
 
     Args:
-        config: Of each network; all start from the same parameters.
+        config: Config of every fold's run; all start from the same parameters.
         num_folds: Into how many parts the images are cut.
         output: Where finished folds are kept; the same call goes on with them.
         on_fold: Called as on_fold(number, fold) for each fold, as soon as it is known.

@@ -63,10 +63,10 @@ def find_lr(
     trained from the first step, and no average is kept.
 
     Args:
-        config: Of the run.
+        config: Config of the run.
         low: Rate of the first step.
         high: Rate that would come after the last step.
-        num_steps: Of the whole test.
+        num_steps: Number of steps of the whole test.
 
     Raises:
         UserError: A mistake in config or data; rates or steps that make no test; the

@@ -30,9 +30,9 @@ class Trial:
 
     Attributes:
         folder: Name of its folder.
-        values: Of the fields that are varied.
+        values: Values of the fields that are varied.
         step: Updates it took; None where the loss was not finite and it ended there.
-        best_step: Of its best checkpoint.
+        best_step: Step of its best checkpoint.
         validation: Metrics of that checkpoint; empty where it diverged.
         test: Its metrics on the test split; empty where it is not looked at.
     """
@@ -76,9 +76,10 @@ def sweep(
     """Runs each trial that is not finished yet, in a folder of its own.
 
     Args:
-        config: Of each run, but for what the plan changes.
+        config: Config of each run, except for what the plan changes.
         plan: What is tried.
-        output: Of the folders; the same call goes on with the trial that was stopped.
+        output: Parent of the trials' folders; the same call resumes the trial that was
+            stopped.
         make_writer: Called as make_writer(folder, start step, number of steps).
         measure_test: Whether each trial is tested; trials are ordered by validation
             all the same.
@@ -134,8 +135,8 @@ def _folder_of(output: Path, values: Values, *, new: bool = True) -> str:
     """Name of the folder of a trial, by its line in trials.jsonl.
 
     Args:
-        output: Of the sweep.
-        values: Of the trial.
+        output: The sweep's folder.
+        values: The trial's values of the varied fields.
         new: Whether to give it a line if it has none.
     """
     path, line = output / _TRIALS, json.dumps(values, sort_keys=True)

@@ -70,8 +70,8 @@ def load_variables(
 
     Args:
         folder: The run's folder.
-        config: Of the run.
-        info: Of the run.
+        config: The run's choices.
+        info: What is known of the run's data set.
         which: "best", "latest", a step, or "mean:K", the mean of the newest K.
         mesh: The devices.
         raw: The parameters themselves, where the run keeps an average of them.

@@ -27,8 +27,8 @@ class Source:
         name: What it is, for the log.
         arrays: Its variables.
         mean: What its images were normalised by.
-        std: As mean.
-        order: Of the channels of its images, RGB or BGR.
+        std: Standard deviation of each channel there.
+        order: Order of the channels of its images, RGB or BGR.
     """
 
     name: str
@@ -45,9 +45,9 @@ class Start:
     Attributes:
         source: Its name.
         arrays: The variables that are taken, in the shapes of the run's network.
-        mean: Of each channel: images are normalised as there, or what was learned
+        mean: Mean of each channel there: images are normalised by it, or what was learned
             from them would be of no use.
-        std: As mean.
+        std: Standard deviation of each channel there.
         groups: (layer group, what becomes of it), from input to head.
         dropped: Layer groups of the source of which something is not used.
     """
