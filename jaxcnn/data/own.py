@@ -103,7 +103,7 @@ def _target(
     """
     train = columns["train"]
     kind, ndim = train.dtype.kind, train.ndim
-    if kind in "US" and ndim == 1:
+    if kind == "U" and ndim == 1:
         names = tuple(names or sorted(set(train.tolist())))
         number = {name: i for i, name in enumerate(names)}
         for split, column in columns.items():

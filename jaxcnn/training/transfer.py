@@ -45,8 +45,8 @@ class Start:
     Attributes:
         source: Its name.
         arrays: The variables that are taken, in the shapes of the run's network.
-        mean: Mean of each channel there: images are normalised by it, or what was learned
-            from them would be of no use.
+        mean: Mean of each channel there: images are normalised by it, or what was
+            learned from them would be of no use.
         std: Standard deviation of each channel there.
         groups: (layer group, what becomes of it), from input to head.
         dropped: Layer groups of the source of which something is not used.
