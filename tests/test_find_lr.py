@@ -73,6 +73,7 @@ def test_the_rate_rises_as_in_fastai_and_one_step_is_compiled(compiled):
     assert test.careful == pytest.approx(test.rates[3:25][-1] / 10)  # still falling
 
 
+@pytest.mark.slow
 def test_what_is_unfrozen_later_is_trained_and_what_is_frozen_is_not(compiled):
     config = make_config(unfreeze=(("head", 0.0), ("stage1.*", 1.0)))
     config = dataclasses.replace(
@@ -89,6 +90,7 @@ def test_what_is_unfrozen_later_is_trained_and_what_is_frozen_is_not(compiled):
     assert head.trained(0) == {"head/kernel", "head/bias"}
 
 
+@pytest.mark.slow
 def test_the_steps_are_those_of_the_run():
     # Plain gradient descent by hand on softmax regression, batch after batch.
     config = make_config(momentum=0.0)
@@ -112,6 +114,7 @@ def test_the_steps_are_those_of_the_run():
     batches.close()
 
 
+@pytest.mark.slow
 def test_the_test_ends_where_the_loss_diverges(monkeypatch):
     config = make_config(momentum=0.9)
     test = find_lr.find_lr(config, low=1e-4, high=1e6, num_steps=120)
@@ -155,6 +158,7 @@ def get_config():
 """
 
 
+@pytest.mark.slow
 def test_the_command_writes_points_and_a_plot_and_no_run(tmp_path, capsys):
     (tmp_path / "experiment.py").write_text(CONFIG)
     output = tmp_path / "found"

@@ -94,6 +94,7 @@ def test_weights_of_another_network_are_refused_with_those_that_fit(resnet18, tm
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "text"),
     [

@@ -55,6 +55,7 @@ def test_the_steps_asked_for_are_traced_for_tensorboard_and_perfetto(train, tmp_
     assert b"jit_train_step" in planes.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_traces_what_is_left_of_the_steps(train, tmp_path):
     # Eight steps; a checkpoint after four of them is all that is left.
     assert train("--config.keep_checkpoints=2") == 0

@@ -49,6 +49,7 @@ def batch_of(num_examples, shape):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", ["", "stem"])
 def test_gradients_statistics_and_dropout_stay_the_same(frozen):
     model, shape = Tiny(10, dropout=0.3), (8, 8, 1)
@@ -121,6 +122,7 @@ def make_config(model, **values):
     return Config(model=model, data=data, num_devices=1, **values)
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_step_falls(monkeypatch):
     variant = Variant(Deep, paper="none", image_size=32, channels=1)
     monkeypatch.setitem(models.MODELS, "deep", variant)

@@ -72,6 +72,7 @@ def records(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").open()]
 
 
+@pytest.mark.slow
 def test_a_grid_is_run_and_sorted_by_validation(call, tmp_path, steps):
     code, out, _ = call(*VARY)
     assert code == 0
@@ -130,6 +131,7 @@ def test_a_grid_is_run_and_sorted_by_validation(call, tmp_path, steps):
     assert f"{np.mean(tested):.4f} ± {np.std(tested, ddof=1):.4f}" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
 def test_a_stopped_trial_goes_on(call, tmp_path, steps, monkeypatch, number, code):
     train = loop.train
@@ -210,6 +212,7 @@ def test_a_signal_between_trials_stops_the_sweep(tmp_path):
     assert len(result.trials) == 1
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_is_last_and_not_run_again(call, tmp_path, steps):
     flags = (
         *("--config.model=mlp", "--config.best_metric=loss"),
@@ -256,6 +259,7 @@ def test_lower_losses_come_first_and_the_table_takes_every_value():
     assert lines[-2].split()[:2] == ["None", "2.2500"]  # the better mean
 
 
+@pytest.mark.slow
 def test_random_trials_are_drawn_from_ranges(call, tmp_path):
     flags = ("--vary=optim.peak_lr=log(0.01,0.1)", "--vary=optim.name=sgd,adam")
     assert call(*flags, "--random=2", "--search_seed=5")[0] == 0
@@ -267,6 +271,7 @@ def test_random_trials_are_drawn_from_ranges(call, tmp_path):
     assert [found["trial_001"], found["trial_002"]] == list(expected.known)
 
 
+@pytest.mark.slow
 def test_optuna_trials_follow_those_before(call, tmp_path):
     pytest.importorskip("optuna")
     # Values that JSON gives back as lists are found among the choices all the same.
