@@ -87,6 +87,13 @@ class Target:
         rule = f"0 of kind {self.kind!r}, which has no outside"
         require(spatial or not self.fill, "A target's fill", self.fill, rule)
 
+    def array(self, value: Any) -> np.ndarray:
+        """The target of one example as an array; of no items, too, in all its axes."""
+        array = np.asarray(value, self.dtype)
+        if self.ragged and len(array) == 0:
+            return array.reshape(0, *self.shape[1:])
+        return array
+
     def check(self, values: np.ndarray, where: str) -> None:
         """Raises UserError for the first example that is not allowed.
 
@@ -98,7 +105,7 @@ class Target:
         """
         if self.ragged and len(values):
             owners = np.repeat(np.arange(len(values)), [len(v) for v in values])
-            values = np.concatenate([np.asarray(v, self.dtype) for v in values])
+            values = np.concatenate([self.array(v) for v in values])
         else:
             values = np.asarray(values)
             owners = np.arange(len(values))
@@ -177,7 +184,7 @@ def to_batch(targets: Targets, example: Mapping[str, Any]) -> dict[str, np.ndarr
     """
     arrays = {}
     for name, target in targets.items():
-        value = np.asarray(example[name], target.dtype)
+        value = target.array(example[name])
         if target.ragged:
             size, room = len(value), target.shape[0]
             if size > room:

@@ -283,9 +283,10 @@ def _moved(
     if target.kind == "image":
         return place_image(value, placement, fill=target.fill), None
     if target.kind == "points":
-        return move_points(value, placement).astype(target.dtype), None
+        points = move_points(target.array(value), placement)
+        return points.astype(target.dtype), None
     if target.kind == "boxes":
-        boxes, seen = move_boxes(value, placement)
+        boxes, seen = move_boxes(target.array(value), placement)
         return boxes.astype(target.dtype), seen
     return value, None
 
