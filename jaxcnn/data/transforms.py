@@ -316,13 +316,13 @@ def place(
             )
         moved[name], seen = _moved(value, target, placement)
         if target.ragged and seen is not None:
-            seen = seen.reshape(len(seen), -1).all(axis=1)
+            seen = seen.all(axis=tuple(range(1, seen.ndim)))
             owner = target.of or name
             kept[owner] = kept.get(owner, True) & seen
     for name, target in targets.items():
         owner = target.of or name
         if owner in kept:
-            moved[name] = np.asarray(moved[name])[kept[owner]]
+            moved[name] = target.array(moved[name])[kept[owner]]
     return moved
 
 
