@@ -88,6 +88,13 @@ class Target:
         rule = f"0 of kind {self.kind!r}, which has no outside"
         require(spatial or not self.fill, "A target's fill", self.fill, rule)
 
+    def array(self, value: Any) -> np.ndarray:
+        """The target of one example as an array; of no items, too, in all its axes."""
+        array = np.asarray(value, self.dtype)
+        if self.ragged and len(array) == 0:
+            return array.reshape(0, *self.shape[1:])
+        return array
+
     def check(self, values: np.ndarray, split: str, first: int = 0) -> None:
         """Raises UserError for the first example that is not allowed.
 
@@ -107,7 +114,7 @@ class Target:
             yield from self._problems(np.asarray(values))
             return
         owners = np.repeat(np.arange(len(values)), [len(v) for v in values])
-        items = np.concatenate([np.asarray(v, self.dtype) for v in values])
+        items = np.concatenate([self.array(v) for v in values])
         for index, problem in self._problems(items):
             yield owners[index], problem
 
@@ -191,7 +198,7 @@ def to_batch(targets: Targets, example: Mapping[str, Any]) -> dict[str, np.ndarr
     """
     arrays = {}
     for name, target in targets.items():
-        value = np.asarray(example[name], target.dtype)
+        value = target.array(example[name])
         if target.ragged:
             size, room = len(value), target.shape[0]
             if size > room:

@@ -13,7 +13,7 @@ import pytest
 from jaxcnn.data import transforms
 from jaxcnn.data.transforms import TRANSFORMS, Placement
 from jaxcnn.errors import UserError
-from jaxcnn.targets import Target
+from jaxcnn.targets import Target, to_batch
 from tests.reference.geometry_cases import FIXED, WINDOWS, example
 
 REFERENCE = dict(np.load(pathlib.Path(__file__).parent / "reference/geometry.npz"))
@@ -214,3 +214,13 @@ def test_numbers_beyond_a_byte_are_resized_and_rounded():
     found = transforms.apply(TRANSFORMS["resize"], given, targets, (1, 1), None)
     np.testing.assert_array_equal(found["depth"], [[[2002]]])  # of 2001.5
     assert found["depth"].dtype == np.uint16
+
+
+def test_an_example_without_boxes_passes():
+    given = {"image": np.zeros((4, 6, 1), np.uint8), "boxes": [], "number": []}
+    targets = {name: TARGETS[name] for name in ("boxes", "number")}
+    found = transforms.apply(TRANSFORMS["resize"], given, targets, 3, None)
+    assert found["boxes"].shape == (0, 4)
+    batch = to_batch(targets, found)
+    assert batch["boxes"].shape == (9, 4)
+    assert not batch["boxes_mask"].any()

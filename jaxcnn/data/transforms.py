@@ -284,9 +284,10 @@ def _moved(
     if target.kind == "image":
         return place_image(value, placement, fill=target.fill), None
     if target.kind == "points":
-        return move_points(value, placement).astype(target.dtype), None
+        points = move_points(target.array(value), placement)
+        return points.astype(target.dtype), None
     if target.kind == "boxes":
-        boxes, seen = move_boxes(value, placement)
+        boxes, seen = move_boxes(target.array(value), placement)
         return boxes.astype(target.dtype), seen
     return value, None
 
@@ -316,13 +317,13 @@ def place(
             )
         moved[name], seen = _moved(value, target, placement)
         if target.ragged and seen is not None:
-            seen = seen.reshape(len(seen), -1).all(axis=1)
+            seen = seen.all(axis=tuple(range(1, seen.ndim)))
             owner = target.of or name
             kept[owner] = kept.get(owner, True) & seen
     for name, target in targets.items():
         owner = target.of or name
         if owner in kept:
-            moved[name] = np.asarray(moved[name])[kept[owner]]
+            moved[name] = target.array(moved[name])[kept[owner]]
     return moved
 
 
