@@ -151,6 +151,11 @@ class AugmentConfig:
         0.0, "standard deviation of AlexNet's change of colour, 0.1 in its paper"
     )
     erasing: float = choice(0.0, "probability that a random rectangle is erased")
+    own: tuple[str, ...] = choice(
+        (),
+        "functions of your own, module:attribute, called one after the other as "
+        "function(batch, keys) before mixup and cutmix",
+    )
     mixup: float = choice(
         0.0, "alpha of mixup: images and losses of two examples are averaged"
     )

@@ -19,7 +19,7 @@ ALLOWED = {
     "config_fields": ("config", ""),
     "names": ("", ""),
     "targets": ("", ""),
-    "augment": ("config targets", "jax"),
+    "augment": ("config names targets", "jax"),
     "ops": ("", "jax"),
     "models": ("names ops", "flax jax"),
     "data": (

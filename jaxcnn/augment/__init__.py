@@ -7,11 +7,13 @@ batches of another size in another way (seen on CPU: 0.001 of a grey level). Mix
 cutmix also need the example to mix with, so they want the global batch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import math
+from typing import Any
 
 import jax
 
+from jaxcnn import names
 from jaxcnn.augment.geometry import (
     Map,
     affine,
@@ -104,11 +106,19 @@ def check(config: AugmentConfig, channels: int, targets: Targets) -> None:
         value = getattr(config, name)
         holds = not value or channels == 3
         require(holds, f"augment.{name}", value, "0 for images without colour")
+    for name in config.own:
+        require(callable(_own(name)), "augment.own", name, "the name of a function")
     for name, target in targets.items():
         holds = not config.cutmix or target.kind not in MOVED
         what = f"target {name!r} of kind {target.kind!r}"
         rule = f"0 with {what}, which a rectangle of another image would hide"
         require(holds, "augment.cutmix", config.cutmix, rule)
+
+
+def _own(name: str) -> Callable[..., Any]:
+    """A user's own function (batch, key of each example) -> batch, of normalised
+    images."""
+    return names.resolve(name, {}, "augmentation")
 
 
 def example_keys(key: jax.Array, step: jax.Array, indices: jax.Array) -> jax.Array:
@@ -149,6 +159,7 @@ def augment_batch(
         with its targets moved, and what mix adds.
     """
     # Each operation has a key of its own: one that is left out changes no other.
+    own_keys, fold_in = keys, jax.vmap(jax.random.fold_in, (0, None))
     keys = jax.vmap(jax.random.split, (0, None))(keys, 11)  # [B, 11]
     images, size = batch["image"], batch["image"].shape[1:3]
     if config.flip:
@@ -177,6 +188,8 @@ def augment_batch(
     if any_moves(targets):
         for maps, sample in _maps(config, keys, size):
             batch = move_targets(batch, targets, maps, sample)
+    for number, name in enumerate(config.own):
+        batch = _own(name)(batch, fold_in(own_keys, number))
     if config.mixup or config.cutmix:
         batch = mix(batch, keys[:, 10], mixup=config.mixup, cutmix=config.cutmix)
     return batch

@@ -3,12 +3,15 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 import numpy as np
 
 from jaxcnn.report import text
+
+if TYPE_CHECKING:
+    from jaxcnn.studies.benchmark import Benchmark, Row
 
 _CAPTION = """\
 step: median over rounds, and quartiles. use: floating-point operations per second (6
@@ -20,7 +23,7 @@ _HEADER = ("model", "mode", "images/s", "step, ms", "compile, s", "peak, MiB", "
 _HEADER += ("waits", "vs torch")
 
 
-def write(folder: Path, result: Any) -> list[Path]:
+def write(folder: Path, result: "Benchmark") -> list[Path]:
     """Writes benchmark.json, .md and .png, and returns their paths."""
     files = [folder / f"benchmark.{suffix}" for suffix in ("json", "md", "png")]
     files[0].write_text(as_json(result) + "\n")
@@ -40,7 +43,7 @@ def _significant(value: float) -> str:
     return f"{value:,.{max(digits, 0)}f}"
 
 
-def _cells(row: Any) -> list[str]:
+def _cells(row: "Row") -> list[str]:
     name = f"{row.model}, {row.image_size}"
     if row.error is not None:
         return [name, row.mode, *[""] * (len(_HEADER) - 2)]
@@ -61,7 +64,7 @@ def _cells(row: Any) -> list[str]:
     ]
 
 
-def _setting(result: Any) -> str:
+def _setting(result: "Benchmark") -> str:
     """One line with the devices, settings, versions and date of a benchmark."""
     versions = ", ".join(f"{name} {v}" for name, v in result.versions.items())
     return (
@@ -71,7 +74,7 @@ def _setting(result: Any) -> str:
     )
 
 
-def _notes(result: Any) -> list[str]:
+def _notes(result: "Benchmark") -> list[str]:
     """Modes that failed, and a warning if the machine was busy."""
     notes = [
         f"{row.model}, {row.mode}: {row.error}"
@@ -88,14 +91,14 @@ def _notes(result: Any) -> list[str]:
     return notes
 
 
-def as_text(result: Any) -> str:
+def as_text(result: "Benchmark") -> str:
     """A table with a caption and notes."""
     rows = [_cells(row) for row in result.rows]
     parts = [_setting(result), text.table(rows, _HEADER, left=2), _CAPTION]
     return "\n".join([*parts, *_notes(result)])
 
 
-def as_markdown(result: Any) -> str:
+def as_markdown(result: "Benchmark") -> str:
     """The table, caption and notes in Markdown."""
     rows = [_cells(row) for row in result.rows]
     table = text.table(rows, _HEADER, left=2, markdown=True)
@@ -103,7 +106,7 @@ def as_markdown(result: Any) -> str:
     return "\n\n".join(filter(None, (_setting(result), table, _CAPTION, notes)))
 
 
-def as_json(result: Any) -> str:
+def as_json(result: "Benchmark") -> str:
     """A list with one object per row; each repeats what the rows have in common."""
     common = {
         "batch_size": result.batch_size,
@@ -119,7 +122,7 @@ def as_json(result: Any) -> str:
     return json.dumps([_object(row) | common for row in result.rows], indent=1)
 
 
-def _object(row: Any) -> dict[str, Any]:
+def _object(row: "Row") -> dict[str, Any]:
     low, median, high = row.quartiles or (None, None, None)
     return {
         "model": row.model,
@@ -150,7 +153,7 @@ _COLOURS = {
 }
 
 
-def _figure(result: Any) -> Figure:
+def _figure(result: "Benchmark") -> Figure:
     """Images per second on a logarithmic axis: one bar per network and mode."""
     timed = [row for row in result.rows if row.error is None]
     names = list(dict.fromkeys(row.model for row in timed))

@@ -1,13 +1,16 @@
 """What the terminal shows of a run."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich.console
 import rich.live
 import rich.text
 
 from jaxcnn.report import beginning, text
+
+if TYPE_CHECKING:
+    from jaxcnn.training.run import Run
 
 Values = Mapping[str, Any]
 
@@ -25,7 +28,7 @@ class Console:
             self._live = rich.live.Live(console=self._console, auto_refresh=False)
             self._live.start()
 
-    def begin(self, run: Any, first_step: int) -> None:
+    def begin(self, run: "Run", first_step: int) -> None:
         self.say(beginning.devices(run) if first_step else beginning.beginning(run))
 
     def say(self, line: str) -> None:

@@ -10,9 +10,12 @@ import csv
 import dataclasses
 import io
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxcnn.report import text
+
+if TYPE_CHECKING:
+    from jaxcnn.analysis.table import Summary
 
 # Field of an analysis.table.Layer and its column in the text.
 _COLUMNS = {
@@ -67,7 +70,7 @@ def _as_csv(rows: Sequence[Any]) -> str:
 _COSTS = ("parameters", "connections", "kb", "macs")
 
 
-def _table(summary: Any) -> str:
+def _table(summary: "Summary") -> str:
     rows = [
         [f"{row[c]:,}" if c in _COSTS else _word(c, row[c]) for c in _COLUMNS]
         for row in _rows(summary.layers)

@@ -3,15 +3,18 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 import numpy as np
 
 from jaxcnn.report import text
 
+if TYPE_CHECKING:
+    from jaxcnn.studies.find_lr import RangeTest
 
-def write(folder: Path, test: Any) -> list[Path]:
+
+def write(folder: Path, test: "RangeTest") -> list[Path]:
     """Writes find_lr.csv, .json and .png, and returns their paths."""
     files = [folder / f"find_lr.{suffix}" for suffix in ("csv", "json", "png")]
     with files[0].open("w", newline="") as file:
@@ -25,7 +28,7 @@ def write(folder: Path, test: Any) -> list[Path]:
     return files
 
 
-def _figure(test: Any) -> Figure:
+def _figure(test: "RangeTest") -> Figure:
     """Plots the loss over the rate, with the suggestion as a vertical line."""
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     axes = figure.add_subplot()
@@ -45,7 +48,7 @@ def _figure(test: Any) -> Figure:
     return figure
 
 
-def as_text(test: Any) -> str:
+def as_text(test: "RangeTest") -> str:
     """The range of rates, the lowest loss, and the suggested rates."""
     best = int(np.nanargmin(test.smoothed))
     outcome = "diverged at the end" if test.diverged else "did not diverge"
@@ -64,7 +67,7 @@ def as_text(test: Any) -> str:
     )
 
 
-def as_json(test: Any) -> str:
+def as_json(test: "RangeTest") -> str:
     """The suggestion and every step as one JSON object; null where not finite."""
     values = {
         name: [float(f"{v:.8g}") if np.isfinite(v) else None for v in values]

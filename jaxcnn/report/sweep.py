@@ -6,14 +6,17 @@ import dataclasses
 import io
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxcnn.report import text
 
+if TYPE_CHECKING:
+    from jaxcnn.studies.sweep import Sweep, Trial
 
-def write(folder: Path, sweep: Any) -> list[Path]:
+
+def write(folder: Path, sweep: "Sweep") -> list[Path]:
     """Writes sweep.csv and sweep.json."""
     files = [folder / "sweep.csv", folder / "sweep.json"]
     files[0].write_text(as_csv(sweep) + "\n")
@@ -21,19 +24,19 @@ def write(folder: Path, sweep: Any) -> list[Path]:
     return files
 
 
-def _metrics(sweep: Any) -> list[str]:
+def _metrics(sweep: "Sweep") -> list[str]:
     """Names of the validation metrics, starting with the one that ranks the trials."""
     names = {name for trial in sweep.trials for name in trial.validation}
     return [sweep.metric, *sorted(names - {sweep.metric})]
 
 
-def _test_metrics(sweep: Any) -> list[str]:
+def _test_metrics(sweep: "Sweep") -> list[str]:
     """Names of the test metrics, starting with the one that ranks the trials."""
     names = {name for trial in sweep.trials for name in trial.test}
     return sorted(names, key=lambda name: (name != sweep.metric, name))
 
 
-def _fields(sweep: Any) -> list[str]:
+def _fields(sweep: "Sweep") -> list[str]:
     """Names of the config fields that the sweep varies."""
     return list(sweep.trials[0].values) if sweep.trials else []
 
@@ -48,7 +51,7 @@ def _assignments(values: Mapping[str, Any]) -> str:
     return "  ".join(f"{field}={_format(value)}" for field, value in values.items())
 
 
-def trial_line(number: int, sweep: Any, trial: Any) -> str:
+def trial_line(number: int, sweep: "Sweep", trial: "Trial") -> str:
     """One line with the result of a finished trial."""
     result = "diverged"
     if trial.validation:
@@ -59,7 +62,7 @@ def trial_line(number: int, sweep: Any, trial: Any) -> str:
     )
 
 
-def as_text(sweep: Any) -> str:
+def as_text(sweep: "Sweep") -> str:
     """A table of trials, best first, and of means over seeds if seeds were varied."""
     fields, metrics = _fields(sweep), _metrics(sweep)
     tested = _test_metrics(sweep)[:1]
@@ -90,7 +93,7 @@ def as_text(sweep: Any) -> str:
     return "\n\n".join(parts)
 
 
-def _numbers(trial: Any, metrics: Sequence[str]) -> list[str]:
+def _numbers(trial: "Trial", metrics: Sequence[str]) -> list[str]:
     """Formats a trial's validation metrics."""
     if not trial.validation:
         return ["diverged", *("" for _ in metrics[1:])]
@@ -98,7 +101,7 @@ def _numbers(trial: Any, metrics: Sequence[str]) -> list[str]:
     return [f"{v:.4f}" if abs(v) < 1e4 else f"{v:.3g}" for v in values]
 
 
-def _over_seeds(sweep: Any) -> list[tuple[str, ...]]:
+def _over_seeds(sweep: "Sweep") -> list[tuple[str, ...]]:
     """Rows with mean and standard deviation of trials that differ only in the seed."""
     groups: dict[tuple[str, ...], list[Any]] = {}
     for trial in sweep.trials:
@@ -130,7 +133,7 @@ def _mean_and_std(values: Sequence[float]) -> str:
     return f"{np.mean(values):.4f}{std}" if values else ""
 
 
-def as_csv(sweep: Any) -> str:
+def as_csv(sweep: "Sweep") -> str:
     """One CSV row per trial, best first."""
     fields, metrics = _fields(sweep), _metrics(sweep)
     tested = _test_metrics(sweep)
@@ -152,7 +155,7 @@ def as_csv(sweep: Any) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def as_json(sweep: Any) -> str:
+def as_json(sweep: "Sweep") -> str:
     """The whole sweep as one JSON object."""
     return json.dumps(
         {

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import rich.console
 
 from jaxcnn import names
 from jaxcnn.report import log_files, trackers
 from jaxcnn.report.console import Console
+
+if TYPE_CHECKING:
+    from jaxcnn.training.run import Run
 
 
 class Writer(Protocol):
@@ -117,7 +120,7 @@ class All:
         self._console = console
         self._writers = (*others,) if console is None else (*others, console)
 
-    def begin(self, run: Any, first_step: int) -> None:
+    def begin(self, run: "Run", first_step: int) -> None:
         if self._console is not None:
             self._console.begin(run, first_step)
 
