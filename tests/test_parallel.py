@@ -120,14 +120,11 @@ def small_arrays_sharded(monkeypatch):
     monkeypatch.setattr(parallel, "_MIN_SHARDED", 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "dropout"),
     # Under pmap each replica has a dropout key of its own, so it is left out there.
-    [
-        ("jit", 0.2),
-        pytest.param("fsdp", 0.2, marks=pytest.mark.slow),
-        pytest.param("pmap", 0.0, marks=pytest.mark.slow),
-    ],
+    [("jit", 0.2), ("fsdp", 0.2), ("pmap", 0.0)],
 )
 def test_eight_devices_make_the_update_of_one(layout, dropout, small_arrays_sharded):
     with jax.enable_x64(True):
@@ -177,7 +174,14 @@ def tiny_on_one_device(num_examples):
 
 @pytest.mark.xdist_group("groups of batch norm")
 @pytest.mark.parametrize(
-    ("layout", "num_devices"), [("jit", 8), ("jit", 2), ("fsdp", 8), ("pmap", 2)]
+    ("layout", "num_devices"),
+    [
+        ("jit", 2),
+        *(
+            pytest.param(*where, marks=pytest.mark.slow)
+            for where in (("jit", 8), ("fsdp", 8), ("pmap", 2))
+        ),
+    ],
 )
 def test_groups_of_batch_norm_are_the_same_on_any_devices(layout, num_devices):
     one, whole = tiny_on_one_device(8), tiny_on_one_device(None)
