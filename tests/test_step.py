@@ -16,7 +16,8 @@ from jaxcnn.errors import UserError
 from jaxcnn.training import parallel, setup, state, step
 from tests.tiny import Tiny, augmentation_of
 
-PLAIN = augmentation_of(mean=(0.25,), std=(0.5,))
+MEAN, STD = (0.25,), (0.5,)
+PLAIN = augmentation_of(MEAN, STD)
 
 
 def batch_of(num_examples, shape, num_classes=10, seed=0):
