@@ -10,7 +10,7 @@ from jaxcnn import models, optim, tasks
 from jaxcnn.config import OptimConfig
 from jaxcnn.training import state as state_lib
 from jaxcnn.training import step as step_lib
-from tests.test_step import PLAIN, batch_of
+from tests.test_step import MEAN, STD, batch_of
 from tests.tiny import Tiny, augmentation_of
 
 SHAPE = (16, 16, 1)
@@ -29,13 +29,12 @@ def setup(model, shape=SHAPE, **choices):
     def create():
         return state_lib.create_state(init(jax.random.key(0)), tx, trained)
 
-    mean, std = (PLAIN.keywords[name] * shape[2] for name in ("mean", "std"))
     step = functools.partial(
         step_lib.train_step,
         model=model,
         tx=tx,
         task=tasks.Classification(tuple("0123456789")),
-        augment=augmentation_of(mean=mean, std=std),
+        augment=augmentation_of(MEAN * shape[2], STD * shape[2]),
         trained=trained,
     )
     return step, create
@@ -83,7 +82,7 @@ def test_a_frozen_group_behaves_as_in_evaluation():
     assert one["loss"] == two["loss"]
     # And the loss is that of the network in evaluation.
     model, variables = Tiny(10), create().variables
-    images = (batch["image"] / 255 - PLAIN.mean[0]) / PLAIN.std[0]
+    images = (batch["image"] / 255 - MEAN[0]) / STD[0]
     logits = model.apply(variables, images.astype(np.float32), train=False)
     log_p = jax.nn.log_softmax(logits)[np.arange(8), batch["label"]]
     np.testing.assert_allclose(one["loss"], -log_p.mean(), rtol=1e-5)

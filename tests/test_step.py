@@ -17,7 +17,8 @@ from jaxcnn.training import parallel, prepare, state, step
 from jaxcnn.training.precision import Precision
 from tests.tiny import Tiny, augmentation_of
 
-PLAIN = augmentation_of(mean=(0.25,), std=(0.5,))
+MEAN, STD = (0.25,), (0.5,)
+PLAIN = augmentation_of(MEAN, STD)
 FLOAT64 = Precision(jnp.float64)
 
 
