@@ -204,8 +204,8 @@ class Session:
         self._history: dict[str, list[dict[str, float]]] = {}
 
     def stop(self, reason: str) -> None:
-        """Ends the run after this step, which is saved."""
-        self.stop_reason = reason
+        """Ends the run after this step, which is saved; the first reason counts."""
+        self.stop_reason = self.stop_reason or reason
 
     # Before the first step.
 
@@ -309,7 +309,7 @@ class Session:
             measured = self._validate() if number in self._eval_steps else None
             every = self.run.config.save_every_steps
             due = every is not None and number % every == 0
-            if measured or due or self.stop_reason is not None:
+            if measured is not None or due or self.stop_reason is not None:
                 self._save(measured)
         if measured is not None and self._stopping_rule.is_over(self.validations):
             self.stop("early stopping")

@@ -14,6 +14,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxcnn import augment, config_fields, data, errors, models, optim, tasks
+from jaxcnn import targets as targets_lib
 from jaxcnn.config import AUTO, Config
 from jaxcnn.data import batches, splits
 from jaxcnn.data.examples import Dataset, DatasetInfo
@@ -57,6 +58,7 @@ def prepare(
     precision = make_precision(config)
     mesh = parallel.data_mesh(config.num_devices)
     dataset = data.load(config.data) if dataset is None else dataset
+    targets_lib.check_targets(dataset.info.targets)
     dataset, task = _with_task(config, dataset, info, task)
     _check_statistics(dataset)
     model = network.make_model(config, task, model)
