@@ -539,7 +539,7 @@ def test_a_network_of_ones_own_has_a_table(flags, classes, channels, nets, capsy
     [
         (("--model=no_nets:Net",), "No module named 'no_nets'"),
         (("--model=my_nets.broken:Net",), "No module named 'no_such_library'"),
-        (("--model=my_nets.nets:Ney",), "has no attribute 'Ney'; nearest: Net"),
+        (("--model=my_nets.nets:Ney",), "has no 'Ney'; nearest: Net"),
         (("--model=my_nets.nets:Net",), "missing a required argument: 'num_classes'"),
         (("--model=my_nets.nets:number",), "flax.linen.Module, not int"),
         (("--model=my_nets.nets:wrong",), "flax.linen.Module, not int"),

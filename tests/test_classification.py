@@ -291,7 +291,7 @@ def test_the_report_has_a_row_for_each_class_and_the_confusion_matrix():
     # By hand: cat is right once of 2, dog both times; an owl is called a dog.
     logits = np.eye(4, dtype=np.float32)[[0, 1, 1, 1, 1]]
     batch = {"label": np.array([0, 0, 1, 1, 2]), "weight": np.ones(5, np.float32)}
-    table, matrix = PETS.report(PETS.metrics(PETS.eval_sums(logits, batch), {}))
+    table, matrix = PETS.report(PETS.metrics(PETS.eval_sums(logits, batch), {}), {})
     assert isinstance(table, Table)
     assert isinstance(matrix, Matrix)
     assert table.header == ("class", "precision", "recall", "f1", "images")

@@ -20,7 +20,7 @@ from PIL import Image
 
 from jaxcnn import names
 from jaxcnn.data.images import Encoded
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, require
 from jaxcnn.targets import MIN_SIDE_PIXELS, SPATIAL, Target, Targets, to_batch
 
 CROP_FRACTION = 0.875  # 224 of 256, the usual evaluation on ImageNet
@@ -391,6 +391,13 @@ def height_and_width(size: int | Sequence[int]) -> Size:
     """(height, width) of a size, which one number gives for a square."""
     height, width = (size, size) if isinstance(size, int) else size
     return height, width
+
+
+def check_size(field: str, size: Any) -> None:
+    """Raises UserError unless the value of a field is a size of images."""
+    sides = size if isinstance(size, tuple) and len(size) == 2 else (size,)
+    holds = all(type(side) is int and side >= 1 for side in sides)
+    require(holds, field, size, "at least 1, or (height, width)")
 
 
 def size_text(size: int | Sequence[int]) -> str:

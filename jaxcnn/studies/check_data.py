@@ -17,7 +17,7 @@ from jaxcnn import tasks
 from jaxcnn.config import Config, DataConfig, TaskConfig
 from jaxcnn.data import arrays, duplicates
 from jaxcnn.data.examples import BadImageError, Dataset, Examples, path_of
-from jaxcnn.data.transforms import height_and_width, size_text
+from jaxcnn.data.transforms import check_size, height_and_width, size_text
 from jaxcnn.errors import UserError, require
 from jaxcnn.targets import Targets
 from jaxcnn.tasks import Task
@@ -122,6 +122,7 @@ def check(
         UserError: similarity is not in (0, 1], or no image is readable.
     """
     require(0 < similarity <= 1, "similarity", similarity, "over 0 and at most 1")
+    check_size("data.image_size", config.data.image_size)
     plain = TaskConfig(name=config.task.name, target=config.task.target)
     task = tasks.create_task(plain, dataset.info.targets, {})
     seen = _read(dataset, task, config.data.num_threads, progress)

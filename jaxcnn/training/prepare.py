@@ -18,7 +18,7 @@ from jaxcnn import targets as targets_lib
 from jaxcnn.config import AUTO, Config
 from jaxcnn.data import batches, splits
 from jaxcnn.data.examples import Dataset, DatasetInfo
-from jaxcnn.data.transforms import height_and_width, size_text
+from jaxcnn.data.transforms import check_size, height_and_width, size_text
 from jaxcnn.models.adapter import Adapted
 from jaxcnn.tasks import Task
 from jaxcnn.training import early_stopping, feature_cache, network, parallel
@@ -237,13 +237,6 @@ def _check_norm(config: Config, model: nn.Module, mesh: Mesh) -> None:
     errors.require(holds, "norm_examples", number, rule)
 
 
-def _check_size(field: str, size: Any) -> None:
-    """Raises UserError unless it is a size of images."""
-    sides = size if isinstance(size, tuple) and len(size) == 2 else (size,)
-    holds = all(type(side) is int and side >= 1 for side in sides)
-    errors.require(holds, field, size, "at least 1, or (height, width)")
-
-
 def _check_values(config: Config) -> None:
     """Raises UserError for the choices that no other function looks at."""
     parallel.layout(config.parallel)
@@ -265,9 +258,9 @@ def _check_values(config: Config) -> None:
         holds = value is None or 0 < value < float("inf")
         errors.require(holds, name, value, "positive")
     errors.require(config.seed >= 0, "seed", config.seed, "0 or more")
-    _check_size("data.image_size", config.data.image_size)
+    check_size("data.image_size", config.data.image_size)
     for size, _ in config.data.image_size_stages:
-        _check_size("A size in data.image_size_stages", size)
+        check_size("A size in data.image_size_stages", size)
     for name in ("batch_size", "eval_batch_size", "num_threads"):
         value = getattr(config.data, name)
         errors.require(value >= 1, f"data.{name}", value, "at least 1")
