@@ -19,7 +19,7 @@ import pytest
 from jaxcnn import data, models
 from jaxcnn.config import Config
 from jaxcnn.data.examples import ArrayExamples, make_dataset
-from jaxcnn.targets import classes
+from jaxcnn.targets import Target, classes
 from jaxcnn.training import feed
 from jaxcnn.training import prepare as prepare_lib
 
@@ -34,13 +34,18 @@ SHAPES = {
     "cifar100": (100, 3),
     "imagenet2012": (1000, 3),
     "folder:photos": (5, 3),
+    "shapes": (5, 1),
+    "disc": (3, 1),
 }
+# Data sets whose target is no class -> its kind and dtype.
+KINDS = {"shapes": ("labels", "uint8"), "disc": ("value", "float32")}
 
 # Experiments that take their steps -> height and width of their images then.
 COMPILED = {
     "alexnet_2012_imagenet": 64,
     "character_net_glyphs": 32,
     "convnext_tiny_imagenet": 32,
+    "disc_regression": 32,
     "googlenet_2014_imagenet": 80,
     "hmax_digits": 64,
     "inception_resnet_v2_imagenet": 75,
@@ -50,6 +55,7 @@ COMPILED = {
     "resnet20_cifar10": 32,
     "resnet50_modern_imagenet": 32,
     "resnetv2_50_imagenet": 32,
+    "shapes_multi_label": 32,
     "shufflenet_g3_w1_imagenet": 32,
 }
 QUICK = ("lenet5_digits",)  # of those that are compiled
@@ -108,11 +114,16 @@ def fake(config):
     size, rng = config.image_size, np.random.default_rng(0)
     count = max(config.batch_size, num_classes)
     images = rng.integers(0, 256, (count, size, size, channels), np.uint8)
-    labels = np.arange(count, dtype=np.int32) % num_classes
-    examples = ArrayExamples(images, {"label": labels})
+    names = tuple(str(i) for i in range(num_classes))
+    targets, column = classes(names), np.arange(count, dtype=np.int32) % num_classes
+    if config.name in KINDS:
+        kind, dtype = KINDS[config.name]
+        targets = {kind: Target(kind, dtype, (num_classes,), names=names)}
+        column = np.eye(num_classes, dtype=dtype)[column]
+    examples = ArrayExamples(images, {name: column for name in targets})
     return make_dataset(
         {"train": examples, "validation": examples, "test": examples},
-        targets=classes([str(i) for i in range(num_classes)]),
+        targets=targets,
         channels=channels,
         mean=(0.5,) * channels,
         std=(0.25,) * channels,
