@@ -1,5 +1,7 @@
 """Inception-ResNets against their paper and counts of others."""
 
+import operator
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -68,7 +70,7 @@ def test_a_residual_module_adds_its_scaled_branches():
     }
     y = module.apply(variables, x, train=False)
     np.testing.assert_allclose(y.ravel(), [1 + 0.1 * (-3 + 1), 0], rtol=1e-6)
-    y = module.clone(scale=1.0, act=None).apply(variables, x, train=False)
+    y = module.clone(scale=1.0, join=operator.add).apply(variables, x, train=False)
     np.testing.assert_allclose(y.ravel(), [1 - 2, -4 - 2], rtol=1e-6)
 
 
@@ -80,7 +82,7 @@ def test_scales_are_those_of_the_authors():
             scales = [m.keywords["scale"] for m in stage if "scale" in m.keywords]
             assert scales[:depth] == [scale] * depth
         last = stages[2][-1]
-        assert (last.keywords["scale"], last.keywords["act"]) == (1.0, None)
+        assert (last.keywords["scale"], last.keywords["join"]) == (1.0, operator.add)
 
 
 @pytest.mark.slow
