@@ -6,7 +6,7 @@ import pytest
 
 import jaxcnn
 from jaxcnn import data
-from jaxcnn.config import DataConfig
+from jaxcnn.config import Config, DataConfig
 from jaxcnn.errors import UserError
 from jaxcnn.targets import classes
 
@@ -115,6 +115,19 @@ def test_what_can_only_be_iterated_is_refused_with_the_way_out():
             std=(0.1,),
             name="squares",
         )
+
+
+def test_what_is_no_data_set_or_task_is_refused_before_anything_is_made(tmp_path):
+    config = Config(data=DataConfig(image_size=2, batch_size=8))
+    workdir = tmp_path / "run"
+    with pytest.raises(UserError, match="dataset gives a list_iterator; it must be a"):
+        jaxcnn.fit(config, workdir, dataset=iter([1]))
+    dataset = jaxcnn.Dataset.from_arrays(GREY, np.arange(12) % 2)
+    with pytest.raises(
+        UserError, match="must be a jaxcnn.Task or its class, not a str"
+    ):
+        jaxcnn.fit(config, workdir, dataset=dataset, task="regression")
+    assert not workdir.exists()
 
 
 @pytest.fixture

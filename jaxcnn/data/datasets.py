@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import functools
+from typing import Any
 
 from jaxcnn import names
 from jaxcnn.config import DataConfig
@@ -99,11 +100,16 @@ def load(config: DataConfig) -> Dataset:
         raise unknown("dataset", config.name, known)
     dataset = names.resolve(config.name, DATASETS, "dataset")
     dataset = dataset(config) if callable(dataset) else dataset
+    return checked(dataset, f"data.name={config.name!r}")
+
+
+def checked(dataset: Any, what: str) -> Dataset:
+    """The data set; UserError where what is given is none."""
     if not isinstance(dataset, Dataset):
         raise UserError(
-            f"data.name={config.name!r} gives a {type(dataset).__name__}; it must be a "
-            "jaxcnn.Dataset, or a function of the DataConfig that gives one. What can "
-            "only be iterated cannot be resumed exactly: Dataset.from_arrays takes "
-            "arrays, and Dataset.from_examples anything with a length and an index."
+            f"{what} gives a {type(dataset).__name__}; it must be a jaxcnn.Dataset, or "
+            "a function of the DataConfig that gives one. What can only be iterated "
+            "cannot be resumed exactly: Dataset.from_arrays takes arrays, and "
+            "Dataset.from_examples anything with a length and an index."
         )
     return dataset

@@ -76,6 +76,10 @@ def create_task(
     """
     if given is None or isinstance(given, type):
         return find(config, given).create(config, targets, statistics)
+    if not hasattr(given, "eval_sums"):
+        raise errors.UserError(
+            f"A task must be a jaxcnn.Task or its class, not a {type(given).__name__}."
+        )
     missing = [name for name in given.targets if name not in targets]
     if missing:
         raise errors.UserError(

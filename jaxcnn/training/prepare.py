@@ -57,7 +57,10 @@ def prepare(
     _check_values(config)
     precision = make_precision(config)
     mesh = parallel.data_mesh(config.num_devices)
-    dataset = data.load(config.data) if dataset is None else dataset
+    if dataset is None:
+        dataset = data.load(config.data)
+    else:
+        dataset = data.checked(dataset, "dataset")
     targets_lib.check_targets(dataset.info.targets)
     dataset, task = _with_task(config, dataset, info, task)
     _check_statistics(dataset)
