@@ -550,7 +550,9 @@ def test_a_swapped_gradient_changes_the_gradient_of_a_residual_network():
 # What a model file may use of Flax and JAX; the rest is for layers and operations.
 ALLOWED = (
     *("flax.linen.Module", "flax.linen.compact", "flax.linen.initializers"),
-    *("flax.linen.dtypes", "flax.linen.scan"),
+    *("flax.linen.dtypes", "flax.linen.scan", "flax.linen.meta"),
+    *("flax.linen.module", "flax.linen.intercept_methods"),
+    "flax.linen.Sequential",
     *("jax.lax.dynamic_slice", "jax.lax.slice_in_dim"),
 )
 ALLOWED_IN_LAYERS = ("flax.linen.Dropout",)
