@@ -242,8 +242,9 @@ def abstract_variables(model: nn.Module, image_shape: ImageShape) -> dict[str, A
     adapter.check(model)
     init = functools.partial(adapter.adapted(model).init, train=False)
     images = jnp.zeros((1, *image_shape))
-    variables = jax.eval_shape(init, jax.random.key(0), images)
-    return {"params": {}, **nn.meta.unbox(variables)}
+    variables = dict(nn.meta.unbox(jax.eval_shape(init, jax.random.key(0), images)))
+    variables.setdefault("params", {})
+    return variables
 
 
 def count_params(model: nn.Module, image_shape: ImageShape) -> int:
