@@ -77,6 +77,7 @@ def run(**arguments):
 # What it counts.
 
 
+@pytest.mark.slow
 def test_operations_are_six_for_each_published_multiply_add():
     # "GFLOPS" on torchvision's model cards, which count multiply-adds, for example
     # https://pytorch.org/vision/stable/models/generated/torchvision.models.resnet50

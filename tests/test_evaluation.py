@@ -131,6 +131,7 @@ def test_a_metric_of_ranks_is_that_of_scikit_learn_on_any_layout(
     assert found == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_balanced_weights_and_sampling_help_the_rare_class(tmp_path):
     # 95 noisy images of one class, 5 of the other: a plain run may ignore the second.
     rng = np.random.default_rng(0)

@@ -45,6 +45,7 @@ def variables(folder):
     return network.load_variables(folder, run, info, "latest", mesh)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", [("stem",), ("stem", "stage1_.*")])
 def test_parameters_and_metrics_are_those_without_the_cache(freeze, tmp_path):
     # With the stem alone frozen, BatchNorm and dropout follow the features.
@@ -62,6 +63,7 @@ def test_parameters_and_metrics_are_those_without_the_cache(freeze, tmp_path):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_folds_are_those_without_the_cache(tmp_path):
     plain = cross_validate.cross_validate(config(), 3, tmp_path / "plain")
     made = config(cache_features=True)
@@ -88,6 +90,7 @@ def test_images_that_are_taken_keep_their_errors():
     assert some[1]["image"].item() == 0
 
 
+@pytest.mark.slow
 def test_a_range_test_is_that_without_the_cache():
     plain, cached = (
         find_lr.find_lr(made, low=1e-3, high=1.0, num_steps=20)

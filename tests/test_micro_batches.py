@@ -50,6 +50,7 @@ def make(model, *, count, tx=None, task=None, augmentation=PLAIN, **kwargs):
     return now, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unroll", [False, True])
 def test_parts_have_the_gradient_of_the_whole_batch(unroll):
     model = Tiny(10, dropout=0.0, norm=LayerNorm)
@@ -126,6 +127,7 @@ def test_each_part_draws_a_dropout_mask_of_its_own():
     assert (first != second).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["jit", "fsdp", "pmap"])
 def test_two_devices_have_the_parts_of_one(layout, monkeypatch):
     monkeypatch.setattr(parallel, "_MIN_SHARDED", 8)

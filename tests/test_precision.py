@@ -63,6 +63,7 @@ def float32_losses():
     return losses_of(jnp.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_losses_of_200_steps_stay_near_those_of_float32(dtype, float32_losses, capsys):
     losses = losses_of(dtype)

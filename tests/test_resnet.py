@@ -149,7 +149,13 @@ DILATABLE = {
 }
 
 
-@pytest.mark.parametrize("build", DILATABLE.values(), ids=DILATABLE)
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(build, id=name, marks=[pytest.mark.slow] if name != "v1.5" else [])
+        for name, build in DILATABLE.items()
+    ],
+)
 def test_dilated_stages_compute_the_pixels_between_those_of_the_strided(build):
     # Yu, Koltun and Funkhouser 2017, sec. 2: dilation keeps every neuron's receptive
     # field, so the strided network's are among the dilated one's.

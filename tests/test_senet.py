@@ -41,6 +41,7 @@ def test_only_the_largest_drops_features():
         assert models.create_model(name, num_classes=10).dropout == rate
 
 
+@pytest.mark.slow
 def test_dilated_stages_of_the_largest_keep_its_parameters():
     shapes = [
         models.abstract_variables(

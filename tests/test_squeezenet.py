@@ -34,6 +34,7 @@ def test_the_smallest_image_is_that_of_torchvision(name):
         models.abstract_variables(model, (smallest - 1, smallest - 1, 3))
 
 
+@pytest.mark.slow
 def test_the_head_is_a_convolution_whose_relu_is_averaged():
     # Iandola et al. 2016, Table 1: conv10 and avgpool10, with the ReLU of section 3.3
     # between them, which does not change places with the average.

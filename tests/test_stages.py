@@ -61,7 +61,10 @@ def test_batches_grow_at_their_step_and_keep_their_examples():
 
 def test_before_the_first_stage_and_in_evaluation_images_have_their_size():
     run = prepare.prepare(make_config(((8, 0.5),)))
-    assert [run.image_size(step) for step in (0, 3, 4, 7)] == [16, 16, 8, 8]
+    assert [run.image_size(step) for step in (0, 3, 4, 7)] == [
+        *[(16, 16)] * 2,
+        *[(8, 8)] * 2,
+    ]
     batch = next(feed.eval_batches(run, "validation", None))
     assert batch["image"].shape[1:3] == (16, 16)
 
@@ -132,7 +135,7 @@ def test_a_run_with_stages_goes_on_where_it_was(tmp_path, monkeypatch):
         (((8, 0.5), (12, 0.25)), "tiny", "stages must be of ascending epochs"),
         (((8, -1.0),), "tiny", "within the run, not"),
         (((8, 1.0),), "tiny", "at least one step apart and within the run, not"),
-        (((0, 0),), "tiny", "A size in data.image_size_stages must be at least 1, not"),
+        (((0, 0),), "tiny", "A size in data.image_size_stages must be at least 1, or"),
         (((8, 0),), "mlp", "mlp has other parameters for images of 8 pixels than for"),
     ],
 )

@@ -193,7 +193,9 @@ def imprint(name: str) -> Callable[..., dict[str, Any]] | None:
 
 
 def layer_groups(
-    model: nn.Module, image_shape: ImageShape = (224, 224, 3)
+    model: nn.Module,
+    image_shape: ImageShape = (224, 224, 3),
+    params: Mapping[str, Any] | None = None,
 ) -> tuple[str, ...]:
     """Returns the layer groups from input to head.
 
@@ -205,8 +207,11 @@ def layer_groups(
         model: A network of this package, or any other Linen module.
         image_shape: Shape of any images that the network takes; the groups do not
             depend on it.
+        params: The network's parameters, or their shapes; None: they are traced.
     """
-    groups = abstract_variables(model, image_shape)["params"]
+    groups = (
+        abstract_variables(model, image_shape)["params"] if params is None else params
+    )
     if all(map(is_group, groups)):
         return sort_groups(groups)
     return adapter.call_order(model, image_shape)

@@ -77,7 +77,7 @@ def prepare(
     variables = jax.eval_shape(init, jax.random.key(0))
     params = variables["params"]
     _check_auxiliary(config, params)
-    groups = models.layer_groups(model, shape)
+    groups = models.layer_groups(model, shape, params)
     plan = optim.make_plan(config.optim, params, groups, num_steps, steps_per_epoch)
     start = None
     if info is None and config.init_from.path:

@@ -134,7 +134,7 @@ def make_start(
     first = _kernels_of_images(model, image_shape)
     wanted = _wanted(target, only, skip)
     arrays, left, misfits = {}, {}, []
-    groups = models.layer_groups(model, image_shape)
+    groups = models.layer_groups(model, image_shape, variables["params"])
     for path, shape in target.items():
         group = path.split("/")[1]
         if path not in wanted:
