@@ -433,5 +433,11 @@ TRANSFORMS = {
 
 
 def find(name: str) -> Transform:
-    """The transform of that name; UserError for an unknown one."""
-    return names.resolve(name, TRANSFORMS, "transform")
+    """The transform of that name; UserError for an unknown one, or none."""
+    row = names.resolve(name, TRANSFORMS, "transform")
+    if not isinstance(row, Transform):
+        raise UserError(
+            f"The transform {name!r} is of type {type(row).__name__}; it must be a "
+            "jaxcnn.data.transforms.Transform."
+        )
+    return row
