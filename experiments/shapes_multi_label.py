@@ -1,8 +1,10 @@
 r"""Which of five shapes are in a picture, by a small ResNet.
 
-Recipe: the network and schedule of `resnet20_glyphs`, with a lower rate and 20 epochs;
-no augmentation, since the pictures are generated.
-Result: not measured yet.
+Recipe: a first one, not tuned: the optimizer of `resnet20_glyphs` at a lower rate, ten
+epochs, no augmentation.
+Result: mean average precision 0.662, macro-F1 0.583 on 500 test pictures, seed 0,
+2026-11-27, two CPU cores. A random order has 0.40: the network has begun to learn and
+needs a longer run or a better recipe.
 
     jaxcnn train --config=experiments/shapes_multi_label.py \
         --workdir=runs/shapes_multi_label
