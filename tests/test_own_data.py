@@ -127,6 +127,15 @@ def test_what_is_no_data_set_or_task_is_refused_before_anything_is_made(tmp_path
         UserError, match="must be a jaxcnn.Task or its class, not a str"
     ):
         jaxcnn.fit(config, workdir, dataset=dataset, task="regression")
+
+    class Unfinished(jaxcnn.Task):
+        def loss(self, output, batch):
+            return output
+
+    with pytest.raises(
+        UserError, match="Unfinished must have create, targets, outputs"
+    ):
+        jaxcnn.fit(config, workdir, dataset=dataset, task=Unfinished)
     assert not workdir.exists()
 
 

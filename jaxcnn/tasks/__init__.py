@@ -30,6 +30,11 @@ TASKS: Mapping[str, type[Task]] = {
     "regression": Regression,
 }
 
+# What a subclass of Task must define.
+REQUIRED = (
+    *("create", "targets", "outputs", "loss"),
+    *("eval_sums", "metrics", "predict"),
+)
 _COMMON = frozenset({"name", "target", "aux_weight"})  # options that all tasks heed
 
 
@@ -40,9 +45,15 @@ def find(config: TaskConfig, given: type[Task] | None = None) -> type[Task]:
         UserError: There is none, or the config has options that would be ignored.
     """
     cls = names.resolve(config.name, TASKS, "task") if given is None else given
-    if not hasattr(cls, "create"):
+    if not (isinstance(cls, type) and issubclass(cls, Task)):
         raise errors.UserError(
             f"task.name={config.name!r} is no task: it must be a subclass of "
+            "jaxcnn.tasks.Task."
+        )
+    missing = [name for name in REQUIRED if _attribute(cls, name) is vars(Task)[name]]
+    if missing:
+        raise errors.UserError(
+            f"Task {cls.__name__} must have {', '.join(missing)} of its own, see "
             "jaxcnn.tasks.Task."
         )
     default = TaskConfig()
@@ -54,6 +65,11 @@ def find(config: TaskConfig, given: type[Task] | None = None) -> type[Task]:
                 value == getattr(default, field.name), f"task.{field.name}", value, rule
             )
     return cls
+
+
+def _attribute(cls: type, name: str) -> Any:
+    """What a class, or the first of its bases that has it, defines under a name."""
+    return next(vars(base)[name] for base in cls.__mro__ if name in vars(base))
 
 
 def create_task(

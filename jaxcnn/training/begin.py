@@ -86,9 +86,9 @@ def begin(
 ) -> Begun:
     """Does all that comes before the first step of a run.
 
-    In this order, so that a mistake shows before anything is written or compiled: the
-    checks of training, the newest checkpoint, the first batch, what is "auto", a fresh
-    state, cached features.
+    In this order, so that a mistake shows before anything is compiled: the checks of
+    training, the newest checkpoint, the first batch, what is "auto", a fresh state,
+    cached features.
 
     Args:
         run: What prepare gave.
