@@ -16,7 +16,9 @@ import pytest
 from scipy import special
 
 from jaxcnn import models, ops
+from jaxcnn.config import Config
 from jaxcnn.models import layers, resnet
+from jaxcnn.training.precision import FLOAT32, make_precision
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.normal(size=(4, 7, 6, 4))
@@ -642,3 +644,29 @@ def used_operations():
             called = ("ops.current()", "current()")
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) in called:
                 yield node.attr
+
+
+def test_a_run_keeps_the_table_in_force_where_it_was_prepared():
+    calls = []
+
+    def counted(x):
+        calls.append(x.shape)
+        return jax.nn.relu(x)
+
+    with ops.using(ops.Table(relu=counted)):
+        kept = make_precision(Config())
+    model = models.create_model("character_net", 10)
+    shape = jax.ShapeDtypeStruct((1, 32, 32, 1), jnp.float32)
+    variables = models.abstract_variables(model, (32, 32, 1))
+
+    def trace(precision):
+        calls.clear()
+        forward = functools.partial(precision.apply, model, train=False)
+        jax.eval_shape(lambda v, x: forward(v, x), variables, shape)
+        return len(calls)
+
+    assert trace(kept) > 0  # outside of the context
+    assert trace(make_precision(Config())) == 0
+    with ops.using(ops.Table(relu=counted)):  # FLOAT32 takes what is in force
+        assert trace(FLOAT32) > 0
+    assert trace(FLOAT32) == 0

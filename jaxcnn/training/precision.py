@@ -20,12 +20,13 @@ class Precision:
         compute_dtype: Dtype of parameters and images within the network.
         matmul: Precision of products of float32 numbers, "default" or "highest", as
             jax.default_matmul_precision takes it; None: as JAX is set.
-        table: Operations that the network's layers compute with.
+        table: Operations that the network's layers compute with; None: those in force
+            where it is traced.
     """
 
     compute_dtype: Any = jnp.float32
     matmul: str | None = None
-    table: ops.Table = ops.LAX
+    table: ops.Table | None = None
 
     def apply(
         self,
@@ -47,7 +48,8 @@ class Precision:
         params = jax.tree.map(
             lambda p: p.astype(self.compute_dtype), variables["params"]
         )
-        with jax.default_matmul_precision(self.matmul), ops.using(self.table):
+        table = ops.current() if self.table is None else self.table
+        with jax.default_matmul_precision(self.matmul), ops.using(table):
             return model.apply(
                 {**variables, "params": params},
                 images.astype(self.compute_dtype),
@@ -66,9 +68,14 @@ def widened(tree: Any) -> Any:
 
 
 def make_precision(config: Config) -> Precision:
-    """The precision that a config asks for; UserError for an unknown dtype.
+    """The precision that a config asks for, with the operations in force here.
+
+    A run keeps them, whatever is in force where its steps are traced later on.
 
     float32 is float64 under jax_enable_x64, as everything else is then.
+
+    Raises:
+        UserError: The dtype is unknown.
     """
     dtypes = {
         "float32": jnp.result_type(float),
@@ -78,4 +85,8 @@ def make_precision(config: Config) -> Precision:
     name = config.compute_dtype
     if name not in dtypes:
         raise errors.unknown("compute_dtype", name, dtypes)
-    return Precision(jnp.dtype(dtypes[name]), "default" if config.tf32 else "highest")
+    return Precision(
+        compute_dtype=jnp.dtype(dtypes[name]),
+        matmul="default" if config.tf32 else "highest",
+        table=ops.current(),
+    )
