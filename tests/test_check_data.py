@@ -16,7 +16,6 @@ from jaxcnn.errors import UserError
 from jaxcnn.report import data_check
 from jaxcnn.studies import check_data
 from jaxcnn.targets import Target, classes
-from jaxcnn.tasks import Task
 from tests import test_tfds_source
 
 # Windows of scikit-learn's two photographs that are not of sky or shade alone.
@@ -185,34 +184,22 @@ def test_labels_and_classes_that_are_wrong():
         check_data.check(dataset, config, 1.5)
 
 
-class Heights(Task):
-    """A task without classes."""
-
-    targets = {"height": Target("value", "float32")}
-
-    @classmethod
-    def create(cls, config, targets, statistics):
-        return cls()
-
-
 def test_a_task_without_classes_has_its_targets_checked_and_no_groups():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (30, 16, 16, 1), np.uint8)
     images[7] = images[2]
-    heights = np.arange(30, dtype=np.float32)
+    heights = np.arange(30, dtype=np.float32)[:, None]
     heights[4] = np.nan
     splits = {"train": ArrayExamples(images, {"height": heights})}
     dataset = of_splits(
         splits,
-        targets=Heights.targets,
+        targets={"height": Target("value", "float32", (1,), names=("height",))},
         channels=1,
         mean=(0.5,),
         std=(0.2,),
         fingerprint="",
     )
-    config = Config(
-        data=DataConfig(image_size=16), task=TaskConfig(name=f"{__name__}:Heights")
-    )
+    config = Config(data=DataConfig(image_size=16), task=TaskConfig(name="regression"))
     report = check_data.check(dataset, config, 0.98)
     found = {
         finding.kind: [[image.index for image in case.images] for case in finding.cases]

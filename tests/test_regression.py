@@ -104,3 +104,13 @@ def test_targets_that_cannot_be_learned_are_refused(values, text):
 def test_an_unknown_loss_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match="loss 'l3'; known: absolute, huber, squared"):
         task_of(numbers()[0], loss="l3")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [Target("value", "float32"), Target("value", "float32", (2,), names=("x",))],
+)
+def test_a_target_without_a_name_for_each_number_is_refused(target):
+    config = TaskConfig(name="regression")
+    with pytest.raises(UserError, match="target 'height' has shape"):
+        create_task(config, {"height": target}, {})

@@ -38,6 +38,18 @@ LOSSES: Mapping[str, Callable[[jax.Array, float], jax.Array]] = {
 }
 
 
+def _only_value(config: TaskConfig, targets: Targets) -> str:
+    """Name of the target of kind "value"; UserError if it is not one named vector."""
+    name = only_target(config, targets, "value")
+    shape, names = targets[name].shape, targets[name].names
+    if not names or shape != (len(names),):
+        raise UserError(
+            "A regression needs a vector with a name for each of its numbers; target "
+            f"{name!r} has shape {shape} and the names {names}."
+        )
+    return name
+
+
 @dataclasses.dataclass(frozen=True)
 class Regression(Task):
     """The loss and the metrics of D numbers.
@@ -75,7 +87,7 @@ class Regression(Task):
         Raises:
             UserError: A number is not finite, or the same for all images.
         """
-        target = only_target(config, targets, "value")
+        target = _only_value(config, targets)
         values = np.asarray(column(target), np.float64)
         targets[target].check(values, "train")
         mean, std = values.mean(axis=0), values.std(axis=0)
@@ -100,7 +112,7 @@ class Regression(Task):
             raise unknown("loss", config.loss, LOSSES)
         delta = config.huber_delta
         require(0 < delta < float("inf"), "task.huber_delta", delta, "positive")
-        target = only_target(config, targets, "value")
+        target = _only_value(config, targets)
         names = targets[target].names
         return cls(
             names=names,
