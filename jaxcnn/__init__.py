@@ -2,6 +2,7 @@
 
     import jaxcnn
     result = jaxcnn.fit(config, "runs/mine")        # train or resume
+    measured = jaxcnn.evaluate("runs/mine")         # on the test images
     predictor = jaxcnn.load("runs/mine")            # a function of images
     model = jaxcnn.create_model("resnet50", num_classes=10)
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from flax import linen as nn
 
     from jaxcnn.data.examples import Dataset
+    from jaxcnn.serving.measure import Evaluation
     from jaxcnn.serving.predictor import Predictor
     from jaxcnn.training.fit import Callback, Result
 
@@ -91,6 +93,38 @@ def fit(
         task=task,
         callbacks=callbacks,
         profile_steps=profile_steps,
+    )
+
+
+def evaluate(
+    workdir: str | Path,
+    checkpoint: str = "best",
+    split: str = "test",
+    *,
+    raw: bool = False,
+    model: Any = None,
+    dataset: "Dataset | None" = None,
+    task: Any = None,
+) -> "Evaluation":
+    """What a run has trained, measured on a split of its data; `jaxcnn evaluate`.
+
+    Args:
+        workdir: The run's folder.
+        checkpoint: Which checkpoint: "best", "latest", a step, or "mean:K", the mean
+            of the newest K.
+        split: "train", "validation" or "test".
+        raw: Whether to take the parameters themselves where the run keeps an average.
+        model: The network that was given to fit, where its class cannot be imported.
+        dataset: The examples that were given to fit, or others with the same targets.
+        task: The task that was given to fit.
+
+    Returns:
+        A serving.measure.Evaluation; its measured.metrics holds the metrics.
+    """
+    from jaxcnn.serving import measure
+
+    return measure.evaluate(
+        workdir, checkpoint, split, raw=raw, model=model, dataset=dataset, task=task
     )
 
 

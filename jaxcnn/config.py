@@ -57,53 +57,61 @@ class DataConfig:
     )
     image_size_stages: tuple[tuple[object, float], ...] = choice(
         (),
-        "in training: (image size, epoch from which) pairs, in order of epochs; "
-        "image_size before the first, and in evaluation",
+        "(image size, epoch from which on it is used in training) pairs, in order of "
+        "epochs; image_size before the first, and in evaluation",
     )
     channels: int | None = choice(
         None, "1 grey, 3 RGB; None: the dataset's own, and RGB for folders"
     )
-    batch_size: int = choice(64, "examples a step, over all devices")
+    batch_size: int = choice(64, "examples in one step, on all devices together")
     micro_batch_size: object = choice(  # int, None or AUTO
         None,
-        "examples that pass at once, over all devices, where the gradient of a batch "
-        "is summed over such parts; None: all; auto: as many as fit into memory",
+        "examples that pass through the network at once, on all devices together; the "
+        "gradient is summed over such parts of a batch; None: the whole batch; auto: "
+        "as many as fit into memory",
     )
     eval_batch_size: int = choice(
-        256, "examples a step of evaluation, over all devices", changes_numbers=False
+        256,
+        "examples in one step of evaluation, on all devices together",
+        changes_numbers=False,
     )
     validation_fraction: float = choice(
-        0.1, "part of the training images, cut off where no validation split exists"
+        0.1,
+        "part of the training images that validates where no validation split exists",
     )
     test_fraction: float = choice(
-        0.2, "part of a folder's images, cut off where it has no split folders"
+        0.2, "part of a folder's images that tests where it has no split folders"
     )
-    split_seed: int = choice(0, "seed of the two cuts; the run's seed leaves them be")
+    split_seed: int = choice(
+        0, "seed of the two splits above, which do not depend on the run's seed"
+    )
     num_per_class: int | None = choice(
         None, "training images kept of each class, drawn by the run's seed; None: all"
     )
     train_transform: str = choice(
-        "resize", "on the host, in training: a name in data.TRANSFORMS"
+        "resize",
+        "how training images get their size, on the host: a name in data.TRANSFORMS, "
+        "or module:attribute",
     )
     scaled_decoding: bool = choice(
         False,
-        "in training, decode a JPEG at the smallest of 1/8, 1/4, 1/2 and 1 of its size "
-        "from which the random window need not be enlarged",
+        "in training, decode a JPEG at 1/8, 1/4 or 1/2 of its size where the random "
+        "window need not be enlarged for that; faster, with slightly other pixels",
     )
-    eval_transform: str = choice(
-        "resize", "on the host, in evaluation and prediction: a name in data.TRANSFORMS"
-    )
+    eval_transform: str = choice("resize", "the same in evaluation and prediction")
     sampling: str = choice(
         "uniform",
         "uniform: each example once an epoch; balanced: each class equally often",
     )
     repeats: int = choice(
         1,
-        "times that an example stands in a row, each augmented anew, where 1 of "
-        "this many examples is in an epoch",
+        "repeated augmentation: each example stands in a batch this many times, each "
+        "augmented differently; one epoch then sees 1 in this many examples",
     )
     bad_images: str = choice(
-        "error", "an unreadable image: error stops; skip lists it and fails above 1%"
+        "error",
+        "what an unreadable image does: error: it ends the run; skip: it is listed and "
+        "left out, up to 1% of them",
     )
     num_threads: int = choice(
         4, "threads that read and decode images", changes_numbers=False
@@ -113,7 +121,7 @@ class DataConfig:
     )
     in_memory_mib: int = choice(
         1024,
-        "decoded images are kept in memory up to this size, MiB",
+        "largest memory for decoded images that are kept, MiB",
         changes_numbers=False,
     )
 
@@ -124,7 +132,7 @@ class AugmentConfig:
 
     flip: float = choice(0.0, "probability of a horizontal flip")
     crop_padding_pixels: int = choice(
-        0, "pad by this with zeros, then cut a random window of the old size"
+        0, "pad each side by this with zeros, then cut a random window of the old size"
     )
     shift_pixels: float = choice(0.0, "largest shift each way, both axes")
     rotation_degrees: float = choice(0.0, "largest rotation each way")
@@ -139,16 +147,18 @@ class AugmentConfig:
         False, "one operation of TrivialAugment's wide space on each image"
     )
     brightness: float = choice(
-        0.0, "largest relative change: 0.4 is a factor of 0.6 to 1.4"
+        0.0, "largest relative change of brightness: 0.4 is a factor of 0.6 to 1.4"
     )
-    contrast: float = choice(0.0, "as brightness, about the mean of the image")
-    saturation: float = choice(0.0, "as brightness, about the grey image")
+    contrast: float = choice(
+        0.0, "the same for the contrast, about the mean of the image"
+    )
+    saturation: float = choice(0.0, "the same for the saturation, about the grey image")
     hue: float = choice(
-        0.0, "largest change each way, turns of the circle of colours, up to 0.5"
+        0.0, "largest change of hue each way, as a part of the colour circle, up to 0.5"
     )
     greyscale: float = choice(0.0, "probability that an image loses its colour")
     lighting: float = choice(
-        0.0, "standard deviation of AlexNet's change of colour, 0.1 in its paper"
+        0.0, "standard deviation of AlexNet's colour shift, 0.1 in its paper"
     )
     erasing: float = choice(0.0, "probability that a random rectangle is erased")
     own: tuple[str, ...] = choice(
@@ -157,10 +167,12 @@ class AugmentConfig:
         "function(batch, keys) before mixup and cutmix",
     )
     mixup: float = choice(
-        0.0, "alpha of mixup: images and losses of two examples are averaged"
+        0.0, "alpha of mixup, which averages images and losses of two examples; 0: off"
     )
     cutmix: float = choice(
-        0.0, "alpha of cutmix: a rectangle of another; with mixup, each half the time"
+        0.0,
+        "alpha of cutmix, which pastes a rectangle of another image; 0: off; with "
+        "mixup, either is drawn half the time",
     )
 
 
@@ -188,7 +200,7 @@ class TaskConfig:
         "regression: error from which on huber is linear, standard deviations",
     )
     aux_weight: float = choice(
-        0.0, "of the loss of each auxiliary head, such as GoogLeNet's, beside the head"
+        0.0, "weight of the loss of each auxiliary head, such as GoogLeNet's"
     )
 
 
@@ -218,14 +230,14 @@ class OptimConfig:
     )
     decay_factor: float = choice(
         0.1,
-        "step, staircase: rate times this at each decay epoch; exponential: in all of "
-        "the run",
+        "step, staircase: factor of the rate at each fall; exponential: over the whole "
+        "run",
     )
     decay_epochs: tuple[float, ...] = choice(
         (), "step: when the rate falls, epochs from the start of the run"
     )
     decay_every_epochs: float | None = choice(
-        None, "staircase: between two falls of the rate, from the start of the run"
+        None, "staircase: epochs from one fall of the rate to the next"
     )
     power: float = choice(2.0, "exponent of the polynomial schedule")
     momentum: float = choice(
@@ -238,12 +250,14 @@ class OptimConfig:
     epsilon: float = choice(
         1e-8, "adam, adamw, lamb, rmsprop*: added to the denominator"
     )
-    weight_decay: float = choice(0.0, "of kernels only, never of biases and norms")
+    weight_decay: float = choice(
+        0.0, "weight decay of kernels; biases and normalisation have none"
+    )
     clip_norm: float | None = choice(
         None, "largest global norm of the gradient; None: any"
     )
     lr_decay: float = choice(
-        1.0, "the rate of each earlier layer group is this times that of the next"
+        1.0, "factor from the rate of a layer group to that of the group before it"
     )
     lr_decay_per: str = choice("stage", "what lr_decay counts as a group: stage, block")
     lr_factors: tuple[tuple[str, float], ...] = choice(
@@ -273,7 +287,7 @@ class InitConfig:
         (), "patterns of the layer groups that are taken from there; (): all"
     )
     skip: tuple[str, ...] = choice(
-        (), "patterns of the layer groups that start at random all the same"
+        (), "patterns of layer groups that start at random nevertheless"
     )
 
 
@@ -282,15 +296,17 @@ class AverageConfig:
     """An average of the parameters, which is validated beside them and predicts."""
 
     name: str = choice("none", "none, ema (exponential) or swa (of the ends of epochs)")
-    decay: float = choice(0.999, "ema: share of the old average that is kept a step")
-    start_epoch: float = choice(0.0, "swa: averages from this epoch on")
+    decay: float = choice(
+        0.999, "ema: share of the old average that is kept in each step"
+    )
+    start_epoch: float = choice(0.0, "swa: epoch from which on parameters are averaged")
 
 
 @dataclasses.dataclass
 class Config:
     """One run."""
 
-    model: str = choice("lenet5", "a name in `jaxcnn models`")
+    model: str = choice("lenet5", "a name in `jaxcnn models`, or module:attribute")
     model_fields: tuple[tuple[str, Any], ...] = choice(
         (), "(field, value) pairs of the model, such as (('activation', 'tanh'),)"
     )
@@ -303,38 +319,40 @@ class Config:
     num_epochs: float = choice(10.0, "passes over the training images")
     steps_per_epoch: int | None = choice(
         None,
-        "updates that every field in epochs counts as one, such as 1; None: those of "
-        "a pass over the training images",
+        "updates that count as one epoch, for every field in epochs; None: as many as "
+        "one pass over the training images takes",
     )
-    seed: int = choice(0, "of parameters, order of examples, augmentation and dropout")
+    seed: int = choice(
+        0, "fixes initial parameters, order of examples, augmentation and dropout"
+    )
     cache_features: bool = choice(
-        False, "compute what comes out of frozen first layers once for all epochs"
+        False, "compute the output of frozen first layers once for all epochs"
     )
     compute_dtype: str = choice(
         "float32",
-        "of the network's forward and backward pass: float32, bfloat16 or float16",
+        "precision of the forward and backward pass: float32, bfloat16 or float16",
     )
     remat: bool = choice(
         False,
-        "compute the inside of each block again in the backward pass instead of "
-        "keeping it: less memory, about a third more time",
+        "compute the activations of each block again in the backward pass instead of "
+        "keeping them: less memory, about a third more time",
         changes_numbers=False,
     )
     deterministic: bool = choice(
         False,
-        "the same bits each time on a GPU, too, at the cost of speed; a CPU or TPU "
-        "gives them anyway",
+        "the same bits in every run on a GPU, at the cost of speed; a CPU or TPU gives "
+        "them anyway",
         changes_numbers=False,
     )
     tf32: bool = choice(
         True,
-        "float32 products may lose digits where that is fast (TensorFloat-32 on a "
-        "GPU, bfloat16 on a TPU); False: they keep all",
+        "float32 products may be computed with fewer digits where that is faster "
+        "(TensorFloat-32 on a GPU, bfloat16 on a TPU); False: in full",
     )
     norm_examples: int | None = choice(
         None,
-        "consecutive examples that BatchNorm takes together in training, whatever the "
-        "devices; None: the whole batch",
+        "consecutive examples over which BatchNorm takes its statistics in training, "
+        "on any number of devices; None: the whole batch",
     )
     parallel: str = choice(
         "jit",
@@ -343,15 +361,17 @@ class Config:
         changes_numbers=False,
     )
     num_devices: int | None = choice(
-        None, "devices to use, of those there are; None: all", changes_numbers=False
+        None, "number of devices to use; None: all there are", changes_numbers=False
     )
     eval_every_epochs: float = choice(
         1.0,
-        "between two validations, each with a checkpoint, epochs",
+        "epochs from one validation, which saves a checkpoint, to the next",
         changes_numbers=False,
     )
     save_every_steps: int | None = choice(
-        None, "between two more checkpoints, steps; None: none", changes_numbers=False
+        None,
+        "steps from one additional checkpoint to the next; None: none",
+        changes_numbers=False,
     )
     keep_checkpoints: int = choice(
         2, "newest checkpoints kept, besides the best", changes_numbers=False
@@ -363,7 +383,8 @@ class Config:
     )
     early_stopping_patience: int | None = choice(
         None,
-        "validations in a row without a better value that end the run; None: none do",
+        "validations in a row without a better value after which the run ends; None: "
+        "never",
         changes_numbers=False,
     )
     early_stopping_metric: str | None = choice(
@@ -379,5 +400,5 @@ class Config:
         changes_numbers=False,
     )
     log_every_steps: int = choice(
-        50, "between two lines of metrics.jsonl, steps", changes_numbers=False
+        50, "steps from one line of training metrics to the next", changes_numbers=False
     )

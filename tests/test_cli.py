@@ -197,8 +197,11 @@ def test_predict_takes_files_and_folders_in_three_formats(folder, capsys):
     assert rows[1][2] == first["class"]
     assert float(rows[1][3]) == pytest.approx(first["probability"], abs=1e-6)
 
-    assert call("predict", run, images / "3.png") == 0
+    output = f"--output={folder / 'predicted'}"
+    assert call("predict", run, images / "3.png", "--top_k=1", output) == 0
     assert "3.png" in capsys.readouterr().out
+    with Image.open(folder / "predicted" / "3.png") as picture:
+        assert picture.size == (512, 532)  # 8x8 pixels, and a line
 
 
 def test_models_lists_names_parameters_and_papers(capsys):

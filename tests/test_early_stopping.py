@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import signal
 
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from jaxcnn.report import writers
 from jaxcnn.training import checkpoint, early_stopping, evaluation, loop
 from jaxcnn.training import fit as fit_lib
 from jaxcnn.training.run import Run
+from tests.interrupted import signalled
 
 
 def watched(metric, **changes):
@@ -96,22 +96,8 @@ def config(monkeypatch):
 
 def fit(config, folder, signal_at=None):
     """The result; a signal is sent after a step where one is given."""
-
-    train = loop.train
-
-    def signalled(*args, after_step, **kwargs):
-        def after(number, state, metrics):
-            if number == signal_at:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return after_step(number, state, metrics)
-
-        return train(*args, after_step=after, **kwargs)
-
-    loop.train = signalled
-    try:
+    with signalled(signal_at):
         return fit_lib.fit(config, folder, make_writer=writers.for_trial)
-    finally:
-        loop.train = train
 
 
 def records(folder, split):

@@ -18,21 +18,8 @@ from jaxcnn.tasks import Metric, Task, metric_table
 from jaxcnn.training import begin, evaluation, prepare
 from jaxcnn.training import fit as fit_lib
 from jaxcnn.training import workdir as workdir_lib
+from tests.interrupted import NoWriter
 from tests.test_cli import make_folder
-
-
-class NoWriter:
-    def begin(self, run, first_step):
-        pass
-
-    def say(self, line):
-        pass
-
-    def write(self, split, step, values):
-        pass
-
-    def close(self):
-        pass
 
 
 def small_config(**changes):

@@ -293,6 +293,14 @@ def test_a_mistake_leaves_no_folder_behind(choices, text, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("callback", [Recorder, print])
+@pytest.mark.usefixtures("nothing_is_compiled")
+def test_what_is_no_callback_is_refused(callback, tmp_path):
+    with pytest.raises(UserError, match="must be instances of jaxcnn.Callback, not <"):
+        train(tmp_path / "run", callback, make_config())
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.usefixtures("nothing_is_compiled")
 def test_an_unreadable_image_of_the_first_batch_is_seen_before_a_run_begins(tmp_path):
     recorder, splits = Recorder(), noise().splits

@@ -1,6 +1,5 @@
 """Several processes on one machine, over loopback: one run, on any number of them."""
 
-import json
 import os
 import pathlib
 import random
@@ -10,12 +9,11 @@ import subprocess
 import sys
 import time
 
-import jax
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 import pytest
 
 from jaxcnn import __main__
+from tests.interrupted import last_state, records
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -125,22 +123,10 @@ def codes(*args, **kwargs):
     return [code for code, _, _ in finish(start(*args, **kwargs))]
 
 
-def final_state(folder):
-    """Path -> array of the last checkpoint, wherever it was written."""
-    with ocp.training.Checkpointer(folder / "run" / "checkpoints") as checkpointer:
-        assert checkpointer.latest.step == NUM_STEPS
-        saved = checkpointer.metadata(NUM_STEPS).metadata
-        target = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), saved)
-        state = checkpointer.load(NUM_STEPS, target)
-    leaves = jax.tree_util.tree_leaves_with_path(state)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-
-
 def losses(folder):
-    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
-    records = map(json.loads, lines)
-    # One that is resumed compiles once more.
-    return [(r["split"], r["step"], r["loss"]) for r in records if "loss" in r]
+    """(split, step, loss) of each line that has one."""
+    lines = records(folder / "run")
+    return [(r["split"], r["step"], r["loss"]) for r in lines if "loss" in r]
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +158,9 @@ def test_a_run_moves_between_two_four_and_one_processes(
     np.testing.assert_allclose(
         [line[2] for line in ours], [line[2] for line in theirs], rtol=1e-9
     )
-    ours, theirs = final_state(tmp_path), final_state(one_process)
+    ours, theirs = (
+        last_state(folder / "run", NUM_STEPS) for folder in (tmp_path, one_process)
+    )
     assert ours.keys() == theirs.keys()
     for path, expected in theirs.items():
         np.testing.assert_allclose(ours[path], expected, atol=1e-9, err_msg=path)

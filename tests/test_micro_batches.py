@@ -19,6 +19,7 @@ from jaxcnn.training import fit as fit_lib
 from jaxcnn.training import memory, parallel, prepare, state, step
 from jaxcnn.training.precision import Precision
 from tests import tiny
+from tests.interrupted import NoWriter
 from tests.tiny import Tiny, augmentation_of
 
 SHAPE = (8, 8, 1)
@@ -214,23 +215,14 @@ def test_the_memory_of_a_cpu_is_its_share_of_the_machine():
     assert memory.memory(parallel.data_mesh(2)) == int(total) * 1024 // 2
 
 
-class Lines:
+class Lines(NoWriter):
     """A writer that keeps what is said."""
 
-    def __init__(self, *_):
+    def __init__(self):
         self.lines = []
-
-    def begin(self, run, first_step):
-        pass
 
     def say(self, line):
         self.lines.append(line)
-
-    def write(self, split, step, values):
-        pass
-
-    def close(self):
-        pass
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import json
-import os
 import signal
 
 from flax import linen as nn
@@ -11,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from orbax.checkpoint import v1 as ocp
 import pytest
 
 from jaxcnn import models, tasks
@@ -19,8 +16,9 @@ from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
 from jaxcnn.models import mobilenet_v2
 from jaxcnn.models.layers import BatchNorm, Dropout
 from jaxcnn.report import writers
-from jaxcnn.training import fit, loop, parallel, state, step
+from jaxcnn.training import fit, parallel, state, step
 from jaxcnn.training.precision import Precision
+from tests.interrupted import last_state, records, signalled
 from tests.tiny import VARIANT, Tiny, augmentation_of
 
 NUM_STEPS, BATCH_SIZE, SHAPE = 5, 32, (16, 16, 1)
@@ -297,28 +295,13 @@ MOVING = Config(
 
 def fitted(folder, num_devices, stop_at, monkeypatch):
     """The state of a run after a stop, or at its end, and its losses so far."""
-    train = loop.train
-
-    def stopped(*args, after_step, **kwargs):
-        def after(number, now, metrics):
-            if number == stop_at:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return after_step(number, now, metrics)
-
-        return train(*args, after_step=after, **kwargs)
-
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, signalled(stop_at):
         patch.setitem(models.MODELS, "tiny", VARIANT)
-        patch.setattr(loop, "train", stopped)
         config = dataclasses.replace(MOVING, num_devices=num_devices)
         result = fit.fit(config, folder, make_writer=writers.for_trial)
-        assert result.stopped_by == (None if stop_at is None else signal.SIGTERM)
-    with ocp.training.Checkpointer(folder / "checkpoints") as checkpointer:
-        assert checkpointer.latest.step == (stop_at or 25)
-        leaves = jax.tree.leaves(checkpointer.load(stop_at or 25))
-    lines = map(json.loads, (folder / "metrics.jsonl").open())
-    losses = [line["loss"] for line in lines if line["split"] != "compile"]
-    return [np.asarray(leaf) for leaf in leaves], losses
+    assert result.stopped_by == (None if stop_at is None else signal.SIGTERM)
+    losses = [record["loss"] for record in records(folder)]
+    return last_state(folder, stop_at or 25), losses
 
 
 @pytest.fixture
@@ -334,13 +317,14 @@ def test_a_run_moves_between_devices(tmp_path, float64, monkeypatch):
     expected, losses = fitted(tmp_path / "one", 1, None, monkeypatch)
     for num_devices, stop_at in ((1, 4), (2, 10), (8, 15), (4, 21), (1, None)):
         folder = tmp_path / "moving"
-        leaves, moved = fitted(folder, num_devices, stop_at, monkeypatch)
-    dtypes = {leaf.dtype for leaf in leaves if leaf.dtype.kind == "f"}
+        state, moved = fitted(folder, num_devices, stop_at, monkeypatch)
+    dtypes = {leaf.dtype for leaf in state.values() if leaf.dtype.kind == "f"}
     assert dtypes == {np.dtype(np.float64)}
     assert len(losses) == len(moved) == 25 + 3 + 1
     np.testing.assert_allclose(moved, losses, rtol=1e-9)
-    for leaf, one in zip(leaves, expected, strict=True):
-        np.testing.assert_allclose(leaf, one, atol=1e-9)
+    assert state.keys() == expected.keys()
+    for path, leaf in expected.items():
+        np.testing.assert_allclose(state[path], leaf, atol=1e-9, err_msg=path)
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_nearest_sizes():

@@ -1,23 +1,21 @@
 """Training in bfloat16 and float16 beside float32, and the scale of float16's loss."""
 
 import functools
-import os
-import signal
 
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from orbax.checkpoint import v1 as ocp
 import pytest
 from sklearn import datasets
 
 from jaxcnn import tasks
 from jaxcnn.config import Config, DataConfig
 from jaxcnn.training import fit as fit_lib
-from jaxcnn.training import loop, loss_scale, network, prepare, state, step
+from jaxcnn.training import loss_scale, network, prepare, state, step
 from jaxcnn.training.precision import Precision
+from tests.interrupted import NoWriter, assert_same_bits, last_state, signalled
 from tests.tiny import Tiny, augmentation_of
 
 NUM_STEPS, BATCH_SIZE = 200, 64
@@ -163,17 +161,6 @@ def test_only_float16_has_a_scale_in_its_state():
         assert len(jax.tree.leaves(run.state_shapes(0).loss_scale)) == count
 
 
-class Silent:
-    def begin(self, run, first_step):
-        pass
-
-    def write(self, split, step, values):
-        pass
-
-    def close(self):
-        pass
-
-
 def test_a_run_in_float16_goes_on_with_its_scale(tmp_path, monkeypatch):
     monkeypatch.setattr(loss_scale, "START", 2.0**20)  # too large for the first steps
     config = Config(
@@ -183,31 +170,16 @@ def test_a_run_in_float16_goes_on_with_its_scale(tmp_path, monkeypatch):
         compute_dtype="float16",
         num_epochs=1.0,
     )
-    fit = functools.partial(fit_lib.fit, config, make_writer=lambda *_: Silent())
-
-    def last(folder):
-        with ocp.training.Checkpointer(folder / "checkpoints") as checkpoints:
-            return checkpoints.load(8)
+    fit = functools.partial(fit_lib.fit, config, make_writer=lambda *_: NoWriter())
 
     assert fit(tmp_path / "whole").step == 8
-    train = loop.train
-
-    def interrupted(*args, after_step, **kwargs):
-        def after(number, *rest):
-            if number == 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return after_step(number, *rest)
-
-        return train(*args, after_step=after, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train", interrupted)
+    with signalled(3):
         assert fit(tmp_path / "stopped").step == 3
     assert fit(tmp_path / "stopped").step == 8
-    whole, stopped = last(tmp_path / "whole"), last(tmp_path / "stopped")
-    assert 1 < whole["loss_scale"]["scale"] < 2.0**20
-    assert whole["loss_scale"]["good_steps"] > 0
-    jax.tree.map(np.testing.assert_array_equal, stopped, whole)
+    whole = last_state(tmp_path / "whole", 8)
+    assert 1 < whole["['loss_scale']['scale']"] < 2.0**20
+    assert whole["['loss_scale']['good_steps']"] > 0
+    assert_same_bits(last_state(tmp_path / "stopped", 8), whole)
 
 
 @pytest.mark.parametrize(("tf32", "expected"), [(True, "DEFAULT"), (False, "HIGHEST")])

@@ -1,16 +1,14 @@
 """A killed run loses nothing: started again, it is the run that was never stopped."""
 
-import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 
-import jax
-import numpy as np
-from orbax.checkpoint import v1 as ocp
 import pytest
+
+from tests.interrupted import assert_same_bits, last_state, records
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -59,25 +57,6 @@ def run(folder, *, stop_at=None):
     return done.returncode
 
 
-def final_state(folder):
-    """Path -> array of the last checkpoint."""
-    with ocp.training.Checkpointer(folder / "run" / "checkpoints") as checkpointer:
-        assert checkpointer.latest.step == NUM_STEPS
-        leaves = jax.tree_util.tree_leaves_with_path(checkpointer.load(NUM_STEPS))
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-
-
-TIMES = {"images_per_second", "data_wait", "seconds_left"}
-
-
-def numbers(folder):
-    """What metrics.jsonl says, without times and compilations."""
-    lines = (folder / "run" / "metrics.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    records = [record for record in records if record["split"] != "compile"]
-    return [{k: v for k, v in r.items() if k not in TIMES} for r in records]
-
-
 @pytest.mark.slow
 def test_a_run_stopped_twice_ends_with_the_same_bits(tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
@@ -89,20 +68,18 @@ def test_a_run_stopped_twice_ends_with_the_same_bits(tmp_path):
     assert not (stopped / "run" / "checkpoints" / "13").exists()
     assert run(stopped) == 0
 
-    expected, found = final_state(whole), final_state(stopped)
-    assert expected.keys() == found.keys()
+    expected = last_state(whole / "run", NUM_STEPS)
     for part in ("batch_stats", "average", "opt_state"):
         assert any(part in name and "stem" in name for name in expected)
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert_same_bits(last_state(stopped / "run", NUM_STEPS), expected)
     # Losses, rates and validations of every step, none twice and none left out.
-    assert numbers(stopped) == numbers(whole)
-    steps = [r["step"] for r in numbers(whole) if r["split"] == "train"]
+    assert records(stopped / "run") == records(whole / "run")
+    steps = [r["step"] for r in records(whole / "run") if r["split"] == "train"]
     assert steps == list(range(1, NUM_STEPS + 1))
 
     # The same command once more: nothing is left to do, and nothing changes.
     assert run(stopped) == 0
-    assert numbers(stopped) == numbers(whole)
+    assert records(stopped / "run") == records(whole / "run")
 
 
 def test_ctrl_c_saves_the_step_and_exits_with_130(tmp_path):

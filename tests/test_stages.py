@@ -1,12 +1,8 @@
 """Training images that grow during a run, and epochs that are counted in steps."""
 
 import contextlib
-import os
-import signal
 
-import jax
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 from PIL import Image
 import pytest
 
@@ -14,8 +10,9 @@ from jaxcnn import models
 from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig
 from jaxcnn.data import order as order_lib
 from jaxcnn.errors import UserError
-from jaxcnn.training import feature_cache, feed, fit, loop, prepare
+from jaxcnn.training import feature_cache, feed, fit, prepare
 from tests import tiny
+from tests.interrupted import NoWriter, assert_same_bits, last_state, signalled
 
 NUM_STEPS = 8  # of one epoch: 808 training images in batches of 101
 
@@ -69,12 +66,9 @@ def test_before_the_first_stage_and_in_evaluation_images_have_their_size():
     assert batch["image"].shape[1:3] == (16, 16)
 
 
-class Said:
+class Said(NoWriter):
     def __init__(self):
         self.lines, self.losses = [], {}
-
-    def begin(self, run, first_step):
-        pass
 
     def say(self, line):
         self.lines.append(line)
@@ -83,29 +77,16 @@ class Said:
         if split == "train":
             self.losses[step] = values["loss"]
 
-    def close(self):
-        pass
-
 
 @pytest.mark.slow
 def test_a_run_with_stages_goes_on_where_it_was(tmp_path, monkeypatch):
     config = make_config(
         ((8, 0), (12, 0.5)), average=AverageConfig(name="swa"), log_every_steps=1
     )
-    train = loop.train
 
     def run(folder, stop_at=None):
-        def stopped(*args, after_step, **kwargs):
-            def after(number, *rest):
-                if number == stop_at:
-                    os.kill(os.getpid(), signal.SIGTERM)
-                return after_step(number, *rest)
-
-            return train(*args, after_step=after, **kwargs)
-
         writer = Said()
-        with monkeypatch.context() as patch:
-            patch.setattr(loop, "train", stopped)
+        with signalled(stop_at):
             fit.fit(config, folder, make_writer=lambda *_: writer)
         return writer
 
@@ -117,15 +98,8 @@ def test_a_run_with_stages_goes_on_where_it_was(tmp_path, monkeypatch):
     assert first.losses | second.losses == whole.losses
     assert sorted(whole.losses) == list(range(1, NUM_STEPS + 1))
 
-    def last(folder):
-        with ocp.training.Checkpointer(folder / "checkpoints") as checkpoints:
-            return checkpoints.load(NUM_STEPS)
-
-    jax.tree.map(
-        np.testing.assert_array_equal,
-        last(tmp_path / "stopped"),
-        last(tmp_path / "whole"),
-    )
+    ends = (last_state(tmp_path / name, NUM_STEPS) for name in ("stopped", "whole"))
+    assert_same_bits(*ends)
 
 
 @pytest.mark.parametrize(

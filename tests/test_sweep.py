@@ -17,8 +17,9 @@ from jaxcnn.config import Config, DataConfig, OptimConfig
 from jaxcnn.report import sweep as sweep_report
 from jaxcnn.report import writers
 from jaxcnn.studies import search, sweep
-from jaxcnn.training import feed, fit, loop
+from jaxcnn.training import feed, fit
 from jaxcnn.training.run import Run
+from tests.interrupted import NoWriter, signalled
 
 CONFIG = """
 from jaxcnn.config import Config, DataConfig, OptimConfig
@@ -134,20 +135,12 @@ def test_a_grid_is_run_and_sorted_by_validation(call, tmp_path, steps):
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
 def test_a_stopped_trial_goes_on(call, tmp_path, steps, monkeypatch, number, code):
-    train = loop.train
-
-    def interrupted(*args, after_step, **kwargs):
-        def after(step, state, metrics):
-            if len(list((tmp_path / "sweep").glob("trial_*"))) == 3 and step == 5:
-                os.kill(os.getpid(), signal.Signals[number])
-            return after_step(step, state, metrics)
-
-        return train(*args, after_step=after, **kwargs)
+    def is_third():
+        return len(list((tmp_path / "sweep").glob("trial_*"))) == 3
 
     # A shell starts what it puts into the background with SIGINT ignored.
     old = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "train", interrupted)
+    with signalled(5, signal.Signals[number], is_third):
         found, out, _ = call(*VARY)
     signal.signal(signal.SIGINT, old)
     assert found == code
@@ -185,17 +178,6 @@ def make_config():
     )
 
 
-class SilentWriter:
-    def begin(self, run, first_step):
-        pass
-
-    def write(self, split, step, values):
-        pass
-
-    def close(self):
-        pass
-
-
 def test_a_signal_between_trials_stops_the_sweep(tmp_path):
     def on_trial(number, so_far, trial):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -205,7 +187,7 @@ def test_a_signal_between_trials_stops_the_sweep(tmp_path):
         make_config(),
         plan,
         tmp_path,
-        make_writer=lambda *args: SilentWriter(),
+        make_writer=lambda *args: NoWriter(),
         on_trial=on_trial,
     )
     assert result.stopped_by == signal.SIGTERM

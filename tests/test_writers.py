@@ -463,6 +463,23 @@ def test_an_unknown_writer_is_refused_before_any_file_is_made(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("chosen", "text"),
+    [
+        ("csv", "writers must be a sequence of names, not 'csv'"),
+        ([None], "A writer must be a name or a function .*, not None"),
+    ],
+)
+def test_what_is_no_writer_is_refused(chosen, text):
+    with pytest.raises(UserError, match=text):
+        writers.check(chosen)
+
+
+def test_a_function_that_gives_no_writer_is_refused(tmp_path):
+    with pytest.raises(UserError, match="must have write.. and close..; .* gave None"):
+        writers.make([lambda folder, first_step: None], tmp_path, 0, 100)
+
+
 def test_a_writer_that_fails_leaves_none_open(tmp_path):
     made = []
 

@@ -23,7 +23,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_string(
         "data_name",
         None,
-        "data.name of other images of the same classes, such as folder:PATH",
+        "data.name of other images with the same targets, such as folder:PATH",
         flag_values=values,
     )
     flags.DEFINE_string(

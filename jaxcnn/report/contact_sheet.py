@@ -40,11 +40,11 @@ def write(path: Path, title: str, cells: Iterable[Cell]) -> None:
     top = 3 * _LINE
     page = Image.new("RGB", (columns * across + _GAP, top + rows * down), _PAPER)
     draw = ImageDraw.Draw(page)
-    draw.text((_GAP, _GAP), title, _INK, _font(16))
+    draw.text((_GAP, _GAP), title, _INK, font(16))
     for i, cell in enumerate(cells):
         row, column = divmod(i, _COLUMNS)
         x, y = _GAP + column * across, top + row * down
-        small = _fit(cell.pixels)
+        small = fit(cell.pixels, _SIDE)
         draw.rectangle((x, y, x + _SIDE - 1, y + _SIDE - 1), _SHADE)
         page.paste(
             small, (x + (_SIDE - small.width) // 2, y + (_SIDE - small.height) // 2)
@@ -55,30 +55,31 @@ def write(path: Path, title: str, cells: Iterable[Cell]) -> None:
         lines = ((cell.caption, _INK), (cell.warning, _WARNING))
         for line, (text, colour) in enumerate(lines):
             place = (x, y + _SIDE + 2 + line * _LINE)
-            draw.text(place, _cut(text, _font(11)), colour, _font(11))
+            draw.text(place, _cut(text), colour, font(11))
     page.save(path)
 
 
-def _fit(pixels: np.ndarray) -> Image.Image:
-    """Resizes an image to fit a square of _SIDE pixels, keeping its aspect ratio."""
+def fit(pixels: np.ndarray, side: int) -> Image.Image:
+    """Resizes an image to fit a square of `side` pixels, keeping its aspect ratio."""
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    factor = _SIDE // max(image.size)
+    factor = side // max(image.size)
     if factor >= 1:
         return ImageOps.scale(image, factor, Image.Resampling.NEAREST).convert("RGB")
-    image.thumbnail((_SIDE, _SIDE))
+    image.thumbnail((side, side))
     return image.convert("RGB")
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib and covers many scripts."""
     path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
     return ImageFont.truetype(path, size)
 
 
-def _cut(text: str, font: ImageFont.FreeTypeFont) -> str:
+def _cut(text: str) -> str:
     """Cuts a text to the width of an image, keeping its end, where a path differs."""
-    if font.getlength(text) <= _SIDE:
+    length = font(11).getlength
+    if length(text) <= _SIDE:
         return text
-    while text and font.getlength(f"…{text}") > _SIDE:
+    while text and length(f"…{text}") > _SIDE:
         text = text[1:]
     return f"…{text}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import rich.console
 
 from jaxcnn import names
+from jaxcnn.errors import UserError
 from jaxcnn.report import log_files, trackers
 from jaxcnn.report.console import Console
 
@@ -42,10 +43,12 @@ DEFAULT = ("jsonl", "tensorboard")
 
 
 def check(chosen: Sequence[str | Factory]) -> None:
-    """Raises UserError where a name is unknown or its package is not installed.
+    """Raises UserError for what is no writer, or whose package is not installed.
 
     make() raises it too, but only when a run is about to take its first step.
     """
+    if isinstance(chosen, str):
+        raise UserError(f"writers must be a sequence of names, not {chosen!r}.")
     for name in chosen:
         _factory(name)
         if name in trackers.MODULES:
@@ -69,7 +72,7 @@ def make(
         console: Whether the terminal shows the run too.
 
     Raises:
-        UserError: A name is unknown, or the writer cannot begin.
+        UserError: One is no writer, or cannot begin.
     """
     others = _open(chosen, folder, first_step)
     return All(Console(num_steps) if console else None, others)
@@ -94,8 +97,14 @@ def for_nobody(folder: Path, first_step: int, num_steps: int) -> "All":
 
 
 def _factory(name: str | Factory) -> Factory:
-    """A writer's factory, by its name."""
-    return names.resolve(name, WRITERS, "writer") if isinstance(name, str) else name
+    """The function that a name stands for."""
+    found = names.resolve(name, WRITERS, "writer") if isinstance(name, str) else name
+    if not callable(found):
+        raise UserError(
+            "A writer must be a name or a function (folder, first step) -> writer, not "
+            f"{found!r}."
+        )
+    return found
 
 
 def _open(
@@ -107,6 +116,11 @@ def _open(
     with contextlib.ExitStack() as begun:
         for factory in factories:
             writer = factory(folder, first_step)
+            if not (hasattr(writer, "write") and hasattr(writer, "close")):
+                raise UserError(
+                    f"A writer must have write() and close(); {factory!r} gave "
+                    f"{writer!r}."
+                )
             begun.callback(writer.close)
             writers.append(writer)
         begun.pop_all()

@@ -2,8 +2,10 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from jaxcnn import errors
+from jaxcnn.data.examples import Dataset
 from jaxcnn.tasks import Task
 from jaxcnn.training import evaluation, network, prepare, workdir
 from jaxcnn.training.evaluation import Measured
@@ -36,6 +38,9 @@ def evaluate(
     data_name: str | None = None,
     data_dir: str | None = None,
     raw: bool = False,
+    model: Any = None,
+    dataset: Dataset | None = None,
+    task: Any = None,
 ) -> Evaluation:
     """Metrics of a run's checkpoint, each example counted once.
 
@@ -46,6 +51,9 @@ def evaluate(
         data_name: Another data set with the same targets; None: the run's.
         data_dir: Where data sets are; None: where the run found them.
         raw: Whether to take the parameters themselves where the run keeps an average.
+        model: The network that was given to fit, where its name does not say it.
+        dataset: The examples that were given to fit, or others with the same targets.
+        task: The task that was given to fit, where its name does not say it.
 
     Raises:
         UserError: No run, checkpoint, data or split of that name; other targets.
@@ -64,8 +72,8 @@ def evaluate(
         ),
     )
     # Images are normalised as in training, whatever the mean of this data set is.
-    run = prepare.prepare(config, info)
-    trained_on = network.open_task(config, info).targets
+    run = prepare.prepare(config, info, dataset, model=model, task=task)
+    trained_on = network.open_task(config, info, task).targets
     for name, target in run.task.targets.items():
         if target != trained_on[name]:
             raise errors.UserError(
@@ -75,7 +83,7 @@ def evaluate(
     if split not in run.dataset.splits:
         raise errors.unknown("split", split, run.dataset.splits)
     step, variables = network.load_variables(
-        folder, config, info, checkpoint, run.mesh, raw=raw
+        folder, config, info, checkpoint, run.mesh, raw=raw, model=model, task=task
     )
     return Evaluation(
         task=run.task,

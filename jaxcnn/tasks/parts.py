@@ -1,4 +1,5 @@
-"""Parts of a report, as plain data; the package report draws and prints them."""
+"""Parts of a report and marks on an image, as plain data; the package report draws and
+prints them."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -64,3 +65,14 @@ class Scatter:
 
 
 Part = Table | Matrix | Scatter
+
+
+@dataclasses.dataclass(frozen=True)
+class Caption:
+    """A line of text below an image."""
+
+    kind: ClassVar[str] = "caption"
+    text: str
+
+
+Mark = Caption

@@ -15,7 +15,7 @@ import numpy as np
 from jaxcnn.config import TaskConfig
 from jaxcnn.errors import UserError, require, unknown
 from jaxcnn.targets import Targets
-from jaxcnn.tasks.parts import Part
+from jaxcnn.tasks.parts import Caption, Mark, Part
 
 Batch = Mapping[str, jax.Array]  # each target [B, ...]; in evaluation "weight" [B]
 Column = Callable[[str], np.ndarray]  # name of a target -> its values, [N, ...]
@@ -177,6 +177,10 @@ class Task:
     def cells(self, answer: Mapping[str, Any]) -> list[str]:
         """Cells of one row of a table that people read, for an answer."""
         return [f"{name} {value}" for name, value in answer.items()]
+
+    def marks(self, answer: Mapping[str, Any]) -> list[Mark]:
+        """What is drawn on the image for an answer."""
+        return [Caption(cell) for cell in self.cells(answer)]
 
     def spread(self, predicted: Predicted) -> dict[str, str]:
         """All that predict says of one example in one row: column -> text."""

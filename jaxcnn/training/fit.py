@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from jaxcnn.config import Config
 from jaxcnn.data.examples import Dataset
 from jaxcnn.data.transforms import size_text
+from jaxcnn.errors import UserError
 from jaxcnn.training import (
     checkpoint,
     early_stopping,
@@ -143,6 +144,11 @@ def fit(
             An image that is found unreadable later on.
         FloatingPointError: The loss is no longer finite.
     """
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise UserError(
+                f"Callbacks must be instances of jaxcnn.Callback, not {callback!r}."
+            )
     folder = Path(folder)
     config = given.named(config, model=model, dataset=dataset, task=task)
     existing = workdir.existing_run(folder)
