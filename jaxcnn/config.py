@@ -181,6 +181,9 @@ class TaskConfig:
     """What the network is trained to do."""
 
     name: str = choice("classification", "a name in tasks.TASKS, or module:attribute")
+    fields: tuple[tuple[str, Any], ...] = choice(
+        (), "(field, value) pairs of a task of your own, such as (('scale', 2.0),)"
+    )
     target: str | None = choice(
         None, "the target that is learned; None: the only one of the task's kind"
     )

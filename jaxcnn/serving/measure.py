@@ -75,6 +75,11 @@ def evaluate(
     run = prepare.prepare(config, info, dataset, model=model, task=task)
     trained_on = network.open_task(config, info, task).targets
     for name, target in run.task.targets.items():
+        if name not in trained_on:
+            raise errors.UserError(
+                f"{config.data.name} has target {name!r}; the run in {folder} was "
+                f"trained on {', '.join(trained_on)}."
+            )
         if target != trained_on[name]:
             raise errors.UserError(
                 f"The {name}s of {config.data.name} are {_few(target.names)}; the "

@@ -1,12 +1,12 @@
 """What a model is trained to do: targets, loss, metrics, predictions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 import dataclasses
 from typing import Any
 
 from jaxcnn import errors, names
 from jaxcnn.config import TaskConfig
-from jaxcnn.targets import Targets
+from jaxcnn.targets import Target, Targets
 from jaxcnn.tasks.classification import Classification
 from jaxcnn.tasks.multi_label import MultiLabel
 from jaxcnn.tasks.regression import Regression
@@ -30,12 +30,7 @@ TASKS: Mapping[str, type[Task]] = {
     "regression": Regression,
 }
 
-# What a subclass of Task must define.
-REQUIRED = (
-    *("create", "targets", "outputs", "loss"),
-    *("eval_sums", "metrics", "predict"),
-)
-_COMMON = frozenset({"name", "target", "aux_weight"})  # options that all tasks heed
+_COMMON = frozenset({"name", "target", "aux_weight"})  # options that all tasks use
 
 
 def find(config: TaskConfig, given: type[Task] | None = None) -> type[Task]:
@@ -50,26 +45,24 @@ def find(config: TaskConfig, given: type[Task] | None = None) -> type[Task]:
             f"task.name={config.name!r} is no task: it must be a subclass of "
             "jaxcnn.tasks.Task."
         )
-    missing = [name for name in REQUIRED if _attribute(cls, name) is vars(Task)[name]]
+    missing = sorted(cls.__abstractmethods__)
     if missing:
         raise errors.UserError(
             f"Task {cls.__name__} must have {', '.join(missing)} of its own, see "
             "jaxcnn.tasks.Task."
         )
-    default = TaskConfig()
-    for field in dataclasses.fields(TaskConfig):
-        value = getattr(config, field.name)
-        if field.name not in _COMMON | cls.OPTIONS:
-            rule = f"{getattr(default, field.name)!r} for task {config.name!r}"
-            errors.require(
-                value == getattr(default, field.name), f"task.{field.name}", value, rule
-            )
+    _check_options(config, _COMMON | cls.OPTIONS, f"task {config.name!r}")
     return cls
 
 
-def _attribute(cls: type, name: str) -> Any:
-    """What a class, or the first of its bases that has it, defines under a name."""
-    return next(vars(base)[name] for base in cls.__mro__ if name in vars(base))
+def _check_options(config: TaskConfig, used: Set[str], where: str) -> None:
+    """Raises UserError for an option that would be ignored."""
+    default = TaskConfig()
+    for field in dataclasses.fields(TaskConfig):
+        value, expected = getattr(config, field.name), getattr(default, field.name)
+        if field.name not in used:
+            rule = f"{expected!r} for {where}"
+            errors.require(value == expected, f"task.{field.name}", value, rule)
 
 
 def create_task(
@@ -91,15 +84,30 @@ def create_task(
             not have.
     """
     if given is None or isinstance(given, type):
-        return find(config, given).create(config, targets, statistics)
-    if not hasattr(given, "eval_sums"):
+        task = find(config, given).create(config, targets, statistics)
+    elif isinstance(given, Task):
+        task = given
+        _check_options(config, {"name", "aux_weight"}, "a task that is an object")
+    else:
         raise errors.UserError(
             f"A task must be a jaxcnn.Task or its class, not a {type(given).__name__}."
         )
-    missing = [name for name in given.targets if name not in targets]
-    if missing:
+    for name, target in task.targets.items():
+        _check_target(type(task).__name__, name, target, targets)
+    return task
+
+
+def _check_target(task: str, name: str, target: Target, targets: Targets) -> None:
+    """Raises UserError unless a data set has the target that a task needs."""
+    if name not in targets:
         raise errors.UserError(
-            f"{type(given).__name__} needs target {missing[0]!r}; the data set has "
+            f"{task} needs target {name!r}; the data set has "
             f"{', '.join(targets) or 'none'}."
         )
-    return given
+    for field in ("kind", "shape", "ragged", "names"):
+        needed, has = getattr(target, field), getattr(targets[name], field)
+        if needed != has and (needed or field != "names"):
+            raise errors.UserError(
+                f"{task} needs target {name!r} with {field} {needed!r}; that of the "
+                f"data set has {has!r}."
+            )

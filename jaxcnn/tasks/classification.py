@@ -134,6 +134,10 @@ class Classification(Task):
     def outputs(self) -> dict[str, Any]:
         return {"num_classes": self.num_classes}
 
+    @property
+    def output_shape(self) -> tuple[int]:
+        return (self.num_classes,)
+
     def loss(self, logits: jax.Array, batch: Batch) -> jax.Array:
         """Training loss of each example: logits [B, K] -> float32 [B].
 

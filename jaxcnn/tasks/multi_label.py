@@ -75,6 +75,10 @@ class MultiLabel(Task):
     def outputs(self) -> dict[str, Any]:
         return {"num_classes": len(self.class_names)}
 
+    @property
+    def output_shape(self) -> tuple[int]:
+        return (len(self.class_names),)
+
     def loss(self, logits: jax.Array, batch: Batch) -> jax.Array:
         """Mean over the classes of the binary cross entropy: [B, K] -> float32 [B]."""
         labels = batch[self.target].astype(logits.dtype)

@@ -132,6 +132,10 @@ class Regression(Task):
     def outputs(self) -> dict[str, Any]:
         return {"num_classes": len(self.names)}
 
+    @property
+    def output_shape(self) -> tuple[int]:
+        return (len(self.names),)
+
     def loss(self, output: jax.Array, batch: Batch) -> jax.Array:
         """Mean over the numbers of the loss of their errors: [B, D] -> float32 [B]."""
         mean, std = jnp.asarray(self.mean), jnp.asarray(self.std)

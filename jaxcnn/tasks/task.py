@@ -5,8 +5,11 @@ Classification, as a file of this package with a row in TASKS, or in a package o
 user's own that config.task.name names as "module:attribute".
 """
 
+import abc
 from collections.abc import Callable, Mapping
 import dataclasses
+import inspect
+import math
 from typing import Any, ClassVar
 
 import jax
@@ -35,7 +38,9 @@ class Metric:
     greater_is_better: bool = True
 
     def goodness(self, value: float) -> float:
-        """The value, with its sign turned where less is better."""
+        """The value, with its sign turned where less is better; NaN is the worst."""
+        if math.isnan(value):
+            return -math.inf
         return value if self.greater_is_better else -value
 
 
@@ -44,16 +49,13 @@ def metric_table(*metrics: Metric) -> dict[str, Metric]:
     return {metric.name: metric for metric in metrics}
 
 
-class Task:
-    """A target, a loss and metrics; the methods of evaluation have useful defaults.
-
-    A subclass must have `targets`, `outputs`, `loss`, `eval_sums`, `metrics` and
-    `predict`; and `create`, unless it is handed over as an object in Python.
+class Task(abc.ABC):
+    """A target, a loss and metrics; what is not abstract has a useful default.
 
     Attributes:
         METRICS: Metrics that a checkpoint can be the best by; the first is the
             default.
-        OPTIONS: Fields of TaskConfig that the task heeds, besides name, target and
+        OPTIONS: Fields of TaskConfig that the task uses, besides name, target and
             aux_weight; another value of any other field is refused.
         IMBALANCE_ADVICE: What helps where some groups of examples are small.
     """
@@ -61,7 +63,7 @@ class Task:
     METRICS: ClassVar[Mapping[str, Metric]] = metric_table(
         Metric("loss", greater_is_better=False)
     )
-    OPTIONS: ClassVar[frozenset[str]] = frozenset()
+    OPTIONS: ClassVar[frozenset[str]] = frozenset({"fields"})
     IMBALANCE_ADVICE: ClassVar[str] = ""
 
     @classmethod
@@ -83,7 +85,7 @@ class Task:
     def create(
         cls, config: TaskConfig, targets: Targets, statistics: Mapping[str, Any]
     ) -> "Task":
-        """The task for a data set.
+        """The task for a data set; here made of config.fields alone.
 
         Args:
             config: The task's options.
@@ -93,23 +95,36 @@ class Task:
         Raises:
             UserError: An option that is not allowed, or no target of the right kind.
         """
-        raise NotImplementedError(f"{cls.__name__} has no create.")
+        fields = dict(config.fields)
+        try:
+            inspect.signature(cls).bind(**fields)
+        except TypeError as error:
+            raise UserError(
+                f"{cls.__name__} cannot be made of task.fields={config.fields}: "
+                f"{error}."
+            ) from error
+        return cls(**fields)
 
     # Training.
 
     @property
+    @abc.abstractmethod
     def targets(self) -> Targets:
         """The targets that a batch holds."""
-        raise NotImplementedError
 
     @property
+    @abc.abstractmethod
     def outputs(self) -> dict[str, Any]:
         """Fields that the network is built with, such as {"num_classes": 10}."""
-        raise NotImplementedError
 
+    @property
+    def output_shape(self) -> tuple[int, ...] | None:
+        """Shape of the network's output for one image; None: any output will do."""
+        return None
+
+    @abc.abstractmethod
     def loss(self, output: Any, batch: Batch) -> jax.Array:
         """Training loss of each example, [B], from what the network gives."""
-        raise NotImplementedError
 
     def train_metrics(self, output: Any, batch: Batch) -> dict[str, jax.Array]:
         """Means over a training batch, float32 []."""
@@ -117,14 +132,15 @@ class Task:
 
     # Evaluation.
 
+    @abc.abstractmethod
     def eval_sums(self, output: Any, batch: Batch) -> dict[str, jax.Array]:
         """Sums over the examples of a batch, each times batch["weight"]."""
-        raise NotImplementedError
 
     def eval_records(self, output: Any, batch: Batch) -> dict[str, jax.Array]:
         """What metrics needs of each example, [B, ...], where sums are not enough."""
         return {}
 
+    @abc.abstractmethod
     def metrics(
         self, sums: Mapping[str, np.ndarray], records: Mapping[str, np.ndarray]
     ) -> dict[str, Any]:
@@ -134,10 +150,11 @@ class Task:
             sums: Sums of eval_sums over all batches, float64.
             records: Records of eval_records, [N, ...], without padding.
         """
-        raise NotImplementedError
 
     def metric(self, name: str | None) -> Metric:
         """The metric of that name, the default for None; UserError for unknown ones."""
+        if not self.METRICS:
+            raise UserError(f"{type(self).__name__}.METRICS must name a metric.")
         if name is None:
             return next(iter(self.METRICS.values()))
         if name not in self.METRICS:
@@ -157,9 +174,9 @@ class Task:
 
     # Prediction.
 
+    @abc.abstractmethod
     def predict(self, output: Any) -> dict[str, jax.Array]:
         """What is said of each example, [B, ...], from what the network gives."""
-        raise NotImplementedError
 
     def answer(self, predicted: Predicted, limit: int) -> dict[str, Any]:
         """What predict says of one example, as JSON has it.

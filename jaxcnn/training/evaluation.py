@@ -5,13 +5,14 @@ import contextlib
 import dataclasses
 import functools
 import math
+import numbers
 from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
 import numpy as np
 
-from jaxcnn import config_fields
+from jaxcnn import config_fields, errors
 from jaxcnn.tasks import Task
 from jaxcnn.training import feed, parallel
 from jaxcnn.training import step as step_lib
@@ -98,8 +99,11 @@ class Measured:
 
 
 def measured(totals: Totals, task: Task) -> Measured:
-    """The metrics of a task."""
-    metrics = task.metrics(totals.sums, totals.records)
+    """The metrics of a task; a single number of any type is a float."""
+    metrics = dict(task.metrics(totals.sums, totals.records))
+    for name, value in metrics.items():
+        if isinstance(value, numbers.Real | np.ndarray) and np.ndim(value) == 0:
+            metrics[name] = float(value)
     return Measured(metrics, totals.records, totals.num_examples)
 
 
@@ -110,7 +114,11 @@ def evaluator(run: Run, folder: Path | None) -> Callable[[str, Any], Measured]:
         run: The run.
         folder: The run's folder, where unreadable images are listed. None: they are
             not listed.
+
+    Raises (evaluate):
+        UserError: The task's metrics lack the one by which checkpoints are compared.
     """
+    watched = run.task.metric(run.config.best_metric).name
     step = functools.partial(
         step_lib.eval_step,
         model=run.model,
@@ -123,7 +131,13 @@ def evaluator(run: Run, folder: Path | None) -> Callable[[str, Any], Measured]:
 
     def evaluate(split: str, variables: Any) -> Measured:
         batches = feed.eval_batches(run, split, folder, decode(split))
-        return measured(total(step, variables, batches, run.mesh), run.task)
+        result = measured(total(step, variables, batches, run.mesh), run.task)
+        if watched not in result.scalars:
+            raise errors.UserError(
+                f"{type(run.task).__name__}.metrics must give a number {watched!r}, as "
+                f"METRICS says; it gives {', '.join(result.scalars) or 'none'}."
+            )
+        return result
 
     return evaluate
 

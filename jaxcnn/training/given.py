@@ -4,6 +4,7 @@ A module whose class can be imported and whose fields are plain values is as goo
 name, so that every verb can open the run. Other objects stand as GIVEN.
 """
 
+from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
@@ -12,8 +13,10 @@ from flax import linen as nn
 from jaxcnn import config_fields, names
 from jaxcnn.config import Config
 from jaxcnn.names import GIVEN
+from jaxcnn.tasks import Task
 
 _PLAIN = (int, float, str, bool, type(None))
+_CREATE = Task.create.__func__  # by which a task is made of its fields
 
 
 def named(config: Config, *, model: Any, dataset: Any, task: Any) -> Config:
@@ -23,8 +26,10 @@ def named(config: Config, *, model: Any, dataset: Any, task: Any) -> Config:
         values["model"], values["model_fields"] = _model(config, model)
     if dataset is not None:
         values["data.name"] = GIVEN
-    if task is not None:
-        values["task.name"] = _name(task) if isinstance(task, type) else GIVEN
+    if isinstance(task, type):
+        values["task.name"] = _name(task)
+    elif task is not None:
+        values["task.name"], values["task.fields"] = _task(task)
     return config_fields.replace(config, values)
 
 
@@ -32,12 +37,28 @@ def _model(config: Config, model: Any) -> tuple[str, tuple[tuple[str, Any], ...]
     """(config.model, config.model_fields) for a module, or what gives one."""
     if not isinstance(model, nn.Module):
         return _name(model), config.model_fields
+    return _of_object(model, ignored=("parent", "name"))
+
+
+def _task(task: Any) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    """(config.task.name, config.task.fields) for an object that is a task."""
+    is_made_of_fields = getattr(type(task).create, "__func__", None) is _CREATE
+    if dataclasses.is_dataclass(task) and is_made_of_fields:
+        return _of_object(task)
+    return GIVEN, ()
+
+
+def _of_object(
+    thing: Any, ignored: Sequence[str] = ()
+) -> tuple[str, tuple[tuple[str, Any], ...]]:
+    """(name, (field, value) pairs) of a dataclass's object; GIVEN where they do not say
+    all of it."""
     fields = {
-        field.name: getattr(model, field.name)
-        for field in dataclasses.fields(model)
-        if field.name not in ("parent", "name")
+        field.name: getattr(thing, field.name)
+        for field in dataclasses.fields(thing)
+        if field.name not in ignored
     }
-    name = _name(type(model))
+    name = _name(type(thing))
     if name == GIVEN or not all(map(_is_plain, fields.values())):
         return GIVEN, ()
     return name, tuple(fields.items())

@@ -25,7 +25,7 @@ from jaxcnn.training import early_stopping, feature_cache, network, parallel
 from jaxcnn.training.averaging import make_average
 from jaxcnn.training.precision import make_precision
 from jaxcnn.training.run import Run
-from jaxcnn.training.state import init_variables
+from jaxcnn.training.state import init_variables, init_with_output
 from jaxcnn.training.transfer import make_start, open_source
 
 
@@ -73,8 +73,9 @@ def prepare(
     optim_config = optim.scaled(config.optim, config.data.batch_size)
     schedule = optim.make_schedule(optim_config, num_steps, steps_per_epoch)
     shape = network.image_shape(config, dataset.info)
-    init = functools.partial(init_variables, model, image_shape=shape)
-    variables = jax.eval_shape(init, jax.random.key(0))
+    init = functools.partial(init_with_output, model, image_shape=shape)
+    output, variables = jax.eval_shape(init, jax.random.key(0))
+    _check_output(task, output, shape)
     params = variables["params"]
     _check_auxiliary(config, params)
     groups = models.layer_groups(model, shape, params)
@@ -140,6 +141,29 @@ def _with_task(
     return with_task(
         splits.few(dataset, strata, task.strata_names, number, config.seed)
     )
+
+
+def _check_output(task: Task, output: Any, image_shape: tuple[int, ...]) -> None:
+    """Raises UserError unless output and loss have the shapes that the task needs."""
+    name, needed = type(task).__name__, task.output_shape
+    if needed is not None:
+        gives = jax.tree.map(lambda x: list(x.shape[1:]), output)
+        if gives != [*needed]:
+            raise errors.UserError(
+                f"{name} needs a network that gives {[*needed]} numbers for each "
+                f"image; this one gives {gives}."
+            )
+    shapes = targets_lib.batch_shapes(task.targets, *image_shape[:2])
+    batch = {
+        name: jax.ShapeDtypeStruct((1, *shape), dtype)
+        for name, (shape, dtype) in shapes.items()
+    }
+    loss = jax.eval_shape(task.loss, output, batch)
+    if getattr(loss, "shape", None) != (1,):
+        raise errors.UserError(
+            f"{name}.loss must give one number for each example, [B]; "
+            f"for a batch of 1 it gives {loss}."
+        )
 
 
 def _check_adapted(run: Run) -> None:

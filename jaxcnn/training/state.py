@@ -50,10 +50,17 @@ def init_variables(
 
     They are float32, and float64 under jax_enable_x64.
     """
+    return init_with_output(model, key, image_shape)[1]
+
+
+def init_with_output(
+    model: nn.Module, key: jax.Array, image_shape: tuple[int, int, int]
+) -> tuple[Any, dict[str, Any]]:
+    """(what the network gives for one image, what init_variables gives)."""
     images = jnp.zeros((1, *image_shape))
-    variables = model.init(key, images, train=False)
+    output, variables = model.init_with_output(key, images, train=False)
     variables = {"params": {}, "batch_stats": {}} | variables
-    return jax.tree.map(lambda x: x.astype(jnp.result_type(float)), variables)
+    return output, jax.tree.map(lambda x: x.astype(jnp.result_type(float)), variables)
 
 
 def select(params: Any, paths: Collection[str]) -> Any:
