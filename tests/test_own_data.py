@@ -133,7 +133,7 @@ def test_what_is_no_data_set_or_task_is_refused_before_anything_is_made(tmp_path
             return output
 
     with pytest.raises(
-        UserError, match="Unfinished must have create, targets, outputs"
+        UserError, match="Unfinished must have eval_sums, metrics, outputs, predict, t"
     ):
         jaxcnn.fit(config, workdir, dataset=dataset, task=Unfinished)
     assert not workdir.exists()

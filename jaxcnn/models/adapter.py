@@ -57,8 +57,15 @@ class Adapted:
 
     def init(self, key: Any, images: jax.Array, *, train: bool) -> dict[str, Any]:
         """Fresh variables, see flax.linen.Module.init."""
+        return self.init_with_output(key, images, train=train)[1]
+
+    def init_with_output(
+        self, key: Any, images: jax.Array, *, train: bool
+    ) -> tuple[Any, dict[str, Any]]:
+        """(output, fresh variables), see flax.linen.Module.init_with_output."""
         with _told(train):
-            return dict(self.module.init(key, images))
+            output, variables = self.module.init_with_output(key, images)
+            return output, dict(variables)
 
     def apply(
         self, variables: Any, images: jax.Array, *, train: bool, **kwargs: Any

@@ -86,8 +86,8 @@ def create_task(
     if given is None or isinstance(given, type):
         task = find(config, given).create(config, targets, statistics)
     elif isinstance(given, Task):
-        task = given
-        _check_options(config, {"name", "aux_weight"}, "a task that is an object")
+        task, used = given, {"name", "fields", "aux_weight"}
+        _check_options(config, used, "a task that is an object")
     else:
         raise errors.UserError(
             f"A task must be a jaxcnn.Task or its class, not a {type(given).__name__}."
@@ -104,9 +104,12 @@ def _check_target(task: str, name: str, target: Target, targets: Targets) -> Non
             f"{task} needs target {name!r}; the data set has "
             f"{', '.join(targets) or 'none'}."
         )
-    for field in ("kind", "shape", "ragged", "names"):
+    fields = ["kind", "shape", "ragged"]
+    if target.kind in ("label", "labels") and target.names:
+        fields.append("names")  # whose order gives the numbers of classes their meaning
+    for field in fields:
         needed, has = getattr(target, field), getattr(targets[name], field)
-        if needed != has and (needed or field != "names"):
+        if needed != has:
             raise errors.UserError(
                 f"{task} needs target {name!r} with {field} {needed!r}; that of the "
                 f"data set has {has!r}."

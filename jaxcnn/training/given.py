@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from jaxcnn import config_fields, names
 from jaxcnn.config import Config
+from jaxcnn.errors import require
 from jaxcnn.names import GIVEN
 from jaxcnn.tasks import Task
 
@@ -29,6 +30,8 @@ def named(config: Config, *, model: Any, dataset: Any, task: Any) -> Config:
     if isinstance(task, type):
         values["task.name"] = _name(task)
     elif task is not None:
+        rule = "() for a task that is an object"
+        require(not config.task.fields, "task.fields", config.task.fields, rule)
         values["task.name"], values["task.fields"] = _task(task)
     return config_fields.replace(config, values)
 
@@ -42,7 +45,8 @@ def _model(config: Config, model: Any) -> tuple[str, tuple[tuple[str, Any], ...]
 
 def _task(task: Any) -> tuple[str, tuple[tuple[str, Any], ...]]:
     """(config.task.name, config.task.fields) for an object that is a task."""
-    is_made_of_fields = getattr(type(task).create, "__func__", None) is _CREATE
+    create = getattr(type(task), "create", None)
+    is_made_of_fields = getattr(create, "__func__", None) is _CREATE
     if dataclasses.is_dataclass(task) and is_made_of_fields:
         return _of_object(task)
     return GIVEN, ()

@@ -161,8 +161,8 @@ def _check_output(task: Task, output: Any, image_shape: tuple[int, ...]) -> None
     loss = jax.eval_shape(task.loss, output, batch)
     if getattr(loss, "shape", None) != (1,):
         raise errors.UserError(
-            f"{name}.loss must give one number for each example, [B]; "
-            f"for a batch of 1 it gives {loss}."
+            f"{name}.loss must give one number for each example, [B]; for a batch of "
+            f"one it gives {jax.tree.map(lambda x: [*x.shape], loss)}."
         )
 
 
