@@ -1,6 +1,6 @@
 """The fields of a config by their dotted names: values, types, JSON, differences."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import copy
 import dataclasses
 import difflib
@@ -31,6 +31,8 @@ def check_types(config: Config) -> None:
     An int is taken for a float and a list for a tuple, as Python files and JSON have
     them, and turned into the declared type in place.
     """
+    for name in _undeclared(config):
+        raise unknown_field(name)
     for name, (field, value) in fields(config).items():
         declared = declared_type(name)
         try:
@@ -40,6 +42,16 @@ def check_types(config: Config) -> None:
             raise UserError(
                 f"Config field {name} is {value!r}; it must be of type {expected}."
             ) from None
+
+
+def _undeclared(config: Any, prefix: str = "") -> Iterator[str]:
+    """Attributes that are no fields, such as a field's name misspelt."""
+    declared = {field.name for field in dataclasses.fields(config)}
+    for name, value in vars(config).items():
+        if name not in declared:
+            yield prefix + name
+        elif dataclasses.is_dataclass(value):
+            yield from _undeclared(value, f"{prefix}{name}.")
 
 
 def declared_type(name: str) -> Any:
@@ -79,7 +91,9 @@ def _cast(value: Any, declared: Any) -> Any:
     """value as the declared type; TypeError where it is of another one."""
     origin, arguments = typing.get_origin(declared), typing.get_args(declared)
     if declared in (Any, object):
-        return tuple(value) if isinstance(value, list) else value
+        if isinstance(value, tuple | list):
+            return tuple(_cast(item, declared) for item in value)
+        return value
     if origin is types.UnionType:  # T | None is the only union used here
         return None if value is None else _cast(value, arguments[0])
     if origin is tuple:

@@ -53,7 +53,7 @@ def resolve(name: str, table: Mapping[str, Any], what: str) -> Any:
         return table[name]
     if is_import(name):
         return load(name, what)
-    if ":" in name:
+    if ":" in name or not table:
         raise UserError(
             f"Unknown {what} {name!r}; your own is named 'module:attribute', such as "
             f"'my_package.my_file:my_{what.split()[-1]}'."

@@ -265,3 +265,60 @@ def test_colours_of_grey_images_are_refused(name):
     text = f"augment.{name} must be 0 for images without colour, not 0.1."
     with pytest.raises(UserError, match=text):
         augment.check(AugmentConfig(**{name: 0.1}), 1, {})
+
+
+def darker(batch, keys):
+    """Each image less a number of its own."""
+    amount = jax.vmap(lambda key: jax.random.uniform(key, (1, 1, 1)))(keys)
+    return {**batch, "image": batch["image"] - amount}
+
+
+def smaller(batch, keys):
+    return {**batch, "image": batch["image"][:, ::2]}
+
+
+def only_images(batch, keys):
+    return batch["image"]
+
+
+def test_a_function_of_ones_own_changes_the_normalised_batch():
+    batch = {"image": np.full((4, 6, 5, 1), 51, np.uint8), "label": np.arange(4)}
+    keys = jax.random.split(jax.random.key(0), 4)
+    config = AugmentConfig(own=(f"{__name__}:darker", f"{__name__}:darker"))
+    changed = augment.augment_batch(batch, keys, config, (0.1,), (0.5,), {})
+    less = 0.2 - np.asarray(changed["image"])  # (51 / 255 - 0.1) / 0.5 is 0.2
+    np.testing.assert_allclose(less, less[:, :1, :1] + np.zeros_like(less), atol=1e-6)
+    drawn = less[:, 0, 0, 0]
+    assert ((drawn > 0) & (drawn < 2)).all()
+    assert len(set(drawn.tolist())) == 4
+    np.testing.assert_array_equal(changed["label"], batch["label"])
+    alone = {name: value[2:3] for name, value in batch.items()}
+    again = augment.augment_batch(alone, keys[2:3], config, (0.1,), (0.5,), {})
+    np.testing.assert_allclose(again["image"], changed["image"][2:3], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (f"{__name__}:smaller", "must return a batch with .*6, 5, 1.*, not .*3, 5, 1"),
+        (f"{__name__}:only_images", r"must return a batch with the arrays .*, not \(4"),
+    ],
+)
+def test_a_function_of_ones_own_must_give_a_batch(name, text):
+    batch = {"image": np.zeros((4, 6, 5, 1), np.uint8), "label": np.arange(4)}
+    keys = jax.random.split(jax.random.key(0), 4)
+    config = AugmentConfig(own=(name,))
+    with pytest.raises(UserError, match=text):
+        augment.augment_batch(batch, keys, config, (0.1,), (0.5,), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("blur", "Unknown augmentation 'blur'; your own is named 'module:attribute'"),
+        (f"{__name__}:__name__", "augment.own must be the name of a function"),
+    ],
+)
+def test_the_name_of_a_function_of_ones_own_must_be_one(name, text):
+    with pytest.raises(UserError, match=text):
+        augment.check(AugmentConfig(own=(name,)), 1, {})

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -457,9 +458,21 @@ def test_a_workdir_of_another_config_says_what_differs(refuse, folder):
     assert (folder / "run" / "config.json").read_text() == before
 
 
-def test_other_images_than_before_are_refused(refuse, folder, tmp_path):
-    import shutil
+@pytest.mark.parametrize("name", ["config.json", "dataset.json"])
+@pytest.mark.parametrize(
+    "change", [lambda text: text[: len(text) // 2], lambda _: "[]"]
+)
+def test_a_damaged_folder_is_refused_by_the_name_of_its_file(
+    refuse, folder, tmp_path, name, change
+):
+    shutil.copytree(folder / "run", tmp_path / "run")
+    path = tmp_path / "run" / name
+    path.write_text(change(path.read_text()))
+    line = refuse("evaluate", f"--workdir={tmp_path / 'run'}")
+    assert f"{path} cannot be read; it is damaged, or of another version" in line
 
+
+def test_other_images_than_before_are_refused(refuse, folder, tmp_path):
     shutil.copytree(folder / "run", tmp_path / "run")
     path = tmp_path / "run" / "dataset.json"
     info = json.loads(path.read_text())

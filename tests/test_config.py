@@ -63,6 +63,19 @@ def test_an_unknown_field_is_refused_with_the_nearest_ones(name, nearest):
     assert nearest in str(error)
 
 
+def test_an_attribute_that_is_no_field_is_refused():
+    config = Config()
+    config.optim.learning_rate = 3.0
+    with pytest.raises(ValueError, match="Unknown config field 'optim.learning_rate'"):
+        config_fields.check_types(config)
+
+
+def test_tuples_within_tuples_stay_so():
+    fields = (("stages", ((8, 1), (16, 2))), ("act", "relu"))
+    config = Config(model_fields=fields)
+    assert config_fields.from_json(config_fields.to_json(config)).model_fields == fields
+
+
 def test_a_field_of_another_version_is_refused_by_name():
     text = config_fields.to_json(Config()).replace('"peak_lr"', '"peak_rate"')
     with pytest.raises(ValueError, match="Unknown config field 'optim.peak_rate'"):

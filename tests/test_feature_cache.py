@@ -2,12 +2,15 @@
 
 import dataclasses
 
+from flax import linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxcnn import models
 from jaxcnn.config import AugmentConfig, AverageConfig, Config, DataConfig, OptimConfig
+from jaxcnn.data import transforms
 from jaxcnn.data.memory import DecodedExamples
 from jaxcnn.errors import UserError
 from jaxcnn.studies import cross_validate, find_lr
@@ -145,6 +148,57 @@ def test_features_that_are_not_those_of_the_images_are_an_error(monkeypatch):
 def test_where_it_cannot_be_it_is_refused(changes, text):
     with pytest.raises(UserError, match=f"cache_features is not possible: .*{text}"):
         feature_cache.check(prepare.prepare(config(cache_features=True, **changes)))
+
+
+class Scaled(nn.Module):
+    """A network with a parameter of its own before its frozen first layer, and layers
+    that are made in setup."""
+
+    num_classes: int
+    scaled: bool = True
+
+    def setup(self):
+        self.stem = Stem()
+        self.head = nn.Dense(self.num_classes)
+        if self.scaled:
+            self.scale = self.param("scale", nn.initializers.ones, ())
+
+    def __call__(self, images):
+        images = self.scale * images if self.scaled else images
+        return self.head(self.stem(images))
+
+
+class Stem(nn.Module):
+    def setup(self):
+        self.dense = nn.Dense(4)
+
+    def __call__(self, images):
+        return self.dense(images.reshape(len(images), -1))
+
+
+def test_a_parameter_that_is_trained_before_what_is_frozen_is_refused():
+    made = config(cache_features=True, model=f"{__name__}:Scaled")
+    with pytest.raises(UserError, match="'scale' is trained and used before 'head'"):
+        feature_cache.check(prepare.prepare(made))
+
+
+def test_layers_that_are_made_in_setup_are_cached():
+    made = config(
+        cache_features=True,
+        model=f"{__name__}:Scaled",
+        model_fields=(("scaled", False),),
+    )
+    run = prepare.prepare(made)
+    feature_cache.check(run)
+    state = begin.init_state(run)
+    features = feature_cache.cached(run, state, None).dataset.splits["train"].images
+    digits = run.dataset.splits["train"]
+    apply = transforms.find("resize").apply
+    batch = np.stack([apply(digits[i]["image"], (16, 16), None) for i in range(4)])
+    images = run.normalise(jnp.asarray(batch)).reshape(4, -1)
+    dense = state.params["stem"]["dense"]
+    expected = images @ dense["kernel"] + dense["bias"]
+    np.testing.assert_allclose(features[:4], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_features_that_do_not_fit_are_refused(tmp_path):

@@ -193,6 +193,21 @@ def test_a_loss_that_is_not_finite_is_neither_measured_nor_saved(tmp_path):
     assert ("on_checkpoint", step - 1) in recorder.events
 
 
+def test_a_loss_is_looked_at_before_it_is_measured_or_saved_also_where_it_is_not_logged(
+    tmp_path,
+):
+    config = make_config(peak_lr=1e38, log_every_steps=50)
+    recorder = Recorder()
+    with pytest.raises(FloatingPointError, match=r"The loss of step \d is (nan|inf)"):
+        train(tmp_path, recorder, config)
+    assert {name for name, _ in recorder.events} == {
+        "begin",
+        "compile",
+        "on_step",
+        "close",
+    }
+
+
 def test_the_history_is_what_metrics_jsonl_holds(tmp_path):
     config = make_config()
     result = jaxcnn.fit(config, tmp_path, dataset=noise(), writers=["jsonl"])

@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jaxcnn import names
 from jaxcnn.augment.geometry import (
@@ -43,7 +44,7 @@ from jaxcnn.augment.policies import (
     trivialaugment_map,
 )
 from jaxcnn.config import AugmentConfig
-from jaxcnn.errors import require
+from jaxcnn.errors import UserError, require
 from jaxcnn.targets import MOVED, Targets
 
 __all__ = [
@@ -121,6 +122,20 @@ def _own(name: str) -> Callable[..., Any]:
     return names.resolve(name, {}, "augmentation")
 
 
+def _changed(
+    name: str, batch: dict[str, jax.Array], keys: jax.Array
+) -> dict[str, jax.Array]:
+    """What a user's own function makes of a batch; UserError if that is no batch."""
+    changed = _own(name)(batch, keys)
+    shapes, expected = (jax.tree.map(jnp.shape, tree) for tree in (changed, batch))
+    if shapes != expected:
+        raise UserError(
+            f"augment.own: {name} must return a batch with the arrays {expected}, not "
+            f"{shapes}."
+        )
+    return changed
+
+
 def example_keys(key: jax.Array, step: jax.Array, indices: jax.Array) -> jax.Array:
     """A key for each example of a step: [B] -> [B].
 
@@ -189,7 +204,7 @@ def augment_batch(
         for maps, sample in _maps(config, keys, size):
             batch = move_targets(batch, targets, maps, sample)
     for number, name in enumerate(config.own):
-        batch = _own(name)(batch, fold_in(own_keys, number))
+        batch = _changed(name, batch, fold_in(own_keys, number))
     if config.mixup or config.cutmix:
         batch = mix(batch, keys[:, 10], mixup=config.mixup, cutmix=config.cutmix)
     return batch

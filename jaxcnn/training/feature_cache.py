@@ -75,8 +75,11 @@ def check(run: Run) -> None:
         why = "optim.unfreeze trains more of the network later"
     else:
         child, shape = _first_trained(run)
+        earlier = _trained_before(run, child)
         if child is None:
-            why = "the first layers are not frozen"
+            why = "the first layers are not frozen, or no layer is trained"
+        elif earlier:
+            why = f"{earlier[0]!r} is trained and used before {child!r}"
         elif shape is None:
             why = f"{child!r} takes more than one array"
     if why is not None:
@@ -85,7 +88,7 @@ def check(run: Run) -> None:
 
 def _first_trained(run: Run) -> tuple[str | None, tuple[int, ...] | None]:
     """(the first child of the network that is trained, the shape [...] of its input);
-    (None, None) where that is the very first child."""
+    (None, None) where that is the very first child, or there is none."""
     params = run.variable_shapes["params"]
     frozen = intercept.frozen_groups(params, run.trained(0))
 
@@ -101,9 +104,19 @@ def _first_trained(run: Run) -> tuple[str | None, tuple[int, ...] | None]:
     calls = [
         (name, x.shape[1:] if isinstance(x, jax.Array) else None) for name, x in order
     ]
-    if calls[0][0] not in frozen:
+    trained = [pair for pair in calls if pair[0] not in frozen]
+    if not trained or trained[0] is calls[0]:
         return None, None
-    return next(pair for pair in calls if pair[0] not in frozen)
+    return trained[0]
+
+
+def _trained_before(run: Run, child: str | None) -> list[str]:
+    """Groups that are trained and come before a child, such as a parameter of the
+    network itself."""
+    params = run.variable_shapes["params"]
+    frozen = intercept.frozen_groups(params, run.trained(0))
+    before = run.groups[: run.groups.index(child)] if child is not None else ()
+    return [group for group in before if group not in frozen]
 
 
 def cached(

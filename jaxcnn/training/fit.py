@@ -175,12 +175,13 @@ class Session:
 
     After each update, in this order:
 
-      1. log: reads the loss, so that one that is not finite ends the run before its
-         state is measured or saved;
-      2. validate: measures the state that is saved next, with which its metrics are
+      1. callbacks: on_step, which may stop the run after this step;
+      2. log: reads the loss, so that one that is not finite ends the run; where the
+         step is not logged, but measured or saved, it is read before that;
+      3. validate: measures the state that is saved next, with which its metrics are
          kept;
-      3. save: before the run may stop, so that a run that stops has lost no step;
-      4. stop: for a signal, a callback, or too many validations without a better one,
+      4. save: before the run may stop, so that a run that stops has lost no step;
+      5. stop: for a signal, a callback, or too many validations without a better one,
          of which the last is that of this step.
 
     Attributes:
@@ -308,27 +309,29 @@ class Session:
             self.stop(f"signal {self._signal.received}")
         for callback in self._callbacks:
             callback.on_step(self, metrics)
-        if number % self.run.config.log_every_steps == 0 or number == self._last_step:
+        config, validates = self.run.config, number in self._eval_steps
+        if number % config.log_every_steps == 0 or number == self.run.num_steps:
             self._log(metrics)
+        every = config.save_every_steps
+        saves = validates or (every is not None and number % every == 0)
         with self._meter.paused():
             self._profiler.reached(number, state)
-            measured = self._validate() if number in self._eval_steps else None
-            every = self.run.config.save_every_steps
-            due = every is not None and number % every == 0
-            if measured is not None or due or self.stop_reason is not None:
-                self._save(measured)
-        if measured is not None and self._stopping_rule.is_over(self.validations):
+            if saves or self.stop_reason is not None:
+                self._checked(metrics)
+                self._save(self._validate() if validates else None)
+        if validates and self._stopping_rule.is_over(self.validations):
             self.stop("early stopping")
         return self.stop_reason is not None
 
-    @property
-    def _last_step(self) -> int:
-        return self.run.num_steps
-
-    def _log(self, metrics: Any) -> None:
+    def _checked(self, metrics: Any) -> dict[str, float]:
+        """The metrics of the last step; FloatingPointError for a loss that is lost."""
         values = {name: float(x) for name, x in metrics.items()}
         check_loss(self.step, values["loss"])
         check_scale(self.step, values)
+        return values
+
+    def _log(self, metrics: Any) -> None:
+        values = self._checked(metrics)
         values["epoch"] = self.step / self.run.steps_per_epoch
         values["learning_rate"] = float(self.run.schedule(self.step - 1))
         self._write("train", values | self._meter.read(self.step))

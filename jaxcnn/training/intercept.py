@@ -73,7 +73,7 @@ def input_replaced(child: str, value: jax.Array) -> Iterator[None]:
     """Gives a child of a network another input than the network does."""
 
     def call(method: Callable, args: Any, kwargs: Any, context: Any) -> Any:
-        if context.module.path == (child,):
+        if context.module.path == (child,) and context.method_name == "__call__":
             args = (value, *args[1:])
         return method(*args, **kwargs)
 
@@ -87,7 +87,7 @@ def inputs_recorded() -> Iterator[list[tuple[str, Any]]]:
     calls: list[tuple[str, Any]] = []
 
     def call(method: Callable, args: Any, kwargs: Any, context: Any) -> Any:
-        if len(context.module.path) == 1:
+        if len(context.module.path) == 1 and context.method_name == "__call__":
             calls.append((context.module.path[0], args[0]))
         return method(*args, **kwargs)
 

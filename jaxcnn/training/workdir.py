@@ -4,6 +4,7 @@ config.json is the config; dataset.json is what evaluation, prediction and a res
 must know of the images. Both are written before the first step.
 """
 
+from collections.abc import Callable
 import dataclasses
 import json
 from pathlib import Path
@@ -26,13 +27,26 @@ def read(workdir: Path) -> tuple[Config, DatasetInfo]:
     """The config and the data set of a run.
 
     Raises:
-        UserError: The folder holds no run.
+        UserError: The folder holds no run, or one that cannot be read.
     """
     for name in (_CONFIG, _DATASET):
         if not (workdir / name).is_file():
             raise errors.UserError(f"No run in {workdir}: it has no {name}.")
-    config = config_fields.from_json((workdir / _CONFIG).read_text())
-    return config, _from_json(json.loads((workdir / _DATASET).read_text()))
+    config = _read(workdir / _CONFIG, config_fields.from_json)
+    return config, _read(workdir / _DATASET, lambda text: _from_json(json.loads(text)))
+
+
+def _read(file: Path, parse: Callable[[str], Any]) -> Any:
+    """What a file says; UserError where it cannot be read."""
+    try:
+        return parse(file.read_text())
+    except errors.UserError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise errors.UserError(
+            f"{file} cannot be read; it is damaged, or of another version of jaxcnn "
+            f"({type(error).__name__}: {error})."
+        ) from error
 
 
 def _to_json(info: DatasetInfo) -> dict[str, Any]:
