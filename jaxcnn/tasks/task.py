@@ -48,12 +48,12 @@ class Task:
     """A target, a loss and metrics; the methods of evaluation have useful defaults.
 
     A subclass must have `targets`, `outputs`, `loss`, `eval_sums`, `metrics` and
-    `predict`; and `create`, unless it is handed over as an object in Python.
+    `predict`; and `create`, unless it is given as an object in Python.
 
     Attributes:
         METRICS: Metrics that a checkpoint can be the best by; the first is the
             default.
-        OPTIONS: Fields of TaskConfig that the task heeds, besides name, target and
+        OPTIONS: Fields of TaskConfig that the task uses, besides name, target and
             aux_weight; another value of any other field is refused.
         IMBALANCE_ADVICE: What helps where some groups of examples are small.
     """
@@ -193,7 +193,8 @@ class Task:
         return ", ".join(f"{name} {example[name]}" for name in self.targets)
 
     def groups(self, column: Column) -> dict[str, np.ndarray]:
-        """Name of a group of examples, such as a class -> who is in it, bool [N]."""
+        """Name of a group of examples, such as a class -> which examples are in it,
+        bool [N]."""
         return {}
 
     def strata(self, column: Column) -> np.ndarray | None:

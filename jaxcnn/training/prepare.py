@@ -215,7 +215,7 @@ def _check_statistics(dataset: Dataset) -> None:
 
 
 def _check_auxiliary(config: Config, params: Any) -> None:
-    """Raises UserError where auxiliary heads weigh as they cannot."""
+    """Raises UserError for a weight of auxiliary heads that is not allowed."""
     weight = config.task.aux_weight
     errors.require(0 <= weight < float("inf"), "task.aux_weight", weight, "0 or more")
     holds = not weight or any(group.startswith("aux") for group in params)
