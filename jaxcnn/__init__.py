@@ -111,7 +111,7 @@ def evaluate(
 
     Args:
         workdir: The run's folder.
-        checkpoint: Which checkpoint: "best", "latest", a step, or "mean:K", the mean
+        checkpoint: Checkpoint: "best", "latest", a step, or "mean:K", the mean
             of the newest K.
         split: "train", "validation" or "test".
         raw: Whether to use the raw parameters instead of their average.
@@ -141,7 +141,7 @@ def load(
 
     Args:
         workdir: The run's folder, or that of imported weights.
-        checkpoint: Which checkpoint of a run: "best", "latest", a step, or "mean:K",
+        checkpoint: Checkpoint of a run: "best", "latest", a step, or "mean:K",
             the mean of the newest K.
         raw: Whether to use the raw parameters instead of their average.
         model: The network that was given to fit, if its class cannot be imported.

@@ -96,8 +96,9 @@ class DataConfig:
     )
     scaled_decoding: bool = choice(
         False,
-        "in training, decode a JPEG at 1/8, 1/4 or 1/2 of its size if the random "
-        "crop then needs no enlargement; faster, with slightly different pixels",
+        "decode training images that are JPEG files at 1/8, 1/4 or 1/2 of their size "
+        "if the random crop then needs no enlargement; faster, with slightly different "
+        "pixels",
     )
     eval_transform: str = choice(
         "resize", "transform in evaluation and prediction, see train_transform"
@@ -108,8 +109,8 @@ class DataConfig:
     )
     repeats: int = choice(
         1,
-        "repeated augmentation: number of times that each example is in a batch, each "
-        "time augmented differently; an epoch of 3 repeats sees 1/3 of the examples",
+        "repeated augmentation: copies of each example in a batch, each augmented "
+        "differently; with 3 copies, an epoch sees a third of the examples",
     )
     bad_images: str = choice(
         "error",
@@ -138,7 +139,7 @@ class AugmentConfig:
     flip: float = choice(0.0, "probability of a horizontal flip")
     crop_padding_pixels: int = choice(
         0,
-        "zeros added to each side, of which a random window of the old size is cut",
+        "zeros added to each side before a random window of the old size is cut out",
     )
     shift_pixels: float = choice(0.0, "largest shift in each direction, both axes")
     rotation_degrees: float = choice(0.0, "largest rotation in each direction")

@@ -135,7 +135,7 @@ def adapt(given: Any, fields: Mapping[str, Any], name: str = "given") -> Any:
 
     Args:
         given: A Linen module; or a module class, or a function, that gives one.
-        fields: What it is called with, if it is called.
+        fields: Arguments with which a class or function is called.
         name: Name of the model in error messages.
 
     Raises:

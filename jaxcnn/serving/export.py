@@ -23,7 +23,7 @@ def export_weights(
         path: The .safetensors file.
         library: Library whose tensor names are written. None: the library that the
             weights were imported from, or the first PyTorch library with this network.
-        checkpoint: Which checkpoint of a run: "best", "latest", a step, or "mean:K",
+        checkpoint: Checkpoint of a run: "best", "latest", a step, or "mean:K",
             the mean of the newest K.
         raw: Whether to use the raw parameters instead of their average.
 

@@ -136,7 +136,7 @@ def load(
 
     Args:
         folder: The run's folder, or that of imported weights.
-        checkpoint: Which checkpoint of a run: "best", "latest", a step, or "mean:K",
+        checkpoint: Checkpoint of a run: "best", "latest", a step, or "mean:K",
             the mean of the newest K.
         raw: Whether to use the raw parameters instead of their average.
         model: The network that was given to fit. None: it is built by its name.

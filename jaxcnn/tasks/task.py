@@ -55,7 +55,7 @@ class Task:
             default.
         OPTIONS: Fields of TaskConfig that the task uses, besides name, target and
             aux_weight; another value of any other field is refused.
-        IMBALANCE_ADVICE: What helps where some groups of examples are small.
+        IMBALANCE_ADVICE: Advice for data in which some groups are small.
     """
 
     METRICS: ClassVar[Mapping[str, Metric]] = metric_table(
@@ -88,7 +88,7 @@ class Task:
         Args:
             config: The task's options.
             targets: Targets of the data set.
-            statistics: What measure gave.
+            statistics: Result of measure.
 
         Raises:
             UserError: An option that is not allowed, or no target of the right kind.
@@ -150,7 +150,7 @@ class Task:
         """Tables and figures of what is no single number.
 
         Args:
-            metrics: What the method metrics gave.
+            metrics: Result of the method metrics.
             records: The records that it was given.
         """
         return []

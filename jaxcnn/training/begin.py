@@ -94,7 +94,7 @@ def begin(
     cached features.
 
     Args:
-        run: What prepare gave.
+        run: Run returned by prepare.
         folder: The run's folder, where unreadable images are listed. None: they are
             not listed.
         resume: Called after the checks; says where the run goes on.

@@ -32,7 +32,7 @@ def connect(
 
     Args:
         coordinator_address: HOST:PORT of the first process.
-        num_processes: How many processes the run has.
+        num_processes: Number of processes of the run.
         process_id: Number of this one, from 0.
         heartbeat_seconds: A process that gives no sign of life for so long is dead.
 

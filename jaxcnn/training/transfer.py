@@ -24,9 +24,9 @@ class Source:
     """A trained network to start from.
 
     Attributes:
-        name: What it is, for the log.
+        name: Name of the source, for the log.
         arrays: Its variables.
-        mean: What its images were normalised by.
+        mean: Mean by which its images were normalised.
         std: Standard deviation of each channel there.
         order: Order of the channels of its images, RGB or BGR.
     """
