@@ -10,9 +10,9 @@ uniform(low,high) or int(low,high). Without other flags, every combination of va
 tried; --random=N tries N random ones, and with --optuna=N, Optuna chooses N trials,
 using the earlier results. Each trial is a run in its own folder below --output;
 sweep.csv and sweep.json list the validation metrics. Test the selected trial with
-`jaxcnn evaluate`;
---test is for sweeps in which nothing is selected, such as ten seeds of one config.
-Ctrl-C and SIGTERM save the current trial; run the same command to resume from there.
+`jaxcnn evaluate`; --test is for sweeps in which nothing is selected, such as ten seeds
+of one config. Ctrl-C and SIGTERM save the current trial; run the same command to resume
+from there.
 """
 
 from collections.abc import Sequence
