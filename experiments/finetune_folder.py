@@ -4,7 +4,7 @@ Recipe: Howard and Ruder, "Universal Language Model Fine-tuning", ACL 2018, sec.
 https://arxiv.org/abs/1801.06146: only the new head for five epochs, then everything,
 with learning rates multiplied by 0.3 from stage to stage towards the input. Images are
 normalised like those that the weights were trained on.
-Result: depends on the folder; see "Fine-tuning" in the README.
+Result: depends on the folder; see docs/fine_tuning.md.
 
 The folder has one subfolder per class. The weights are a file (see `jaxcnn
 import_weights`), a folder of imported weights or another run.

@@ -8,7 +8,7 @@ https://arxiv.org/abs/1411.1792. The training images also depend on the seed. A 
 of the first half of the digits is the validation split. The learning rates (PEAK_LR)
 were tuned on it with ten images per class, and it selects the checkpoint, which is
 tested on the second half.
-Result: "Ten digits after 26 letters" in the README.
+Result: "Ten digits after 26 letters" in docs/results.md.
 
 The part after the colon is NETWORK-METHOD or NETWORK-first_N, such as
 

@@ -58,18 +58,19 @@ def fit(
     """Trains, or resumes, the run in a folder; what `jaxcnn train` calls.
 
     Args:
-        config: All choices of the run.
+        config: Config of the run.
         workdir: The run's folder: config, checkpoints, metrics and events.
-        model: A Linen module, or a class or function that is called with the outputs
-            that the task needs, such as num_classes=10, and gives one; None: the
-            network that config.model names.
-        dataset: The examples; None: those that config.data names.
-        task: A tasks.Task, or its class; None: the one that config.task names.
-        callbacks: Called while the run goes on, see training.fit.Callback.
-        writers: Where the numbers go: names in report.writers.WRITERS, or functions
-            (folder, first step) -> writer; None: those that config.writers names.
+        model: A Linen module, or a class or function that is called with the fields
+            that the task needs, such as num_classes=10, and returns one. None: the
+            network named by config.model.
+        dataset: The examples. None: those named by config.data.
+        task: A tasks.Task, or its class. None: the one named by config.task.
+        callbacks: Callbacks of the run, see training.fit.Callback.
+        writers: Destinations of the metrics: names in report.writers.WRITERS, or
+            functions (folder, first step) -> writer. None: those named by
+            config.writers.
         profile_steps: (first, stop): the steps first to stop - 1, counted from 1, are
-            traced into workdir/profile; None: none.
+            traced into workdir/profile. None: no step is traced.
 
     Returns:
         A training.fit.Result, with the test metrics of the best checkpoint.
@@ -106,16 +107,16 @@ def evaluate(
     dataset: "Dataset | None" = None,
     task: Any = None,
 ) -> "Evaluation":
-    """What a run has trained, measured on a split of its data; `jaxcnn evaluate`.
+    """Evaluates a run's network on a split of its data, as `jaxcnn evaluate` does.
 
     Args:
         workdir: The run's folder.
-        checkpoint: Which checkpoint: "best", "latest", a step, or "mean:K", the mean
+        checkpoint: Checkpoint: "best", "latest", a step, or "mean:K", the mean
             of the newest K.
         split: "train", "validation" or "test".
-        raw: Whether to take the parameters themselves where the run keeps an average.
-        model: The network that was given to fit, where its class cannot be imported.
-        dataset: The examples that were given to fit, or others with the same targets.
+        raw: Whether to use the raw parameters instead of their average.
+        model: The network that was given to fit, if its class cannot be imported.
+        dataset: The data set that was given to fit, or one with the same targets.
         task: The task that was given to fit.
 
     Returns:
@@ -136,14 +137,14 @@ def load(
     model: Any = None,
     task: Any = None,
 ) -> "Predictor":
-    """What a run has trained, as a function of images.
+    """Loads a run's network as a function of images.
 
     Args:
         workdir: The run's folder, or that of imported weights.
-        checkpoint: Which checkpoint of a run: "best", "latest", a step, or "mean:K",
+        checkpoint: Checkpoint of a run: "best", "latest", a step, or "mean:K",
             the mean of the newest K.
-        raw: Whether to take the parameters themselves where the run keeps an average.
-        model: The network that was given to fit, where its class cannot be imported.
+        raw: Whether to use the raw parameters instead of their average.
+        model: The network that was given to fit, if its class cannot be imported.
         task: The task that was given to fit.
     """
     from jaxcnn.serving import predictor

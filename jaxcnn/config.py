@@ -16,8 +16,8 @@ def choice(default: Any, meaning: str, *, changes_numbers: bool = True) -> Any:
     """A field of a config.
 
     Args:
-        default: Its value where an experiment says nothing.
-        meaning: What it means, in one line, with the unit and what is allowed.
+        default: Default value.
+        meaning: Meaning of the field, in one line, with its unit and allowed values.
         changes_numbers: Whether another value gives other parameters. If so, it may
             not change when a run is resumed.
     """
@@ -32,20 +32,20 @@ def section(cls: type) -> Any:
 
 @dataclasses.dataclass
 class DataConfig:
-    """Which images, and how the host makes batches of them."""
+    """The images, and how the host makes batches of them."""
 
     name: str = choice(
         "digits",
-        "a name in data.DATASETS, folder:PATH, csv:PATH, tfds:NAME, glyphs:PATH (of "
-        "fonts), or module:attribute",
+        "a name in data.DATASETS, folder:PATH, csv:PATH, tfds:NAME, glyphs:PATH (a "
+        "folder of fonts), or module:attribute",
     )
     target_kind: str = choice(
         "label",
-        "csv:PATH: label (the name of a class), labels (any number of them) or value "
-        "(numbers)",
+        "csv:PATH: kind of the targets: label (the name of a class), labels (any "
+        "number of them) or value (numbers)",
     )
     target_columns: tuple[str, ...] = choice(
-        (), "csv:PATH: the columns that are targets; (): all beside image and split"
+        (), "csv:PATH: the columns that are targets; (): all except image and split"
     )
     dir: str = choice(
         "data",
@@ -53,21 +53,21 @@ class DataConfig:
         changes_numbers=False,
     )
     image_size: object = choice(  # int, or a tuple of two
-        32, "size of what the network sees, pixels: a number, or (height, width)"
+        32, "size of the network's input, pixels: a number, or (height, width)"
     )
     image_size_stages: tuple[tuple[object, float], ...] = choice(
         (),
         "(image size, epoch from which on it is used in training) pairs, in order of "
-        "epochs; image_size before the first, and in evaluation",
+        "epochs; image_size is used before the first and in evaluation",
     )
     channels: int | None = choice(
-        None, "1 grey, 3 RGB; None: the dataset's own, and RGB for folders"
+        None, "1: grey, 3: RGB; None: those of the dataset, RGB for folders"
     )
     batch_size: int = choice(64, "examples in one step, on all devices together")
     micro_batch_size: object = choice(  # int, None or AUTO
         None,
         "examples that pass through the network at once, on all devices together; the "
-        "gradient is summed over such parts of a batch; None: the whole batch; auto: "
+        "gradients of such parts of a batch are averaged; None: the whole batch; auto: "
         "as many as fit into memory",
     )
     eval_batch_size: int = choice(
@@ -77,51 +77,57 @@ class DataConfig:
     )
     validation_fraction: float = choice(
         0.1,
-        "part of the training images that validates where no validation split exists",
+        "fraction of the training images used for validation if there is no "
+        "validation split",
     )
     test_fraction: float = choice(
-        0.2, "part of a folder's images that tests where it has no split folders"
+        0.2, "fraction of a folder's images used for testing if it has no split folders"
     )
     split_seed: int = choice(
         0, "seed of the two splits above, which do not depend on the run's seed"
     )
     num_per_class: int | None = choice(
-        None, "training images kept of each class, drawn by the run's seed; None: all"
+        None, "training images kept per class, drawn with the run's seed; None: all"
     )
     train_transform: str = choice(
         "resize",
-        "how training images get their size, on the host: a name in data.TRANSFORMS, "
-        "or module:attribute",
+        "transform that gives training images their size, on the host: a name in "
+        "data.transforms.TRANSFORMS, or module:attribute",
     )
     scaled_decoding: bool = choice(
         False,
-        "in training, decode a JPEG at 1/8, 1/4 or 1/2 of its size where the random "
-        "window need not be enlarged for that; faster, with slightly other pixels",
+        "decode training images that are JPEG files at 1/8, 1/4 or 1/2 of their size "
+        "if the random crop then needs no enlargement; faster, with slightly different "
+        "pixels",
     )
-    eval_transform: str = choice("resize", "the same in evaluation and prediction")
+    eval_transform: str = choice(
+        "resize", "transform in evaluation and prediction, see train_transform"
+    )
     sampling: str = choice(
         "uniform",
-        "uniform: each example once an epoch; balanced: each class equally often",
+        "uniform: each example once per epoch; balanced: each class equally often",
     )
     repeats: int = choice(
         1,
-        "repeated augmentation: each example stands in a batch this many times, each "
-        "augmented differently; one epoch then sees 1 in this many examples",
+        "repeated augmentation: copies of each example in a batch, each augmented "
+        "differently; with 3 copies, an epoch sees a third of the examples",
     )
     bad_images: str = choice(
         "error",
-        "what an unreadable image does: error: it ends the run; skip: it is listed and "
-        "left out, up to 1% of them",
+        "handling of unreadable images: error: the run ends; skip: they are listed and "
+        "left out, up to 1% of the images",
     )
     num_threads: int = choice(
         4, "threads that read and decode images", changes_numbers=False
     )
     num_workers: int = choice(
-        0, "processes that do so instead; 0: threads only", changes_numbers=False
+        0,
+        "processes that read and decode images, instead of threads; 0: threads only",
+        changes_numbers=False,
     )
     in_memory_mib: int = choice(
         1024,
-        "largest memory for decoded images that are kept, MiB",
+        "maximum memory for keeping decoded images, MiB",
         changes_numbers=False,
     )
 
@@ -132,17 +138,20 @@ class AugmentConfig:
 
     flip: float = choice(0.0, "probability of a horizontal flip")
     crop_padding_pixels: int = choice(
-        0, "pad each side by this with zeros, then cut a random window of the old size"
+        0,
+        "zeros added to each side before a random window of the old size is cut out",
     )
-    shift_pixels: float = choice(0.0, "largest shift each way, both axes")
-    rotation_degrees: float = choice(0.0, "largest rotation each way")
+    shift_pixels: float = choice(0.0, "largest shift in each direction, both axes")
+    rotation_degrees: float = choice(0.0, "largest rotation in each direction")
     scale: float = choice(0.0, "largest relative change of size: 0.1 is 1/1.1 to 1.1")
-    shear_degrees: float = choice(0.0, "largest horizontal shear each way")
+    shear_degrees: float = choice(0.0, "largest horizontal shear in each direction")
     noise: float = choice(
-        0.0, "standard deviation of Gaussian noise, grey levels of 255"
+        0.0, "standard deviation of Gaussian noise, in grey levels (0 to 255)"
     )
     randaugment: int = choice(0, "operations of RandAugment on each image, such as 2")
-    randaugment_magnitude: int = choice(9, "strength of each of them, 0 to 30")
+    randaugment_magnitude: int = choice(
+        9, "strength of each operation of RandAugment, 0 to 30"
+    )
     trivialaugment: bool = choice(
         False, "one operation of TrivialAugment's wide space on each image"
     )
@@ -150,11 +159,15 @@ class AugmentConfig:
         0.0, "largest relative change of brightness: 0.4 is a factor of 0.6 to 1.4"
     )
     contrast: float = choice(
-        0.0, "the same for the contrast, about the mean of the image"
+        0.0, "largest relative change of contrast, about the mean of the image"
     )
-    saturation: float = choice(0.0, "the same for the saturation, about the grey image")
+    saturation: float = choice(
+        0.0, "largest relative change of saturation, about the grey image"
+    )
     hue: float = choice(
-        0.0, "largest change of hue each way, as a part of the colour circle, up to 0.5"
+        0.0,
+        "largest change of hue in each direction, as a fraction of the colour circle, "
+        "up to 0.5",
     )
     greyscale: float = choice(0.0, "probability that an image loses its colour")
     lighting: float = choice(
@@ -163,8 +176,9 @@ class AugmentConfig:
     erasing: float = choice(0.0, "probability that a random rectangle is erased")
     own: tuple[str, ...] = choice(
         (),
-        "functions of your own, module:attribute, called one after the other as "
-        "function(batch, keys) before mixup and cutmix",
+        "your own functions, module:attribute, called in this order as "
+        "function(batch, keys), before mixup and cutmix; each returns the batch, whose "
+        "images are already normalised",
     )
     mixup: float = choice(
         0.0, "alpha of mixup, which averages images and losses of two examples; 0: off"
@@ -172,7 +186,7 @@ class AugmentConfig:
     cutmix: float = choice(
         0.0,
         "alpha of cutmix, which pastes a rectangle of another image; 0: off; with "
-        "mixup, either is drawn half the time",
+        "mixup, each is used for half of the images",
     )
 
 
@@ -185,22 +199,24 @@ class TaskConfig:
         (), "(field, value) pairs of a task of your own, such as (('scale', 2.0),)"
     )
     target: str | None = choice(
-        None, "the target that is learned; None: the only one of the task's kind"
+        None, "name of the target; None: the only one of the task's kind"
     )
     label_smoothing: float = choice(
-        0.0, "classification: probability spread over all classes, in [0, 1)"
+        0.0, "classification: probability spread evenly over all classes, in [0, 1)"
     )
     class_weights: str = choice(
         "none",
-        "classification: none, or balanced: each class weighs 1 / its frequency",
+        "classification: weights of the classes in the loss: none, or balanced: 1 / "
+        "the frequency of the class",
     )
     threshold: float = choice(
         0.5, "multi_label: probability from which on a class counts as predicted"
     )
-    loss: str = choice("squared", "regression: squared, absolute or huber")
+    loss: str = choice("squared", "regression: loss: squared, absolute or huber")
     huber_delta: float = choice(
         1.0,
-        "regression: error from which on huber is linear, standard deviations",
+        "regression: error from which on the huber loss is linear, in standard "
+        "deviations",
     )
     aux_weight: float = choice(
         0.0, "weight of the loss of each auxiliary head, such as GoogLeNet's"
@@ -219,30 +235,31 @@ class OptimConfig:
     peak_lr: float = choice(0.1, "highest learning rate, for the stated batch size")
     lr_for_batch_size: int | None = choice(
         None,
-        "peak_lr is meant for batches of this many examples, and is scaled by "
-        "data.batch_size over it; None: used as it is",
+        "batch size that peak_lr is meant for: the rate is multiplied by "
+        "data.batch_size and divided by this; None: peak_lr is not scaled",
     )
     schedule: str = choice(
         "cosine",
-        "after the warm-up: a name in optim.SCHEDULES, or module:function of your own, "
-        "which is called with this section, the number of steps and those of the drops",
+        "learning rate after the warm-up: a name in optim.SCHEDULES, or "
+        "module:function of your own, which is called with this section, the number of "
+        "steps and the steps of the drops",
     )
-    warmup_epochs: float = choice(0.0, "linear warm-up from 0, epochs")
+    warmup_epochs: float = choice(0.0, "length of the linear warm-up from 0, epochs")
     end_lr_factor: float = choice(
-        0.0, "last rate over the peak, for cosine, linear and polynomial"
+        0.0, "cosine, linear, polynomial: ratio of the last rate to the peak"
     )
     decay_factor: float = choice(
         0.1,
-        "step, staircase: factor of the rate at each fall; exponential: over the whole "
-        "run",
+        "step, staircase: factor of the rate at each drop; exponential: factor over "
+        "the whole run",
     )
     decay_epochs: tuple[float, ...] = choice(
-        (), "step: when the rate falls, epochs from the start of the run"
+        (), "step: times of the drops, epochs from the start of the run"
     )
     decay_every_epochs: float | None = choice(
-        None, "staircase: epochs from one fall of the rate to the next"
+        None, "staircase: epochs from one drop to the next"
     )
-    power: float = choice(2.0, "exponent of the polynomial schedule")
+    power: float = choice(2.0, "polynomial: exponent")
     momentum: float = choice(
         0.9, "sgd, nesterov, rmsprop*, lars: decay of the momentum"
     )
@@ -257,23 +274,23 @@ class OptimConfig:
         0.0, "weight decay of kernels; biases and normalisation have none"
     )
     clip_norm: float | None = choice(
-        None, "largest global norm of the gradient; None: any"
+        None, "largest global norm of the gradient; None: no clipping"
     )
     lr_decay: float = choice(
-        1.0, "factor from the rate of a layer group to that of the group before it"
+        1.0, "ratio of a layer group's rate to that of the next group"
     )
-    lr_decay_per: str = choice("stage", "what lr_decay counts as a group: stage, block")
+    lr_decay_per: str = choice("stage", "groups of lr_decay: stage or block")
     lr_factors: tuple[tuple[str, float], ...] = choice(
         (), "(pattern of layer groups, factor of the rate) pairs; the first match wins"
     )
     freeze: tuple[str, ...] = choice(
-        (), "patterns of layer groups that stay as they are"
+        (), "patterns of layer groups that are not trained"
     )
     unfreeze: tuple[tuple[str, float], ...] = choice(
         (), "(pattern of layer groups, epoch from which they are trained) pairs"
     )
     unfreeze_warmup_epochs: float = choice(
-        0.5, "linear warm-up of what is unfrozen after the start, epochs"
+        0.5, "linear warm-up of groups that are unfrozen after the start, epochs"
     )
 
 
@@ -283,25 +300,27 @@ class InitConfig:
 
     path: str = choice(
         "",
-        "a run's folder, imported weights or a weight file; empty: at random",
+        "a run's folder, imported weights or a weight file; empty: random "
+        "initialisation",
         changes_numbers=False,
     )
     only: tuple[str, ...] = choice(
-        (), "patterns of the layer groups that are taken from there; (): all"
+        (), "patterns of the layer groups that are loaded from path; (): all"
     )
     skip: tuple[str, ...] = choice(
-        (), "patterns of layer groups that start at random nevertheless"
+        (), "patterns of layer groups that are not loaded from path"
     )
 
 
 @dataclasses.dataclass
 class AverageConfig:
-    """An average of the parameters, which is validated beside them and predicts."""
+    """An average of the parameters, validated beside them and used for prediction."""
 
-    name: str = choice("none", "none, ema (exponential) or swa (of the ends of epochs)")
-    decay: float = choice(
-        0.999, "ema: share of the old average that is kept in each step"
+    name: str = choice(
+        "none",
+        "none, ema (exponential moving average) or swa (mean over the ends of epochs)",
     )
+    decay: float = choice(0.999, "ema: weight of the old average in each step")
     start_epoch: float = choice(0.0, "swa: epoch from which on parameters are averaged")
 
 
@@ -322,14 +341,16 @@ class Config:
     num_epochs: float = choice(10.0, "passes over the training images")
     steps_per_epoch: int | None = choice(
         None,
-        "updates that count as one epoch, for every field in epochs; None: as many as "
-        "one pass over the training images takes",
+        "updates that count as one epoch, for every field in epochs; None: those of "
+        "one pass over the training images",
     )
     seed: int = choice(
-        0, "fixes initial parameters, order of examples, augmentation and dropout"
+        0,
+        "seed of the initial parameters, the order of examples, augmentation and "
+        "dropout",
     )
     cache_features: bool = choice(
-        False, "compute the output of frozen first layers once for all epochs"
+        False, "compute the output of the frozen first layers once for all epochs"
     )
     compute_dtype: str = choice(
         "float32",
@@ -337,38 +358,38 @@ class Config:
     )
     remat: bool = choice(
         False,
-        "compute the activations of each block again in the backward pass instead of "
+        "recompute the activations of each block in the backward pass instead of "
         "keeping them: less memory, about a third more time",
         changes_numbers=False,
     )
     deterministic: bool = choice(
         False,
-        "the same bits in every run on a GPU, at the cost of speed; a CPU or TPU gives "
-        "them anyway",
+        "make runs on a GPU reproducible bit for bit, at the cost of speed; on a CPU "
+        "or TPU they are anyway",
         changes_numbers=False,
     )
     tf32: bool = choice(
         True,
-        "float32 products may be computed with fewer digits where that is faster "
-        "(TensorFloat-32 on a GPU, bfloat16 on a TPU); False: in full",
+        "allow reduced-precision matmuls and convolutions (TensorFloat-32 on a GPU, "
+        "bfloat16 on a TPU)",
     )
     norm_examples: int | None = choice(
         None,
-        "consecutive examples over which BatchNorm takes its statistics in training, "
-        "on any number of devices; None: the whole batch",
+        "consecutive examples over which BatchNorm computes its statistics in "
+        "training, on any number of devices; None: the whole batch",
     )
     parallel: str = choice(
         "jit",
-        "how devices share a step: jit (the batch is split), fsdp (parameters and "
+        "parallelism: jit (the batch is split over the devices), fsdp (parameters and "
         "optimizer state, too) or pmap",
         changes_numbers=False,
     )
     num_devices: int | None = choice(
-        None, "number of devices to use; None: all there are", changes_numbers=False
+        None, "number of devices; None: all", changes_numbers=False
     )
     eval_every_epochs: float = choice(
         1.0,
-        "epochs from one validation, which saves a checkpoint, to the next",
+        "epochs from one validation to the next; each saves a checkpoint",
         changes_numbers=False,
     )
     save_every_steps: int | None = choice(
@@ -381,24 +402,24 @@ class Config:
     )
     best_metric: str | None = choice(
         None,
-        "validation metric of the best checkpoint, one of the task's METRICS; None: "
-        "the task's own default",
+        "validation metric that selects the best checkpoint, one of the task's "
+        "METRICS; None: the task's default",
     )
     early_stopping_patience: int | None = choice(
         None,
         "validations in a row without a better value after which the run ends; None: "
-        "never",
+        "no early stopping",
         changes_numbers=False,
     )
     early_stopping_metric: str | None = choice(
         None,
-        "validation metric that must get better, one of the task's METRICS; None: "
+        "validation metric that must improve, one of the task's METRICS; None: "
         "best_metric",
         changes_numbers=False,
     )
     writers: tuple[str, ...] = choice(
         ("jsonl", "tensorboard"),
-        "where the numbers go: names in report.writers.WRITERS (jsonl, csv, "
+        "destinations of the metrics: names in report.writers.WRITERS (jsonl, csv, "
         "tensorboard, wandb, mlflow), or module:attribute",
         changes_numbers=False,
     )

@@ -1,4 +1,4 @@
-"""A run that is interrupted and goes on, and what it has left in its folder."""
+"""A run that is interrupted and resumed, and what it has left in its folder."""
 
 import contextlib
 import json

@@ -545,7 +545,7 @@ def test_a_network_of_ones_own_has_a_table(flags, classes, channels, nets, capsy
         (("--model=my_nets.nets:wrong",), "flax.linen.Module, not int"),
         (
             ("--model=my_nets.nets:ready", "--num_classes=3"),
-            "--num_classes=3 cannot be chosen: my_nets.nets:ready is a network already",
+            "--num_classes=3 cannot be applied: my_nets.nets:ready is already",
         ),
         (
             ("--model=my_nets.nets:small", "--image_size="),
@@ -563,4 +563,4 @@ def test_mistakes_in_naming_ones_own_network_get_one_line(flags, text, nets, cap
 
 def test_the_size_of_images_for_ones_own_network_must_be_given(nets, capsys):
     assert call("--model=my_nets.nets:ready") == 2
-    assert "--image_size=N or HEIGHTxWIDTH is missing" in capsys.readouterr().err
+    assert "needs --image_size=N or HEIGHTxWIDTH" in capsys.readouterr().err

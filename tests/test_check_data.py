@@ -266,7 +266,7 @@ def test_the_command_prints_and_writes_everything(folder, tmp_path, capsys):
     output = tmp_path / "checked"
     assert call(tmp_path, f"folder:{folder}", f"--output={output}") == 0
     out = capsys.readouterr().out
-    assert "53 of 2 classes: train 34, validation 4, test 15" in out
+    assert "53 in 2 groups: train 34, validation 4, test 15" in out
     assert "48x10" not in out
     assert "60x10 to 48x48" in out
     assert "test/temple/broken.jpg: no JPEG, PNG, WebP or BMP image" in out
@@ -294,12 +294,12 @@ def test_the_command_prints_and_writes_everything(folder, tmp_path, capsys):
 def test_the_command_takes_images_in_memory_and_refuses_in_one_line(tmp_path, capsys):
     assert call(tmp_path, "digits") == 0
     out = capsys.readouterr().out
-    assert "1,797 of 10 classes" in out
+    assert "1,797 in 10 groups" in out
     assert "all 8x8; network input 48x48" in out
     for name, flags, expected in (
         ("digits", ["--similarity=0"], "similarity must be over 0"),
-        ("digits", [f"--output={__file__}"], "cannot be made a folder: File exists"),
-        ("digits", ["more"], "Only flags are taken here"),
+        ("digits", [f"--output={__file__}"], "cannot be created: File exists"),
+        ("digits", ["more"], "This command takes only flags"),
         ("digit", [], "Unknown dataset 'digit'"),
         ("digits", ["--config.data.image_size=big"], "data.image_size"),
     ):
@@ -321,5 +321,5 @@ def test_many_classes_are_a_short_table(capsys):
     report = dataclasses.replace(report, findings=())
     lines = data_check.as_text(report).splitlines()
     assert "(20 others)" in "\n".join(lines)
-    assert sum("class" in line for line in lines) == 42  # 40 rows, header, "classes"
+    assert sum("class" in line for line in lines) == 40
     assert lines[-1] == "No problems found."

@@ -394,7 +394,7 @@ def test_no_verb_and_unknown_verbs(refuse, capsys):
         ("--config.data.name=folder:/nowhere", "no folder '/nowhere'"),
         ("--confg.seed=1", "confg.seed"),
         ("--seed=1", "seed"),
-        ("word", "Only flags are taken here, not 'word'"),
+        ("word", "This command takes only flags, not 'word'"),
     ],
 )
 def test_a_mistake_in_the_config_is_one_line(refuse_to_train, override, expected):

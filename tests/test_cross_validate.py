@@ -315,9 +315,9 @@ def test_mistakes_are_one_line(call, tmp_path, capsys):
         ([output, "--folds=88"], "has 86 images besides"),
         (
             [output, few, "--folds=4"],
-            "Class 'b' has 3 images besides those of the test",
+            "Stratum 'b' has 3 images besides those of the test",
         ),
-        ([output, "--config.early_stopping_patience=2"], "would choose when to stop"),
+        ([output, "--config.early_stopping_patience=2"], "would determine when to"),
         ([output, "--config.data.batch_size=800"], "more than the 718 training"),
     ):
         assert call(*flags) == 2

@@ -1,7 +1,9 @@
 """The README and the pages of docs/ say what works: their code is run as it stands."""
 
 import ast
+import dataclasses
 import pathlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pytest
 from jaxcnn.config import Config, DataConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
+PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("docs/*.md"))]
 
 
 def blocks(page, language):
@@ -41,6 +44,28 @@ def package(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("my_package")]:
         monkeypatch.delitem(sys.modules, name)
     return write
+
+
+def attributes_of_predictors(text):
+    """Attributes that a page uses of jaxcnn.load(...), or of a variable `predictor`."""
+    calls = re.findall(r"jaxcnn\.load(\([^()]*\))\.(\w+)", text)
+    return {name for _, name in calls} | {*re.findall(r"\bpredictor\.(\w+)", text)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_names_on_a_page_exist(page):
+    from jaxcnn.serving.predictor import Predictor
+
+    text = (ROOT / page).read_text()
+    for name in {*re.findall(r"(?<![\w./-])jaxcnn(?:\.[A-Za-z_]\w*)+", text)}:
+        assert pkgutil.resolve_name(name) is not None
+    known = {*dir(Predictor), *(field.name for field in dataclasses.fields(Predictor))}
+    assert attributes_of_predictors(text) <= known
+
+
+def test_the_check_of_names_finds_attributes_of_predictors():
+    text = 'jaxcnn.load("a", model=net).top_k([x]); predictor.answers([x], limit=1)'
+    assert attributes_of_predictors(text) == {"top_k", "answers"}
 
 
 @pytest.mark.slow

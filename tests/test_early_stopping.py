@@ -208,7 +208,7 @@ def test_the_command_says_that_it_ended_early(config, tmp_path, capsys):
     command = ["train", f"--config={tmp_path / 'experiment.py'}"]
     assert __main__.main([*command, f"--workdir={tmp_path / 'run'}"]) == 0
     out = capsys.readouterr().out
-    assert "ended early: no better validation in the last 3" in out
+    assert "ended early: no improvement in 3 validations" in out
     assert "since_best 3\n" in out
     for flag, text in (
         ("early_stopping_patience=0", "early_stopping_patience must be positive"),

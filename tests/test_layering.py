@@ -1,4 +1,4 @@
-"""Who may import whom: the table of the README's architecture section."""
+"""Who may import whom, as the table below says."""
 
 import ast
 import pathlib

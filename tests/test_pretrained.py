@@ -320,7 +320,7 @@ def test_what_was_imported_is_exported_as_it_was(folder, resnet18, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ([], "One of --workdir=DIR and --weights=DIR is needed"),
+        ([], "Give either --workdir=DIR or --weights=DIR"),
         (["--weights=DIR"], "--output=FILE.safetensors is missing"),
         (["--weights=nowhere", "--output=x"], "No run in nowhere"),
         (["--weights=DIR", "--output=x.pth"], "must end with .safetensors: x.pth"),

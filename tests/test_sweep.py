@@ -1,4 +1,4 @@
-"""A sweep: every choice once, compared by validation, stopped and gone on with."""
+"""A sweep: every choice once, compared by validation, stopped and resumed."""
 
 import csv
 import dataclasses
@@ -284,7 +284,7 @@ def test_mistakes_are_one_line_before_anything_is_compiled(call, monkeypatch, tm
         (["--vary=best_metric=loss,accuracy"], "best_metric cannot be varied"),
         (["--vary=seed=0", "--config.best_metric=f1"], "'f1'"),
         (["--vary=seed=0", "--random=0"], "--random must be at least 1, not 0"),
-        (["--vary=seed=0,1", "--random=1", "--optuna=1"], "two ways to search"),
+        (["--vary=seed=0,1", "--random=1", "--optuna=1"], "cannot be combined"),
         (["--vary=seed=int(0,9)"], "a range, which has no grid"),
     ):
         code, _, error = call(*flags)

@@ -156,4 +156,4 @@ def test_a_classifier_is_fine_tuned_to_another_task(task, tmp_path, capsys):
     verb = ["train", *flags, f"--config.init_from.path={classifier}"]
     assert __main__.main([*verb, f"--workdir={tmp_path / 'tuned'}"]) == 0
     out = capsys.readouterr().out
-    assert "at random: 10 classes there, 2 here" in out
+    assert "at random: 10 classes in the source, 2 in this network" in out

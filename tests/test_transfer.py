@@ -36,7 +36,8 @@ def test_the_head_is_left_at_random_where_the_classes_differ():
     model = models.create_model("resnet20_cifar", 10)
     start = make_start(source, model, GREY)
     groups = dict(start.groups)
-    assert groups.pop("head") == "at random: 26 classes there, 10 here"
+    left = "at random: 26 classes in the source, 10 in this network"
+    assert groups.pop("head") == left
     assert set(groups.values()) == {"loaded"}
     assert start.dropped == ("head",)
     variables = jax.eval_shape(
@@ -114,7 +115,7 @@ def test_what_does_not_fit_is_refused(model, choices, text):
 
 def test_a_deeper_network_is_no_source_for_a_shallower_one():
     source = source_of("resnet32_cifar", 10, GREY)
-    with pytest.raises(UserError, match="stage1_block4/.* is there alone"):
+    with pytest.raises(UserError, match="stage1_block4/.* is only in the"):
         make_start(source, models.create_model("resnet20_cifar", 10), GREY)
 
 

@@ -1,15 +1,25 @@
-"""Docstring arguments are noun phrases that stand alone."""
+"""Docstring arguments, flags and fields are described by phrases that stand alone."""
 
 import ast
+import importlib
 import inspect
 import pathlib
+import pkgutil
 import re
 
+from absl import flags
 import pytest
+
+from jaxcnn import cli, config_fields
+from jaxcnn.config import Config
 
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "jaxcnn").rglob("*.py"), *(ROOT / "experiments").glob("*.py")])
 
+# First words of a description that lacks a noun.
+FIRST = re.compile(
+    r"(as|between|by|from|how|in|of|what|where|which)\b", flags=re.IGNORECASE
+)
 SECTION = re.compile(r"(\w+):")
 ENTRY = re.compile(r" {4}(\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: \(.*?\))?: *(.*)")
 
@@ -41,7 +51,7 @@ def without_noun(source):
         for node in ast.walk(ast.parse(source))
         if isinstance(node, nodes)
         for name, description in entries(ast.get_docstring(node, clean=False) or "")
-        if description.split(maxsplit=1)[:1] in (["Of"], ["As"])
+        if FIRST.match(description)
     ]
 
 
@@ -77,3 +87,29 @@ class Plan:
         "Plan: starts: Of each parameter.",
         "apply: *leaves: As in train_step.",
     ]
+
+
+def test_the_check_knows_words_from_their_beginnings():
+    assert FIRST.match("How many trials there are.")
+    assert FIRST.match("as compute_dtype of a config")
+    assert not FIRST.match("Asynchronous saves.")
+    assert not FIRST.match("Inputs of a layer.")
+
+
+@pytest.mark.parametrize("name", config_fields.fields(Config()))
+def test_the_meaning_of_a_field_begins_with_a_noun_or_a_verb(name):
+    field, _ = config_fields.fields(Config())[name]
+    assert not FIRST.match(field.metadata["meaning"])
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [m.name for m in pkgutil.iter_modules(cli.__path__) if not m.name.startswith("_")],
+)
+def test_the_help_of_a_flag_begins_with_a_noun_or_a_verb(verb):
+    values = flags.FlagValues()
+    importlib.import_module(f"jaxcnn.cli.{verb}").define_flags(values, ["jaxcnn"])
+    # absl puts the values of an enum first: "<table|json>: output format".
+    helps = {name: re.sub(r"^<.*?>: ", "", values[name].help) for name in values}
+    assert helps
+    assert {name: text for name, text in helps.items() if FIRST.match(text)} == {}

@@ -1,1 +1,1 @@
-"""What a network is and what it looks at: its table, its receptive fields."""
+"""Analyses networks: the table of layers and their receptive fields."""

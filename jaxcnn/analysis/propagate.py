@@ -1,8 +1,8 @@
 """Receptive fields through one equation of a jaxpr.
 
 Every rule takes an equation and its inputs, a Map for an array that is computed from
-the image and None for another, and gives the Map of the result. Where there is no rule,
-or a rule does not apply, the result is a map of which it is not known what it sees.
+the image and None for any other, and returns the Map of the result. If there is no rule
+or it does not apply, the receptive field of the result is unknown.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,19 +22,19 @@ Shape = tuple[int, ...]
 
 
 class NoRuleError(Exception):
-    """It is not known what the result of an equation sees."""
+    """The receptive field of an equation's result is unknown."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """The sliding window of a convolution, a pool or a change of size.
+    """The sliding window of a convolution, a pool or a resize.
 
     Attributes:
-        stride: Units of the input from one unit of the output to the next: 1/2 where
-            the map becomes twice as large.
-        padding: (before, after) of each axis. Of a transposed convolution it is that of
-            the convolution which it transposes.
-        depth: Input channels of one filter; None: it has no filters.
+        stride: Distance between neighbouring units of the output, in units of the
+            input: 1/2 if the map becomes twice as large.
+        padding: (before, after) of each axis. A transposed convolution has the padding
+            of the convolution that it transposes.
+        depth: Input channels of one filter. None: there are no filters.
     """
 
     kernel: Pair | None = (1, 1)
@@ -53,16 +53,16 @@ class Map:
     """An array that is computed from the image.
 
     Attributes:
-        dims: Which dimension of the array are the rows, and which the columns. None:
-            none is; the units of that axis, if more than one, are among the channels.
+        dims: Dimensions of the rows and of the columns. None: the axis has no
+            dimension; its units, if more than one, are among the channels.
         fields: The receptive fields of the units along rows and columns.
-        minor: Where a reshape has split an axis over two dimensions, the dimension of
-            its neighbouring units; `dims` then has that of its blocks.
+        minor: Dimension of neighbouring units of an axis that a reshape has split over
+            two dimensions; `dims` then has the dimension of its blocks.
         placed: Whether it is known which dimensions are the rows and columns.
-        pooled: Whether it is a summary of whole maps, so that its units have no place
-            in the image.
-        layer: The layer that it comes from.
-        window: The window of the equation that made it.
+        pooled: Whether it is a summary of whole maps, so that its units have no
+            position in the image.
+        layer: The layer that computes it.
+        window: The window of the equation that computes it.
         origin: The shape and map before rows and columns became one dimension.
     """
 
@@ -76,12 +76,12 @@ class Map:
     origin: "tuple[Shape, Map] | None" = None
 
     def channels(self, size: int) -> int:
-        """Channels, where one image has so many numbers."""
+        """Number of channels, if one image has `size` numbers."""
         return size // (len(self.fields[0]) * len(self.fields[1]))
 
     @property
     def is_flat(self) -> bool:
-        """Whether units of several places are among the channels."""
+        """Whether units of several positions are among the channels."""
         return any(d is None and len(f) > 1 for d, f in self.axes)
 
     @property
@@ -96,7 +96,7 @@ class Map:
 Inputs = Sequence[Map | None]
 Constant = Callable[[int], np.ndarray | None]
 
-# What computes each unit from the same unit of its inputs.
+# Equations that compute each unit from the same unit of their inputs.
 POINTWISE = {
     *("abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan"),
     *("atan2", "atanh", "cbrt", "digamma", "lgamma"),
@@ -111,10 +111,12 @@ POINTWISE = {
 
 
 def step(equation: core.JaxprEqn, inputs: Inputs, constant: Constant) -> list[Map]:
-    """The results of an equation that calls nothing.
+    """The results of an equation that calls no other equations.
 
     Args:
-        constant: Called with the number of an input; gives its value, or None where it
+        equation: The equation.
+        inputs: Its inputs. None: the input does not depend on the image.
+        constant: Function from the number of an input to its value, or to None if it
             depends on the image or the variables.
     """
     try:
@@ -154,8 +156,8 @@ def _known(equation: core.JaxprEqn, inputs: Inputs, constant: Constant) -> list[
 
 
 def _unknown(shape: Shape, equation: core.JaxprEqn, inputs: Inputs) -> Map:
-    """A map of an input's rows and columns where the shape is the same; a vector is a
-    map of one unit."""
+    """A map of unknown fields, with the rows and columns of an input of the same shape;
+    a vector is a map of one unit."""
     pairs = list(zip(inputs, equation.invars, strict=True))
     maps = [x for x in inputs if x is not None]
     window = UNKNOWN_WINDOW
@@ -177,7 +179,7 @@ def _unknown(shape: Shape, equation: core.JaxprEqn, inputs: Inputs) -> Map:
 
 
 def _pointwise(equation: core.JaxprEqn, inputs: Inputs) -> Map:
-    """The smallest intervals that cover all inputs, gates left out."""
+    """The smallest intervals that cover all inputs except gates."""
     maps = [x for x in inputs if x is not None]
     if is_gated(equation, inputs):
         maps = [x for x in maps if not x.pooled]
@@ -195,7 +197,7 @@ def is_gated(equation: core.JaxprEqn, inputs: Inputs) -> bool:
 
 def _merge(maps: Sequence[Map]) -> Map:
     if len({(x.dims, x.minor) for x in maps}) > 1:
-        raise NoRuleError  # their rows and columns are elsewhere
+        raise NoRuleError  # their rows and columns are different dimensions
     fields = tuple(_merge_fields([x.fields[a] for x in maps]) for a in (0, 1))
     origin = None
     if len({x.origin and x.origin[0] for x in maps}) == 1 and maps[0].origin:
@@ -215,7 +217,7 @@ def _merge_fields(fields: list[Field]) -> Field:
 
 
 def _repeat(field: Field, count: int) -> Field:
-    """A field that all units have, for so many units."""
+    """Repeats a field that all units share for `count` units."""
     if len(field) not in (1, count):
         raise NoRuleError
     return field.repeat(count)
@@ -249,9 +251,10 @@ def _slide(x: Map, window: Window, dims: Dims) -> Map:
 
 
 def _place(x: Map, spatial: Sequence[int], shape: Shape) -> Map:
-    """The map with rows and columns where a window slides over it.
+    """The map with the dimensions that a window slides over as rows and columns.
 
-    A map whose units all see the same may have them anywhere.
+    If all units of a map see the same pixels, any dimensions can be its rows and
+    columns.
     """
     if x.placed and set(spatial) <= {*x.dims}:
         return x
@@ -357,10 +360,13 @@ def _reduce_window(equation: core.JaxprEqn, inputs: Inputs) -> Map:
 def _whole(
     x: Map, axes: Sequence[bool], dims: Dims, filter_size: int | None = None
 ) -> Map:
-    """A window as large as the map along the given axes.
+    """Applies a window as large as the map along the given axes.
 
     Args:
-        filter_size: Numbers in one filter; None: there are no filters.
+        x: The map.
+        axes: Whether the window covers the rows, and the columns.
+        dims: Dimensions of rows and columns in the result.
+        filter_size: Number of weights in one filter. None: there are no filters.
     """
     sizes = tuple(
         len(field) if axis else 1 for field, axis in zip(x.fields, axes, strict=True)
@@ -370,7 +376,7 @@ def _whole(
 
 
 def _without(dims: Sequence[int | None], gone: Sequence[int]) -> Dims:
-    """Where dimensions are once others are gone."""
+    """The dimensions after others have been removed."""
     return tuple(
         None if dim is None or dim in gone else dim - sum(d < dim for d in gone)
         for dim in dims
@@ -380,7 +386,7 @@ def _without(dims: Sequence[int | None], gone: Sequence[int]) -> Dims:
 def _reduce(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     x, axes = _only(inputs), equation.params["axes"]
     if 0 in axes:
-        raise NoRuleError  # of all images
+        raise NoRuleError  # a reduction over all images
     dims, minor = _without(x.dims, axes), _without(x.minor, axes)
     sizes, strides, pooled = [], [], True
     shape = equation.invars[0].aval.shape
@@ -394,7 +400,7 @@ def _reduce(equation: core.JaxprEqn, inputs: Inputs) -> Map:
             sizes.append(len(field) if blocks else shape[neighbours])
             strides.append(1 if blocks else shape[neighbours])
         elif blocks:
-            raise NoRuleError  # units that are no neighbours
+            raise NoRuleError  # of units that are not neighbours
         else:
             sizes.append(1)
             strides.append(1)
@@ -456,8 +462,8 @@ def _select(x: Map, axis: int, used: np.ndarray, dims: Dims) -> Map:
 
 
 def _reshape(equation: core.JaxprEqn, inputs: Inputs) -> Map:
-    """Rows and columns stay dimensions, are split or joined with others, or become
-    channels."""
+    """Keeps rows and columns as dimensions, splits them, joins them with others, or
+    makes them channels."""
     x = _only(inputs)
     old, new = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
     source = dataclasses.replace(x, window=None, origin=None)
@@ -496,12 +502,12 @@ def _reshape(equation: core.JaxprEqn, inputs: Inputs) -> Map:
 
 
 def _cumulative(shape: Shape) -> list[int]:
-    """How many numbers the first 0, 1, 2, ... dimensions have."""
+    """Products of the sizes of the first 0, 1, 2, ... dimensions."""
     return [math.prod(shape[:dim]) for dim in range(len(shape) + 1)]
 
 
 def _tokens(old: Shape, new: Shape, x: Map) -> Dims:
-    """Where rows and columns are one dimension."""
+    """The dimension in which a reshape has joined rows and columns."""
     row, column = x.dims
     if None not in x.dims and x.minor == (None, None) and column == row + 1:
         for i, size in enumerate(new):
@@ -519,16 +525,20 @@ def _follow(
     axis: int,
     taken: Sequence[int | None],
 ) -> tuple[int | None, int | None, Field, tuple[float, float]]:
-    """An axis after a reshape.
+    """Follows an axis through a reshape.
 
     Args:
-        bounds: Cumulative sizes of both shapes. What is between two neighbouring ones
-            is a factor, and each dimension is a product of consecutive factors.
-        taken: New dimensions that are not this axis's.
+        old: Shape before the reshape.
+        new: Shape after the reshape.
+        bounds: Cumulative sizes of both shapes. The ratio of two neighbouring ones is a
+            factor, and each dimension is a product of consecutive factors.
+        x: Map before the reshape.
+        axis: The axis, 0 for rows and 1 for columns.
+        taken: New dimensions of other axes.
 
     Returns:
-        Its dimension, that of its neighbouring units, its field, and the window that
-        changed it: (size, stride).
+        (its new dimension, the dimension of its neighbouring units, its field, the
+        window that changed it: (size, stride)).
     """
     dim, minor, field = x.dims[axis], x.minor[axis], x.fields[axis]
     own = [*_factors(old, bounds, dim), *_factors(old, bounds, minor)]
@@ -546,7 +556,7 @@ def _follow(
         rest = first[len(own) :]
         is_own = first[: len(own)] == own and not (others | neighbours) & {*rest}
         if is_own and len(new) > 3:
-            count = _size(bounds, rest)  # units become several, of what were channels
+            count = _size(bounds, rest)  # channels become units: a pixel shuffle
             return place, None, field.stretch(count), (1, 1 / count)
         return None, None, field, (1, 1)
     if first == factors and len(parts) == 2:
@@ -562,7 +572,7 @@ def _follow(
 def _follow_single(
     old: Shape, new: Shape, dim: int | None, taken: Sequence[int | None]
 ) -> int | None:
-    """The dimension of an axis of one unit."""
+    """The new dimension of an axis with one unit."""
     for i, size in enumerate(new):
         is_free = i > 0 and size == 1 and i not in taken
         if dim is not None and is_free and math.prod(new[:i]) == math.prod(old[:dim]):
@@ -571,7 +581,7 @@ def _follow_single(
 
 
 def _factors(shape: Shape, bounds: Sequence[int], dim: int | None) -> list[int]:
-    """The factors of a dimension, by their numbers."""
+    """The indices of a dimension's factors."""
     if dim is None:
         return []
     start = math.prod(shape[:dim])
@@ -741,7 +751,7 @@ def _concatenate(equation: core.JaxprEqn, inputs: Inputs) -> Map:
 
 
 def _repeats(x: Map, part: Map, axis: int) -> bool:
-    """Whether a map is some rows, or columns, of another one and not all of them."""
+    """Whether a map is some, but not all, rows or columns of another one."""
     seen, whole = (
         set(zip(f.first, f.last, strict=True))
         for f in (part.fields[axis], x.fields[axis])
@@ -750,7 +760,7 @@ def _repeats(x: Map, part: Map, axis: int) -> bool:
 
 
 def _stack(equation: core.JaxprEqn, inputs: Inputs) -> Map:
-    """Single rows, or columns, one after the other."""
+    """Stacks single rows, or columns, one after the other."""
     maps, new = [x for x in inputs if x is not None], equation.params["axis"]
     lost = [a for a in (0, 1) if maps[0].dims[a] is None]
     if len(lost) != 1 or len(maps) < len(inputs):
@@ -801,9 +811,10 @@ CONSTANT_RULES: dict[str, Callable[[core.JaxprEqn, Inputs, Constant], Map]] = {
 }
 CONVOLUTIONS = {"conv_general_dilated", "dot_general"}
 REDUCTIONS = {name for name, rule in RULES.items() if rule is _reduce}
-# What takes a map with a split axis, or with units of several places in its channels.
+# Equations that accept a map with a split axis, or with units of several positions in
+# its channels.
 TAKES_FLAT = POINTWISE | REDUCTIONS | CONVOLUTIONS | {"reshape", "transpose"}
-# What itself tells which dimensions are rows and columns.
+# Equations that themselves show which dimensions are rows and columns.
 PLACES = CONVOLUTIONS | {n for n, rule in RULES.items() if rule is _reduce_window}
-# What only names units anew.
+# Equations that only rename units.
 RENAMES = {"broadcast_in_dim", "reshape", "squeeze", "transpose"}

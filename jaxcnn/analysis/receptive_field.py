@@ -1,15 +1,15 @@
-"""Which pixels of the image each unit of a feature map sees, along one axis.
+"""Receptive fields: the pixels that each unit of a feature map sees, along one axis.
 
 The arithmetic of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional
 Neural Networks", Distill 2019, https://distill.pub/2019/computing-receptive-fields/,
-unit by unit, so that it also holds where the windows differ in size or distance.
+for each unit separately, so that it also holds if windows differ in size or distance.
 
-A field is an interval. It is not cut at the border of the image: a padded value sees
-what a unit in its place would see, pixels outside the image, so that all units of a
-layer have a field of one size, as published tables count.
+A field is an interval. It is not clipped at the border of the image: a padded value
+sees what a unit in its place would see, pixels outside the image. All units of a layer
+therefore have fields of the same size, as in published tables.
 
-A unit that sees nothing has the interval from infinity to minus infinity. A field that
-is not known is not a number (NaN), and so is whatever is computed from it.
+A unit that sees nothing has the interval from infinity to minus infinity. An unknown
+field is NaN, and so is everything computed from it.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-LONGEST_PERIOD = 64  # that is looked for where windows differ
+LONGEST_PERIOD = 64  # longest period that is searched for where windows differ
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,12 +25,12 @@ class Field:
     """The fields of all units along one axis.
 
     Attributes:
-        first: float64 [n], the first pixel that each unit sees.
-        last: float64 [n], the last one.
-        shift: Pixels from one unit to the one that is `period` units later, also
+        first: First pixel that each unit sees, float64 [n].
+        last: Last pixel that each unit sees, float64 [n].
+        shift: Distance in pixels between units that are `period` units apart, also
             beyond the ends.
-        period: Units after which the intervals repeat; 1 unless the map was made
-            larger.
+        period: Number of units after which the intervals repeat; 1 unless the map was
+            enlarged.
     """
 
     first: np.ndarray
@@ -43,18 +43,18 @@ class Field:
 
     @property
     def stride(self) -> float:
-        """Pixels from one unit to the next, on average."""
+        """Mean distance between neighbouring units, in pixels."""
         return self.shift / self.period
 
     @property
     def size(self) -> float:
-        """Pixels that a unit sees, of the unit that sees most; NaN: not known."""
+        """Size of the largest field, in pixels; NaN: unknown."""
         return max(float(np.max(self.last - self.first)) + 1, 0)
 
     @property
     def centre(self) -> float:
-        """The centre of the first unit's field; 0 is the centre of the first pixel,
-        NaN: not known, or the unit sees nothing."""
+        """The centre of the first unit's field, where 0 is the centre of the first
+        pixel; NaN: unknown, or the unit sees nothing."""
         if self.first[0] > self.last[0]:
             return math.nan
         return float(self.first[0] + self.last[0]) / 2
@@ -67,8 +67,9 @@ class Field:
         """Some of the units.
 
         Args:
-            stride: Pixels from one of them to the next. None: as before, for units
-                that are neighbours.
+            index: Index of the units.
+            stride: Distance between neighbouring ones of them, in pixels. None: it is
+                unchanged, since they were neighbours before.
         """
         first, last = self.first[index], self.last[index]
         if stride is None:
@@ -87,7 +88,7 @@ class Field:
         return Field(self.first[::-1], self.last[::-1], -self.shift, self.period)
 
     def pad(self, before: int, after: int) -> "Field":
-        """Units added at both ends, or cut off where negative."""
+        """Adds units at both ends; a negative number cuts units off."""
         index = np.arange(-before, len(self) + after)
         period = min(self.period, len(self))
         shift = self.stride * period
@@ -103,14 +104,14 @@ class Field:
         )
 
     def dilate(self, factor: int) -> "Field":
-        """Each unit, and behind it factor - 1 units that see nothing."""
+        """Each unit, followed by factor - 1 units that see nothing."""
         count = len(self) * factor
         first, last = np.full(count, np.inf), np.full(count, -np.inf)
         first[::factor], last[::factor] = self.first, self.last
         return Field(first, last, self.shift, self.period * factor)
 
     def stretch(self, count: int) -> "Field":
-        """Each unit `count` times."""
+        """Repeats each unit `count` times."""
         return Field(
             self.first.repeat(count),
             self.last.repeat(count),
@@ -119,7 +120,7 @@ class Field:
         )
 
     def slide(self, size: int, stride: int = 1, dilation: int = 1) -> "Field":
-        """What each position of a window of `size` units sees."""
+        """The fields of a window of `size` units at each of its positions."""
         count = (len(self) - dilation * (size - 1) - 1) // stride + 1
         index = np.arange(count)[:, None] * stride + np.arange(size) * dilation
         common = math.gcd(self.period, stride)
@@ -131,10 +132,10 @@ class Field:
         )
 
     def select(self, used: np.ndarray) -> "Field":
-        """What linear combinations of the units see, such as those of a resize.
+        """The fields of linear combinations of the units, such as those of a resize.
 
         Args:
-            used: bool [n, m], whether unit i is part of combination j.
+            used: Whether unit i is part of combination j, bool [n, m].
         """
         count, results = used.shape
         if not self.known:
@@ -153,7 +154,8 @@ class Field:
             slice(int(i) + before, int(j) + before + 1)
             for i, j in zip(start, end, strict=True)
         ]
-        # So many units later the combinations repeat, so many units of this map later.
+        # The combinations repeat after `period` of them, which are `step` units of this
+        # map.
         period, step = (n // math.gcd(count, results) for n in (results, count))
         times = self.period // math.gcd(self.period, step)
         return Field(
@@ -164,11 +166,11 @@ class Field:
         )
 
     def all(self) -> "Field":
-        """One unit that sees what all see."""
+        """One unit that sees everything that any unit sees."""
         return self.slide(len(self))
 
     def repeat(self, count: int) -> "Field":
-        """A single unit, broadcast."""
+        """Broadcasts a single unit."""
         if count == len(self):
             return self
         if len(self) > 1:
@@ -183,7 +185,7 @@ def pixels(size: int) -> Field:
 
 
 def unknown(count: int) -> Field:
-    """Units of which it is not known what they see."""
+    """Units whose fields are unknown."""
     nothing = np.full(count, math.nan)
     return Field(nothing, nothing, math.nan)
 
@@ -202,8 +204,8 @@ def merge(fields: list[Field]) -> Field:
 
 
 def join(fields: list[Field]) -> Field:
-    """Units of several maps one after the other; where their distances differ, the
-    stride is the mean distance, rounded."""
+    """The units of several maps one after the other; if their distances differ, the
+    stride is the rounded mean distance."""
     first = np.concatenate([field.first for field in fields])
     last = np.concatenate([field.last for field in fields])
     field = _regular(first, last)
@@ -213,11 +215,11 @@ def join(fields: list[Field]) -> Field:
 
 
 def _regular(first: np.ndarray, last: np.ndarray) -> Field:
-    """The field of such units, with its stride: exact where the intervals repeat, the
-    mean where they are in order, and otherwise not known."""
+    """The Field of these intervals. Its stride is exact if they repeat, the mean if
+    they are in order, and otherwise unknown."""
     for period in range(1, min(LONGEST_PERIOD, len(first) // 2) + 1):
         shifts = [side[period:] - side[:-period] for side in (first, last)]
-        if np.ptp(shifts) == 0:  # False of what is not a number
+        if np.ptp(shifts) == 0:  # False for NaN
             return Field(first, last, float(shifts[0][0]), period)
     centres = (first + last) / 2
     steps = np.diff(centres)
@@ -228,11 +230,11 @@ def _regular(first: np.ndarray, last: np.ndarray) -> Field:
 
 
 def windows(used: np.ndarray) -> tuple[int, float]:
-    """The largest window of linear combinations, and the units from one window to the
-    next, NaN where they are not spread evenly.
+    """The size of the largest window of linear combinations, and the distance between
+    neighbouring windows; NaN if they are not spread evenly.
 
     Args:
-        used: bool [n, m], whether unit i is part of combination j.
+        used: Whether unit i is part of combination j, bool [n, m].
     """
     start, end = _ends(used)
     is_even = (start <= end).all() and _is_resampling(start, end, len(used))
@@ -259,13 +261,15 @@ def _is_resampling(start: np.ndarray, end: np.ndarray, count: int) -> bool:
 def _uncut(
     start: np.ndarray, end: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The windows of a resize as they would be if the map of `count` units did not end,
-    where all of them are cuts of windows that repeat; otherwise as they are."""
+    """The windows of a resize on an infinite map instead of one of `count` units.
+
+    Windows that are not parts of repeating windows are returned unchanged.
+    """
     results = len(start)
     period, step = (n // math.gcd(count, results) for n in (results, count))
     number, phase = np.divmod(np.arange(results), period)
     middle = results // period // 2
-    like = middle * period + phase  # the window of the same phase farthest from the end
+    like = middle * period + phase  # window of the same phase, farthest from both ends
     moved = [side[like] + (number - middle) * step for side in (start, end)]
     cut = [np.clip(side, 0, count - 1) for side in moved]
     if np.array_equal(cut, [start, end]):

@@ -1,32 +1,33 @@
-"""The table of a network: one row a layer.
+"""The table of a network: one row per layer.
 
-The network, any Linen module, is traced in evaluation, and its equations are gathered
-into layers, so that no model file needs to know. A layer is
-  * a convolution or linear layer with its bias. A linear layer is the convolution that
-    it is: its kernel is as large as the maps it takes, and its output is 1x1;
-  * a pool, of which global pooling is one with a window as large as the map;
+The network, any Linen module, is traced in evaluation, and its equations are grouped
+into layers, so that no model file has to describe itself. A layer is
+  * a convolution or linear layer with its bias. A linear layer is shown as the
+    equivalent convolution: its kernel is as large as its input maps, its output is 1x1;
+  * a pool; global pooling has a window as large as the map;
   * a normalisation, an activation, a multiplication by parameters ("scale");
-  * a padding, a subsampling or a change of size that stands by itself;
+  * a separate padding, subsampling or resize;
   * a merge of branches: "sum", "product", "maximum", "concat".
-Layers that evaluation does not compute (dropout, auxiliary heads) have no row, and
-neither have splits, shuffles and reshapes, which only rename units, nor pools that have
-nothing to pool.
+Layers that evaluation does not compute (dropout, auxiliary heads) have no row. Neither
+have splits, shuffles and reshapes, which only rename units, and pools that have nothing
+to pool.
 
-A layer that makes its map larger has a stride below 1: 1/2 for a transposed convolution
-that doubles it, for a resize or for a pixel shuffle.
+A layer that enlarges its map has a stride below 1: 1/2 for a transposed convolution, a
+resize or a pixel shuffle that doubles it.
 
 The receptive field of a merge is the smallest interval that covers its branches. The
 gates of squeeze-and-excitation, products with a summary of whole maps, are left out of
-it: they see the whole image. So are the statistics of a normalisation. Where windows
-differ, as in pooling to a fixed size, a row has the largest field and the mean stride.
+it, because they see the whole image. So are the statistics of a normalisation. If
+windows differ, as in pooling to a fixed size, a row has the largest field and the mean
+stride.
 
-What is not known is None: the field behind attention, gathers of pixels by computed
+None means unknown. It is the field after attention, gathers of pixels by computed
 indices, loops, or maps whose rows and columns became one dimension; and the size of an
-output of which it is not known which dimensions are rows and columns.
+output whose rows and columns are unknown.
 
 Connections are counted as in LeCun et al. 1998: each unit of a convolution, a linear
 layer or a pool has one for each of its inputs, the padded border included, and one for
-its bias. Activations and merges have none, and normalisations those of their biases.
+its bias. Activations and merges have none, normalisations have those of their biases.
 """
 
 from collections.abc import Sequence
@@ -51,24 +52,26 @@ LINEAR = (
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One row. Pairs are of rows and columns.
+    """One row. Pairs are (rows, columns).
 
     Attributes:
-        name: The path of its module, and its type where the module has several layers.
-        kernel: Its support, in units of its input.
-        depth: Input channels of one filter: those of a group, where there are groups.
-            None: it has no filters.
-        padding: (before, after) of each axis; negative: cut off. A transposed
-            convolution has that of the convolution which it transposes.
+        name: Path of the module, and the layer's type if the module has several layers.
+        kernel: Support of the layer, in units of its input.
+        depth: Input channels of one filter; with groups, those of one group. None: the
+            layer has no filters.
+        padding: (before, after) of each axis; negative numbers cut off. A transposed
+            convolution has the padding of the convolution that it transposes.
         channels: Channels of the output, for a convolution the number of its filters.
-        receptive_field: Pixels of the image that one unit sees, padding included.
-        receptive_field_stride: Pixels from one unit to the next.
-        receptive_field_centre: The centre of the first unit's field; 0 is the centre of
-            the first pixel.
-        parameters: Parameters that no earlier layer uses.
-        connections: Inputs of all its units, biases included.
+        receptive_field: Size of the area of the image that one unit sees, in pixels,
+            padding included.
+        receptive_field_stride: Distance between the fields of neighbouring units, in
+            pixels.
+        receptive_field_centre: Centre of the first unit's field; 0 is the centre of the
+            first pixel.
+        parameters: Number of parameters that no earlier layer uses.
+        connections: Number of inputs of all its units, biases included.
         kb: Size of the parameters in units of 1024 bytes, rounded half up, with 4 bytes
-            a parameter.
+            per parameter.
         macs: Multiply-adds for one image.
     """
 
@@ -97,8 +100,8 @@ class Summary:
     """All layers and their totals.
 
     Attributes:
-        unused: Parameters that evaluation does not use, those of auxiliary heads; they
-            are in no layer and not in the total.
+        unused: Number of parameters that evaluation does not use, such as those of
+            auxiliary heads; they are in no layer and not in the total.
     """
 
     layers: tuple[Layer, ...]
@@ -115,7 +118,7 @@ class Group:
 
     Attributes:
         level: "coarse": a stage, or "fine": a block. Stem and head are both.
-        parameters: Its parameters, with those that only training uses.
+        parameters: Number of its parameters, including those that only training uses.
     """
 
     group: str
@@ -150,8 +153,8 @@ def _kilobytes(parameters: int) -> int:
 
 
 def _names(drafts: Sequence[Draft]) -> list[str]:
-    """The path of each module, with what it does where it does several things, and
-    with a number where it does one of them again."""
+    """The path of each module, with the layer's type if the module has several layers,
+    and with a number if it has several of that type."""
     names = []
     for draft in drafts:
         path = draft.module.path
@@ -198,7 +201,7 @@ def _layer(draft: Draft, name: str, parameters: int) -> Layer:
 
 
 def _span_window(draft: Draft) -> Window:
-    """The window of a row of several equations, from its ends."""
+    """The window of a row of several equations, from its input and output."""
     before, after = draft.span.fields, draft.output.fields
     if not (draft.span.is_known and draft.output.is_known):
         is_pointwise = isinstance(draft.module, NORMS)
@@ -212,7 +215,7 @@ def _span_window(draft: Draft) -> Window:
 
 
 def _known(values: Sequence[float] | None) -> tuple[float, float] | None:
-    """A pair of numbers; None where one is not known."""
+    """A pair of numbers; None if one is unknown."""
     if values is None or any(map(math.isnan, values)):
         return None
     return tuple(values)
@@ -229,9 +232,10 @@ def _numbers(values: Sequence[float] | None) -> tuple[float, float] | None:
 def summarize_groups(model: nn.Module, image_shape: models.ImageShape) -> list[Group]:
     """The layer groups from input to head, each stage before its blocks.
 
-    In a network of this package, blocks of one stage are "stage1_block1" and so on. In
-    any other each group is a stage of its own. Multiply-adds without parameters count
-    to the top-level name of their layer, which is then a group behind the others.
+    In a network of this package, the blocks of a stage are "stage1_block1" and so on.
+    In any other network, each group is a stage. The multiply-adds of a layer without
+    parameters belong to the top-level name of its path, which is then an additional
+    group after the others.
     """
     params = models.abstract_variables(model, image_shape)["params"]
     groups = models.layer_groups(model, image_shape)

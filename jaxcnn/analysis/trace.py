@@ -1,4 +1,4 @@
-"""The equations of a network, gathered into layers."""
+"""Groups the equations of a network into layers."""
 
 from collections.abc import Callable, Sequence
 import dataclasses
@@ -19,7 +19,9 @@ from jaxcnn.models import counting, layers
 
 GATE_NOTE = "the gate is left out of the receptive field"
 
-LOOP_NOTE = "the multiply-adds of a loop of unknown length are those of one round"
+LOOP_NOTE = (
+    "the multiply-adds of a loop of unknown length are counted for one iteration"
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,7 +30,7 @@ class Fixed:
 
     Attributes:
         parameters: Names of the parameters that it is computed from.
-        value: Computes it; None where it depends on variables.
+        value: Function that computes it. None: it depends on variables.
     """
 
     parameters: frozenset[str] = frozenset()
@@ -45,10 +47,12 @@ NORMS = (
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where an equation stands: the call of a module, and a function that is one layer.
+    """Position of an equation: the module call, and a function that is one layer.
 
     Attributes:
-        number: Tells calls of a function from each other.
+        call: Number of the module call.
+        function: Name of the function that the equation belongs to. None: none.
+        number: Number of the call of that function.
     """
 
     call: int
@@ -58,12 +62,12 @@ class Place:
 
 @dataclasses.dataclass(eq=False)
 class Draft:
-    """A row while the trace goes on.
+    """A row under construction.
 
     Attributes:
-        place: The place of its equations.
-        module: The module whose call that is.
-        source: The row that its input comes from; None: the image.
+        place: Position of its equations.
+        module: The module that is called there.
+        source: The row that its input comes from. None: the image.
         pointwise: Whether each of its units is a function of one unit of its input.
         output: The result of its last equation.
         span: The input, if several equations make the row.
@@ -107,7 +111,7 @@ SELF_GATED = {"sigmoid": "silu", "erf": "gelu", "tanh": "gelu"}  # x * f(x), by 
 class Trace:
     """Follows the image through the equations of a network."""
 
-    BATCH = 2  # told apart from maps of one pixel
+    BATCH = 2  # a batch of 1 would look like a map of one pixel
 
     def __init__(self, model: nn.Module, image_shape: models.ImageShape) -> None:
         self.drafts: list[Draft] = []
@@ -202,7 +206,7 @@ class Trace:
         ]
 
     def _enter(self, equation: core.JaxprEqn, place: Place) -> Place:
-        """The place of what an equation calls."""
+        """The position of the equations that an equation calls."""
         name = equation.params.get("name")
         if name not in (*FUNCTIONS, PAD):
             return place
@@ -216,7 +220,7 @@ class Trace:
         maps: Sequence[Map | None],
         weights: frozenset[str],
     ) -> None:
-        """Adds the inputs of an equation's units. A bias is one more input."""
+        """Counts the inputs of an equation's units. A bias is one more input."""
         size = equation.outvars[0].aval.size // self.BATCH
         if equation.primitive.name in BIASES and len(maps) == 2 and weights:
             draft.connections += size
@@ -224,7 +228,7 @@ class Trace:
             draft.connections += counting.equation_connections(equation) // self.BATCH
 
     def _close(self, draft: Draft, output: Map, size: int) -> Map:
-        """Notes what a row gives, as far as it has come."""
+        """Stores the row's output so far."""
         if output.window is not None and draft.type in ("pad", "resize"):
             draft.window = _compose(draft.window, output.window)
         elif output.window is not None:
@@ -241,7 +245,7 @@ class Trace:
         weights: frozenset[str],
         place: Place,
     ) -> Draft | None:
-        """The row that an equation belongs to; None: that of its input."""
+        """The row that an equation belongs to. None: the row of its input."""
         name = equation.primitive.name
         sources = list(dict.fromkeys(x.layer for x in maps if x is not None))
         if len(sources) > 1:
@@ -273,7 +277,7 @@ class Trace:
         return draft
 
     def _span(self, place: Place, maps: Sequence[Map | None]) -> Draft:
-        """The one row of a normalisation or of a function of layers.py."""
+        """The row of a normalisation or of a function that is one layer."""
         outside = None
         for x in filter(None, maps):
             if x.layer is not None and x.layer.place == place:
@@ -326,7 +330,7 @@ def _convolution(
 
 
 def _compose(first: Window, second: Window) -> Window:
-    """The window of two paddings or changes of size, of different axes or sides."""
+    """The window of two paddings or resizes, which have different axes or sides."""
     if UNKNOWN_WINDOW in (first, second):
         return UNKNOWN_WINDOW
     padding = tuple(
@@ -347,7 +351,7 @@ def _constant(value: Any) -> Fixed:
 def _compute(
     equation: core.JaxprEqn, inputs: Sequence[Fixed], parameters: frozenset[str]
 ) -> list[Value]:
-    """The results of an equation that has no part of the image among its inputs."""
+    """The results of an equation whose inputs do not depend on the image."""
     count = len(equation.outvars)
     if any(x.value is None for x in inputs):
         return [Fixed(parameters)] * count
@@ -374,7 +378,8 @@ def _evaluate(value: Value, image: Map | None) -> np.ndarray | None:
 
 
 def _place(equation: core.JaxprEqn, outer: Place) -> Place:
-    """The innermost call that an equation is marked with, and a function within it."""
+    """The innermost module call that an equation is marked with, and a function in
+    it."""
     parts = str(equation.source_info.name_stack).split("/")
     calls = [i for i, part in enumerate(parts) if re.fullmatch(r"call\d+", part)]
     if calls:
@@ -387,7 +392,7 @@ def _place(equation: core.JaxprEqn, outer: Place) -> Place:
 
 
 def _is_activation(equation: core.JaxprEqn, maps: Sequence[Map | None]) -> bool:
-    """Whether it calls a function with a name that takes each unit by itself."""
+    """Whether it calls a named function that acts on each unit separately."""
     name = equation.params.get("name")
     body = counting.body(equation)
     if body is None or not isinstance(name, str) or name.startswith("_"):

@@ -1,10 +1,10 @@
 """Random changes of the training images, on the device, inside the compiled step.
 
-Pure functions of whole batches. What an example draws depends on its own key alone, so
-it is the same on any number of devices and in any slice of the batch. Flip, crop and
-noise then give the same bits; the affine warp differs in its rounding where XLA fuses
-batches of another size in another way (seen on CPU: 0.001 of a grey level). Mixup and
-cutmix also need the example to mix with, so they want the global batch.
+Pure functions of whole batches. The random numbers of an example depend only on its own
+key, so they are the same on any number of devices and in any slice of the batch. Flip,
+crop and noise are then equal bit for bit. The affine warp may differ in rounding where
+XLA fuses batches of another size differently (on a CPU, by 0.001 of a grey level).
+Mixup and cutmix also need another example of the batch, so they need the global batch.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -67,14 +67,14 @@ __all__ = [
 ]
 
 
-# Field of AugmentConfig, its rule, and its largest value.
+# Field of AugmentConfig, rule, and largest value.
 _LIMITS = (
     ("flip", "in [0, 1]", 1.0),
     ("crop_padding_pixels", "0 or more", math.inf),
     ("shift_pixels", "0 or more", math.inf),
     ("rotation_degrees", "in [0, 180]", 180.0),
     ("scale", "0 or more", math.inf),
-    ("shear_degrees", "in [0, 80]", 80.0),  # at 90 the image is a line
+    ("shear_degrees", "in [0, 80]", 80.0),  # at 90 the image would be a line
     ("noise", "0 or more", math.inf),
     ("randaugment", "0 or more", math.inf),
     ("randaugment_magnitude", f"in [0, {MAX_LEVEL}]", MAX_LEVEL),
@@ -88,22 +88,22 @@ _LIMITS = (
     ("mixup", "0 or more", math.inf),
     ("cutmix", "0 or more", math.inf),
 )
-_OF_COLOURS = ("saturation", "hue", "greyscale", "lighting")
+_COLOUR_FIELDS = ("saturation", "hue", "greyscale", "lighting")
 
 
 def check(config: AugmentConfig, channels: int, targets: Targets) -> None:
-    """Raises UserError for a choice that is not allowed.
+    """Raises UserError for a setting that is not allowed.
 
     Args:
-        config: The choices.
-        channels: Channels of the images.
-        targets: What a batch holds besides its images.
+        config: Augmentation settings.
+        channels: Number of image channels.
+        targets: Targets that a batch holds besides its images.
     """
     for name, rule, limit in _LIMITS:
         value = getattr(config, name)
         holds = 0 <= value <= limit and value < math.inf
         require(holds, f"augment.{name}", value, rule)
-    for name in _OF_COLOURS:
+    for name in _COLOUR_FIELDS:
         value = getattr(config, name)
         holds = not value or channels == 3
         require(holds, f"augment.{name}", value, "0 for images without colour")
@@ -117,8 +117,8 @@ def check(config: AugmentConfig, channels: int, targets: Targets) -> None:
 
 
 def _own(name: str) -> Callable[..., Any]:
-    """A user's own function (batch, key of each example) -> batch, of normalised
-    images."""
+    """A user's own function (batch, key of each example) -> batch; its images are
+    normalised."""
     return names.resolve(name, {}, "augmentation")
 
 
@@ -142,7 +142,7 @@ def example_keys(key: jax.Array, step: jax.Array, indices: jax.Array) -> jax.Arr
     Args:
         key: Key of the whole run.
         step: Number of the step.
-        indices: int32 [B], position of each example in the global batch.
+        indices: Position of each example in the global batch, int32 [B].
     """
     key = jax.random.fold_in(key, step)
     return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
@@ -156,24 +156,25 @@ def augment_batch(
     std: Sequence[float],
     targets: Targets,
 ) -> dict[str, jax.Array]:
-    """Everything that the config asks for, in the order of the lines below.
+    """Applies everything that the config asks for, in the order of the lines below.
 
     Flip, crop, affine and the geometric operations of the policies move the targets
-    with the image; what changes grey levels or erases leaves them alone.
+    with the image; operations that change grey levels or erase do not.
 
     Args:
-        batch: With "image", uint8 [B, H, W, C], and the targets, each [B, ...].
+        batch: Batch with "image", uint8 [B, H, W, C], and the targets, each [B, ...].
         keys: Key of each example, [B], from example_keys.
-        config: Static: what is 0 there is not traced. See check.
+        config: Augmentation settings, see check. They are static: operations that are
+            off are not traced.
         mean: Mean of each channel, in [0, 1].
         std: Standard deviation of each channel, in [0, 1].
-        targets: What the batch holds besides its images, and how it moves.
+        targets: Targets that the batch holds, whose kinds say how they move.
 
     Returns:
-        The batch with "image" of zero mean and unit variance, float [B, H, W, C],
-        with its targets moved, and what mix adds.
+        The batch with normalised images (zero mean, unit variance), float [B, H, W, C],
+        moved targets, and the entries that mix adds.
     """
-    # Each operation has a key of its own: one that is left out changes no other.
+    # Each operation has its own key: leaving one out changes no other.
     own_keys, fold_in = keys, jax.vmap(jax.random.fold_in, (0, None))
     keys = jax.vmap(jax.random.split, (0, None))(keys, 11)  # [B, 11]
     images, size = batch["image"], batch["image"].shape[1:3]
@@ -190,8 +191,8 @@ def augment_batch(
         images = colour_jitter(images, keys[:, 6], **colour)
     if config.greyscale:
         images = greyscale(images, keys[:, 7], config.greyscale)
-    if _shape(config):
-        images = affine(images, keys[:, 2], **_shape(config))
+    if _affine_limits(config):
+        images = affine(images, keys[:, 2], **_affine_limits(config))
     if config.lighting:
         images = lighting(images, keys[:, 8], config.lighting)
     if config.noise:
@@ -213,8 +214,8 @@ def augment_batch(
 def _maps(
     config: AugmentConfig, keys: jax.Array, size: tuple[int, int]
 ) -> Iterator[tuple[Map, Sampler]]:
-    """(maps, how it samples) of each operation of augment_batch that moves pixels, in
-    the order there and with the keys there."""
+    """Yields (maps, sampler) for each operation of augment_batch that moves pixels, in
+    the same order and with the same keys."""
     if config.flip:
         yield flip_map(keys[:, 0], config.flip, size=size), nearest
     if config.crop_padding_pixels:
@@ -224,8 +225,8 @@ def _maps(
             yield maps, nearest
     if config.trivialaugment:
         yield trivialaugment_map(keys[:, 5], size=size), nearest
-    if _shape(config):
-        yield affine_map(keys[:, 2], size=size, **_shape(config)), warp
+    if _affine_limits(config):
+        yield affine_map(keys[:, 2], size=size, **_affine_limits(config)), warp
 
 
 def _policy(config: AugmentConfig) -> dict[str, int]:
@@ -235,12 +236,12 @@ def _policy(config: AugmentConfig) -> dict[str, int]:
     }
 
 
-def _shape(config: AugmentConfig) -> dict[str, float]:
+def _affine_limits(config: AugmentConfig) -> dict[str, float]:
     """The limits of affine."""
     return _chosen(config, "shift_pixels", "rotation_degrees", "scale", "shear_degrees")
 
 
 def _chosen(config: AugmentConfig, *names: str) -> dict[str, float]:
-    """The numbers of these names, or nothing where all are 0."""
-    found = {name: getattr(config, name) for name in names}
-    return found if any(found.values()) else {}
+    """The values of these fields; {} if all are 0."""
+    values = {name: getattr(config, name) for name in names}
+    return values if any(values.values()) else {}

@@ -1,27 +1,27 @@
-"""Where the pixels are: flip, crop, warps, rectangles. Zeros outside the image.
+"""Geometric augmentation: flip, crop, warps, rectangles. Zeros outside the image.
 
-Each operation that moves pixels has a function beside it, named NAME_map, that gives
-the map of each example for the same keys: the place in the input, (row, column) of a
-pixel's centre, for each place in the output. moving.py moves the targets by it.
+Each operation that moves pixels has a second function, named NAME_map, that returns the
+map of each example for the same keys: the position in the input, (row, column) of a
+pixel's centre, for each position in the output. moving.py moves the targets with it.
 """
 
 import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
-# matrix [..., 2, 2] and offset [..., 2]: input = matrix @ output + offset, of (row,
-# column), which are whole numbers at the centres of pixels.
+# matrix [..., 2, 2] and offset [..., 2]: input = matrix @ output + offset, for (row,
+# column), which are integers at the centres of pixels.
 Map = tuple[jax.Array, jax.Array]
 
 
 def flip(images: jax.Array, keys: jax.Array, probability: float) -> jax.Array:
-    """Mirrors left and right, with a probability: [B, H, W, C] -> [B, H, W, C]."""
+    """Mirrors images horizontally at random: [B, H, W, C] -> [B, H, W, C]."""
     flipped = _flipped(keys, probability)
     return jnp.where(flipped[:, None, None, None], images[:, :, ::-1], images)
 
 
 def flip_map(keys: jax.Array, probability: float, *, size: tuple[int, int]) -> Map:
-    """The maps of flip, for images of a height and width."""
+    """The maps of flip, for images of size (height, width)."""
     flipped = _flipped(keys, probability)
     ones = jnp.ones(flipped.shape)
     matrix = _diagonal(ones, jnp.where(flipped, -1.0, 1.0))
@@ -41,7 +41,7 @@ def _diagonal(row: jax.Array, column: jax.Array) -> jax.Array:
 
 
 def crop(images: jax.Array, keys: jax.Array, padding: int) -> jax.Array:
-    """A random window of the image padded with zeros: [B, H, W, C] -> [B, H, W, C].
+    """Crops a random window of the zero-padded image: [B, H, W, C] -> [B, H, W, C].
 
     He et al., CVPR 2016, sec. 4.2, https://arxiv.org/abs/1512.03385, with padding 4.
     """
@@ -78,13 +78,13 @@ def affine(
 ) -> jax.Array:
     """Random shear, rotation, scale and shift: [B, H, W, C] -> float [B, H, W, C].
 
-    Each is uniform between its limit and minus its limit (the logarithm, for scale),
-    and the four make one warp.
+    Each is uniform between minus its limit and its limit (for scale, the logarithm is),
+    and the four are one warp.
 
     Args:
         images: Images, or masks, of any dtype.
         keys: Key of each example.
-        shift_pixels: Limit of the shift down, and of the shift to the right.
+        shift_pixels: Limit of the vertical and of the horizontal shift.
         rotation_degrees: Limit of the rotation.
         scale: Limit of the relative change of size; 0.1 is 1/1.1 to 1.1.
         shear_degrees: Limit of the horizontal shear.
@@ -107,7 +107,7 @@ def affine_map(
     scale: float,
     shear_degrees: float,
 ) -> Map:
-    """The maps of affine, for images of a height and width."""
+    """The maps of affine, for images of size (height, width)."""
     limits = shift_pixels, rotation_degrees, scale, shear_degrees
     return jax.vmap(lambda key: _random_map(key, size, *limits))(keys)
 
@@ -140,16 +140,16 @@ def inverse_map(
     scale: jax.Array,
     shear_degrees: jax.Array,
 ) -> Map:
-    """The point of the input, in row and column, for each point of the output.
+    """The map from points (row, column) of the output to points of the input.
 
     The image is sheared, then rotated, then scaled, all about its centre, then shifted.
 
     Args:
-        size: Height and width, pixels.
-        shift: Down and to the right, pixels, [2].
-        rotation_degrees: Counter-clockwise as one sees it, rows going down.
-        scale: Above 1 the image grows.
-        shear_degrees: A vertical line leans by this, its lower end to the right.
+        size: Height and width, in pixels.
+        shift: Shift down and to the right, in pixels, [2].
+        rotation_degrees: Counter-clockwise angle in the displayed image.
+        scale: Factor of the size; above 1 the image grows.
+        shear_degrees: Angle by which a vertical line leans, its lower end to the right.
 
     Returns:
         matrix [2, 2] and offset [2]: input = matrix @ output + offset.
@@ -167,7 +167,7 @@ def nearest(
 ) -> jax.Array:
     """Pixels nearest to matrix @ (row, column) + offset: [H, W, ...] -> [H, W, ...].
 
-    Of any dtype; `fill` outside the image.
+    For any dtype; `fill` outside the image.
     """
     points = _apply(matrix, jnp.indices(image.shape[:2]).astype(float))  # [2, H, W]
     rows, columns = jnp.floor(points + offset[:, None, None] + 0.5).astype(int)
@@ -177,7 +177,7 @@ def nearest(
 
 
 def rectangle(size: tuple[int, int], start: jax.Array, stop: jax.Array) -> jax.Array:
-    """True from start (row, column) up to stop, not with it: bool [H, W]."""
+    """True from start (row, column) to before stop: bool [H, W]."""
     rows, columns = jnp.indices(size)
     inside_rows = (start[0] <= rows) & (rows < stop[0])
     return inside_rows & (start[1] <= columns) & (columns < stop[1])
@@ -186,8 +186,8 @@ def rectangle(size: tuple[int, int], start: jax.Array, stop: jax.Array) -> jax.A
 def warp(image: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
     """Bilinear samples at matrix @ (row, column) + offset: [H, W, C] -> [H, W, C].
 
-    Beyond the border the image goes on as zeros, and a sample next to it is between
-    the border's pixel and zero (SciPy's mode "grid-constant").
+    The image is extended by zeros, and samples next to the border are interpolated
+    between the border's pixel and zero (SciPy's mode "grid-constant").
     """
     points = _apply(matrix, jnp.indices(image.shape[:2]).astype(float))  # [2, H, W]
     rows, columns = points + offset[:, None, None]
@@ -199,7 +199,7 @@ def warp(image: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
 
 
 def outputs(points: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
-    """Where a map shows points of the input: (row, column), [..., 2] -> [..., 2]."""
+    """Maps points of the input to the output: (row, column), [..., 2] -> [..., 2]."""
     (a, b), (c, d) = matrix
     inverse = jnp.array([[d, -b], [-c, a]]) / (a * d - b * c)
     return jnp.moveaxis(_apply(inverse, jnp.moveaxis(points - offset, -1, 0)), 0, -1)
@@ -208,7 +208,7 @@ def outputs(points: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Arra
 def _apply(matrix: jax.Array, points: jax.Array) -> jax.Array:
     """matrix @ points along the first axis, term by term.
 
-    Not by a matrix product: on some accelerators that is in a lower precision.
+    A matrix product would have a lower precision on some accelerators.
     """
     row, column = points
     return jnp.stack(

@@ -1,4 +1,4 @@
-"""Two examples in one: mixup and cutmix."""
+"""Mixes pairs of examples: mixup and cutmix."""
 
 from collections.abc import Mapping
 
@@ -11,24 +11,25 @@ from jaxcnn.augment.geometry import rectangle
 def mix(
     batch: Mapping[str, jax.Array], keys: jax.Array, *, mixup: float, cutmix: float
 ) -> dict[str, jax.Array]:
-    """Mixes each example with the one that is half a batch away.
+    """Mixes each example with the one half a batch away.
 
     Mixup: Zhang, Cisse, Dauphin and Lopez-Paz, ICLR 2018,
     https://arxiv.org/abs/1710.09412. Cutmix: Yun et al., ICCV 2019,
     https://arxiv.org/abs/1905.04899, with the rectangle of its Algorithm 1. The weight
-    of an example is drawn from Beta(alpha, alpha), for each example on its own, where
-    the papers' code draws one for a batch.
+    of an example is drawn from Beta(alpha, alpha), separately for each example; the
+    papers' code draws one weight per batch.
 
     Args:
         batch: The global batch, with "image" [B, H, W, C] and targets, each [B, ...].
         keys: Key of each example.
-        mixup: Its alpha; 0 leaves it out.
-        cutmix: Its alpha; 0 leaves it out. If neither is 0, each has probability 1/2.
+        mixup: Alpha of mixup. 0: off.
+        cutmix: Alpha of cutmix. 0: off. If neither is 0, each has probability 1/2.
 
     Returns:
-        The batch with mixed images, float [B, H, W, C], and of each target that of the
-        larger part; in "other" a dict with the targets of the other part, under the
-        same names; in "other_share" float [B] its part of the image, up to 1/2.
+        The batch with mixed images, float [B, H, W, C], and the targets of the example
+        that has the larger share; "other" is a dict with the targets of the other
+        example, under the same names; "other_share" is its share of the image, float
+        [B], at most 1/2.
     """
     images = batch["image"]
     targets = {name: x for name, x in batch.items() if name != "image"}
@@ -36,7 +37,7 @@ def mix(
     probability = (mixup > 0) / ((mixup > 0) + (cutmix > 0))  # of mixup
 
     def weights(key):
-        """Of the example itself, at each of its pixels: [H, W]."""
+        """Weight of the example itself at each pixel: [H, W]."""
         choice_key, weight_key, centre_key = jax.random.split(key, 3)
         by_mixup = jax.random.bernoulli(choice_key, probability)
         alpha = jnp.where(by_mixup, mixup, cutmix)

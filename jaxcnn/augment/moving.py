@@ -1,4 +1,4 @@
-"""Targets that move with their image, on the device: masks, boxes and points."""
+"""Moves targets with their image, on the device: masks, boxes and points."""
 
 from collections.abc import Callable, Mapping
 import functools
@@ -18,19 +18,19 @@ def move_targets(
     maps: Map,
     sample: Sampler = nearest,
 ) -> dict[str, jax.Array]:
-    """The batch with every target moved as an operation has moved its image.
+    """Moves every target of a batch as an operation has moved its image.
 
     Boxes become the smallest upright boxes around their moved corners, clipped to the
-    image. Those of which nothing is seen are dropped where there may be any number of
-    them (Target.ragged), together with the items that belong to them (Target.of): the
-    mask is false for them, and their numbers are 0. Where the number of boxes is fixed
-    such a box is empty. A point outside the image keeps its place there.
+    image. Boxes that are completely outside are dropped if their number may vary
+    (Target.ragged), together with the items that belong to them (Target.of): their mask
+    becomes false and their numbers 0. If the number of boxes is fixed, such a box
+    becomes empty. A point outside the image keeps its position there.
 
     Args:
-        batch: With "image" [B, H, W, C] and each target.
-        targets: What the batch holds.
-        maps: The map of each example, as geometry.NAME_map gives them.
-        sample: How targets of kind "image" are sampled, as their image was.
+        batch: Batch with "image" [B, H, W, C] and each target.
+        targets: Targets of the batch.
+        maps: Map of each example, as returned by geometry.NAME_map.
+        sample: Sampler for targets of kind "image": the one used for their image.
     """
     size = batch["image"].shape[1:3]
     moved, seen = dict(batch), {}
@@ -58,15 +58,15 @@ def move_targets(
 
 
 def any_moves(targets: Targets) -> bool:
-    """Whether a change of geometry changes one of the targets."""
+    """Whether any target moves with the image."""
     return any(target.kind in MOVED for target in targets.values())
 
 
 def _each(sample: Sampler, target: Target) -> Callable[..., jax.Array]:
-    """sample for a batch, with the target's value outside and of its dtype."""
+    """A sampler for a batch, with the target's fill value and dtype."""
 
     def move(x: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
-        # The samplers bring zeros in.
+        # warp and nearest fill with zeros.
         found = sample(x - target.fill if target.fill else x, matrix, offset)
         found = found + target.fill if target.fill else found
         if jnp.issubdtype(x.dtype, jnp.integer):
@@ -85,7 +85,7 @@ def _points(points: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Arra
 def _boxes(
     boxes: jax.Array, matrix: jax.Array, offset: jax.Array, *, size: tuple[int, int]
 ) -> tuple[jax.Array, jax.Array]:
-    """((y1, x1, y2, x2) [..., 4] -> [..., 4], whether something is seen of each)."""
+    """((y1, x1, y2, x2) [..., 4] -> [..., 4], whether each is partly in the image)."""
     corners = jnp.stack(
         [boxes[..., [y, x]] for y in (0, 2) for x in (1, 3)], axis=-2
     )  # [..., 4, 2]

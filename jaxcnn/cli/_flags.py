@@ -1,4 +1,4 @@
-"""Flags that several verbs have."""
+"""Flags that several verbs share."""
 
 from collections.abc import Sequence
 import os
@@ -15,14 +15,14 @@ from jaxcnn.errors import UserError, in_one_line
 
 
 def define_config(values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """--config=FILE and --config.FIELD=VALUE; without a file a config of defaults.
+    """Defines --config=FILE and --config.FIELD=VALUE; without FILE, all defaults.
 
     Args:
         values: The flags, to which these are added.
-        argv: The command line, in which the fields that it sets are looked up.
+        argv: The command line, whose fields are checked.
 
     Raises:
-        UserError: There is no such FIELD; the nearest are named.
+        UserError: A FIELD is unknown; the message suggests similar ones.
     """
     known = config_fields.fields(Config())
     for argument in argv:
@@ -30,7 +30,7 @@ def define_config(values: flags.FlagValues, argv: Sequence[str]) -> None:
         if match and match[1] not in known:
             raise config_fields.unknown_field(match[1])
     text = (
-        "experiment file, whose get_config() gives the config of the run; "
+        "experiment file, whose get_config() returns the config of the run; "
         "--config.FIELD=VALUE changes a field of it or, without a file, of the "
         "defaults"
     )
@@ -44,7 +44,7 @@ def _read(path: str) -> Config:
     """The config of an experiment file; "FILE:TEXT" calls its get_config(TEXT).
 
     Raises:
-        UserError: There is no such file, it fails, or it gives something else.
+        UserError: There is no such file, it fails, or it returns something else.
     """
     file, colon, text = path.partition(":")
     if not Path(file).is_file():
@@ -75,7 +75,7 @@ def describe_fields() -> str:
 
 
 def config(values: flags.FlagValues) -> Config:
-    """The config that --config and --config.FIELD give.
+    """The config set by --config and --config.FIELD.
 
     Raises:
         UserError: Neither is given.
@@ -90,38 +90,42 @@ def config(values: flags.FlagValues) -> Config:
 
 
 def define_run(values: flags.FlagValues) -> None:
-    """--workdir, --checkpoint and --raw of a run that exists."""
+    """Defines --workdir, --checkpoint and --raw for an existing run."""
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     flags.DEFINE_string(
         "checkpoint",
         "best",
-        "best, latest, a step, or mean:K, the mean of the newest K",
+        "best, latest, a step, or mean:K, the mean of the newest K checkpoints",
         flag_values=values,
     )
     flags.DEFINE_bool(
         "raw",
         False,
-        "of a run that keeps an average of its parameters: themselves instead of it",
+        "use the raw parameters instead of their average",
         flag_values=values,
     )
 
 
 def workdir(values: flags.FlagValues) -> str:
-    """--workdir; UserError without it."""
+    """The value of --workdir; raises UserError if it is missing."""
     if not values.workdir:
         raise UserError("--workdir=DIR is missing: the folder of the run.")
     return values.workdir
 
 
 def define_output(values: flags.FlagValues, what: str) -> None:
-    """--output=DIR, where a verb writes `what`."""
+    """Defines --output=DIR, the folder into which a verb writes `what`."""
     flags.DEFINE_string(
-        "output", None, f"folder of {what}, made if need be", flag_values=values
+        "output", None, f"folder for {what}, created if needed", flag_values=values
     )
 
 
 def output(values: flags.FlagValues) -> Path:
-    """--output, made if need be; UserError without it, or if it cannot be made."""
+    """The folder --output, created if needed.
+
+    Raises:
+        UserError: The flag is missing, or the folder cannot be created.
+    """
     if not values.output:
         raise UserError("--output=DIR is missing: the folder of the results.")
     folder = Path(values.output)
@@ -129,19 +133,19 @@ def output(values: flags.FlagValues) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"--output={folder} cannot be made a folder: {error.strerror}."
+            f"--output={folder} cannot be created: {error.strerror}."
         ) from error
     return folder
 
 
 def define_format(values: flags.FlagValues, *formats: str) -> None:
-    """--format, of which the first is the default."""
+    """Defines --format; the first of the formats is the default."""
     flags.DEFINE_enum(
-        "format", formats[0], formats, "of what is printed", flag_values=values
+        "format", formats[0], formats, "output format", flag_values=values
     )
 
 
 def no_arguments(arguments: Sequence[str]) -> None:
-    """Raises UserError for a word that belongs to no flag."""
+    """Raises UserError for an argument that is not a flag."""
     if arguments:
-        raise UserError(f"Only flags are taken here, not {arguments[0]!r}.")
+        raise UserError(f"This command takes only flags, not {arguments[0]!r}.")

@@ -1,13 +1,13 @@
-r"""Times the training step of networks, against PyTorch if asked.
+r"""Times the training step of networks, and compares it with PyTorch's.
 
     jaxcnn benchmark --models=resnet50,vgg16 --batch_size=64 --image_size=224 \
         --precision=bfloat16 --vs=torch --output=bench
 
-"synthetic" steps take one batch that lies on the device; "real" ones take batches of
-the run's own input pipeline, from JPEG files in memory, or from arrays for networks of
-small images. With --vs=torch the same network, batch and optimizer are timed in PyTorch
-in turns with ours: eager, with channels last, and compiled with channels last. JSON is
-a list, an object for each network and mode.
+"synthetic" steps use one batch that is already on the device; "real" steps use batches
+of the run's own input pipeline, which reads JPEG files from memory, or arrays for
+networks with small images. With --vs=torch the same network, batch and optimizer are
+also timed in PyTorch, alternating with ours: eager, with channels last, and compiled
+with channels last. JSON output is a list with one object per network and mode.
 """
 
 from collections.abc import Sequence
@@ -19,29 +19,31 @@ from jaxcnn.cli import _flags
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
-    flags.DEFINE_list("models", [], "names of `jaxcnn models`", flag_values=values)
+    flags.DEFINE_list(
+        "models", [], "names listed by `jaxcnn models`", flag_values=values
+    )
     flags.DEFINE_integer(
-        "batch_size", 64, "images a step, over all devices", flag_values=values
+        "batch_size", 64, "images per step, over all devices", flag_values=values
     )
     flags.DEFINE_integer(
         "image_size",
         None,
-        "height and width in pixels; default: the paper's of each network",
+        "height and width in pixels; default: those of each network's paper",
         flag_values=values,
     )
     flags.DEFINE_string(
         "precision",
         "float32",
-        "of forward and backward pass, as compute_dtype of a config",
+        "compute dtype of the forward and backward pass: float32, bfloat16 or float16",
         flag_values=values,
     )
     flags.DEFINE_integer(
-        "devices", None, "to use; default: all there are", flag_values=values
+        "devices", None, "number of devices; default: all", flag_values=values
     )
     flags.DEFINE_enum(
-        "vs", None, ["torch"], "what is timed in turns with ours", flag_values=values
+        "vs", None, ["torch"], "library to compare with", flag_values=values
     )
-    flags.DEFINE_integer("rounds", 10, "of each measurement", flag_values=values)
+    flags.DEFINE_integer("rounds", 10, "number of rounds", flag_values=values)
     _flags.define_output(values, "benchmark.json, .md and .png")
     _flags.define_format(values, "table", "json", "markdown")
 

@@ -1,12 +1,12 @@
-r"""Looks through a data set for copies, imbalance and broken images.
+r"""Checks a data set for copies, imbalance and broken images.
 
     jaxcnn check_data --config=experiments/lenet5_digits.py
     jaxcnn check_data --config=FILE --config.data.name=folder:photos --output=checked
 
 Every image of every split is read once. Copies and near-duplicates (rescaled,
-compressed again, brightened) are found within and across splits. With --output a
-contact sheet of each class and all findings as check_data.json are written there.
-Findings are no error: the exit code is 0.
+recompressed, brightened) are found within and across splits. With --output, a contact
+sheet of each group of images, such as a class, and check_data.json with all findings
+are written. Findings are not errors: the exit code is 0.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_float(
         "similarity",
         0.98,
-        "correlation from which on two images, reduced to 16x16 grey pixels, count as "
-        "near-duplicates",
+        "smallest correlation of two images, reduced to 16x16 grey pixels, that makes "
+        "them near-duplicates",
         flag_values=values,
     )
     _flags.define_format(values, "table", "json")
@@ -49,7 +49,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     print(data_check.FORMATS[values.format](report))
     if output:
         (output / "check_data.json").write_text(data_check.as_json(report) + "\n")
-        sheets = [*report.groups] or [None]  # where images have no classes: one of all
+        sheets = [*report.groups] or [None]  # without groups, one sheet of all images
         for number, group in enumerate(sheets):
             name = "all images" if group is None else group
             counts = report.counts if group is None else report.group_counts(group)

@@ -1,12 +1,13 @@
-r"""Trains a network a fold and measures each on images that it has not seen.
+r"""Trains one network per fold and measures each on images that it has not seen.
 
     jaxcnn cross_validate --config=experiments/lenet5_digits.py --folds=5 \
         --output=folds
 
-Stratified folds of all images but those of the test split. The mean and standard
-deviation of the folds are printed; what was said of each image while it was held out,
-its confusion matrix and the metrics of each fold are written. Finished folds are kept:
-the same command goes on with the others.
+All images except those of the test split are divided into stratified folds. The mean
+and standard deviation over the folds are printed. The prediction for each image by the
+network that had not seen it, the figures of the task, such as the confusion matrix, and
+the metrics of each fold are written. Finished folds are kept: run the same command to
+resume.
 """
 
 from collections.abc import Sequence
@@ -20,8 +21,10 @@ more_help = _flags.describe_fields
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     _flags.define_config(values, argv)
-    _flags.define_output(values, "the folds and what they say")
-    flags.DEFINE_integer("folds", 5, "parts, each held out once", flag_values=values)
+    _flags.define_output(values, "the folds and their results")
+    flags.DEFINE_integer(
+        "folds", 5, "number of folds, each held out once", flag_values=values
+    )
     _flags.define_format(values, "table", "json")
 
 
@@ -43,7 +46,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     if result.stopped_by is not None:
         print(
             f"Stopped by signal {result.stopped_by} after {len(result.folds)} of "
-            f"{values.folds} folds, which are kept; the same command goes on."
+            f"{values.folds} folds, which are kept; run the same command to resume."
         )
         return 128 + result.stopped_by
     files = cross_validation.write(output, result)

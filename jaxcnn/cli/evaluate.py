@@ -3,8 +3,8 @@
     jaxcnn evaluate --workdir=runs/digits
     jaxcnn evaluate --workdir=runs/digits --split=validation --format=json
 
-What the task reports besides, such as a confusion matrix, is written into the run's
-folder as CSV and PNG.
+The figures of the task, such as the confusion matrix, are written into the run's folder
+as CSV and PNG.
 """
 
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_string(
         "data_name",
         None,
-        "data.name of other images with the same targets, such as folder:PATH",
+        "data.name of another data set with the same targets, such as folder:PATH",
         flag_values=values,
     )
     flags.DEFINE_string(
-        "data_dir", None, "data.dir, where the data have moved", flag_values=values
+        "data_dir", None, "new data.dir, if the data have moved", flag_values=values
     )
     _flags.define_format(values, "table", "json")
 
@@ -35,7 +35,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     _flags.no_arguments(arguments)
     workdir = _flags.workdir(values)
-    from jaxcnn.report import parts, text
+    from jaxcnn.report import evaluation, parts
     from jaxcnn.serving import measure
 
     done = measure.evaluate(
@@ -48,7 +48,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     )
     report = done.task.report(done.measured.metrics, done.measured.records)
     files = parts.write(Path(workdir), report, f"_{done.split}")
-    print(text.EVALUATIONS[values.format](done))
+    print(evaluation.FORMATS[values.format](done))
     if values.format == "table" and files:
         print("\nWritten: " + ", ".join(map(str, files)))
     return 0

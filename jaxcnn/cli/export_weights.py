@@ -3,7 +3,7 @@
     jaxcnn export_weights --workdir=runs/resnet50 --output=resnet50.safetensors
     jaxcnn export_weights --weights=weights/resnet50 --output=resnet50.safetensors
 
-PyTorch reads it by model.load_state_dict(safetensors.torch.load_file(FILE)).
+In PyTorch: model.load_state_dict(safetensors.torch.load_file(FILE)).
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_string(
         "weights",
         None,
-        "folder of imported weights, in place of a run",
+        "folder of imported weights, instead of a run",
         flag_values=values,
     )
     flags.DEFINE_string("output", None, "the .safetensors file", flag_values=values)
     flags.DEFINE_string(
         "library",
         None,
-        "whose names, such as torchvision; without it that of the imported weights, or "
-        "the first that has the network",
+        "library whose tensor names are written, such as torchvision; default: the one "
+        "that the weights were imported from, or the first that has the network",
         flag_values=values,
     )
 
@@ -35,7 +35,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     _flags.no_arguments(arguments)
     if bool(values.workdir) == bool(values.weights):
-        raise UserError("One of --workdir=DIR and --weights=DIR is needed.")
+        raise UserError("Give either --workdir=DIR or --weights=DIR.")
     if not values.output:
         raise UserError("--output=FILE.safetensors is missing.")
     from jaxcnn.serving import export

@@ -1,11 +1,11 @@
-r"""Finds a learning rate: a short run whose rate rises until the loss diverges.
+r"""Suggests a learning rate, by a short run whose rate rises until the loss diverges.
 
     jaxcnn find_lr --config=experiments/lenet5_digits.py --output=found
 
-The learning-rate range test of Smith, https://arxiv.org/abs/1506.01186. Suggested are
-the rate at which the smoothed loss falls most steeply and, to be careful, a tenth of
-that at which it is lowest: a range to try. find_lr.png shows the curve; CSV and JSON
-have each step. No run is begun.
+The learning-rate range test of Smith, https://arxiv.org/abs/1506.01186. It suggests two
+rates, between which to try: the rate at which the smoothed loss falls most steeply and,
+more carefully, a tenth of the rate at which it is lowest. find_lr.png shows the curve;
+the CSV and JSON files list every step. No checkpoint is written.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,15 @@ more_help = _flags.describe_fields
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     _flags.define_config(values, argv)
     _flags.define_output(values, "plot, CSV and JSON")
-    flags.DEFINE_float("low", 1e-7, "rate of the first step", flag_values=values)
-    flags.DEFINE_float("high", 10.0, "rate after the last step", flag_values=values)
-    flags.DEFINE_integer("steps", 200, "of the whole test", flag_values=values)
+    flags.DEFINE_float(
+        "low", 1e-7, "learning rate of the first step", flag_values=values
+    )
+    flags.DEFINE_float(
+        "high", 10.0, "learning rate after the last step", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "steps", 200, "number of steps of the test", flag_values=values
+    )
     _flags.define_format(values, "table", "json")
 
 

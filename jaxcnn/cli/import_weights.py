@@ -1,12 +1,12 @@
-"""Turns a weight file of another library into a folder that predict reads.
+"""Converts a weight file of another library to a folder that predict can use.
 
     jaxcnn import_weights --model=resnet50 --weights=resnet50-0676ba61.pth \\
         --output=weights/resnet50
     jaxcnn predict --workdir=weights/resnet50 IMAGE ...
 
-Files of PyTorch (.pth), safetensors and Keras (.h5) are read; which it is, and whether
-its names are those of torchvision, timm, Keras, pytorchcv or facenet-pytorch, is found
-out. Nothing in a file is run. The folder holds variables.safetensors and model.json,
+Reads files of PyTorch (.pth), safetensors and Keras (.h5). The format, and whether the
+names are those of torchvision, timm, Keras, pytorchcv or facenet-pytorch, is detected.
+No code in a file is executed. The folder holds variables.safetensors and model.json,
 with the number and names of the classes and the preprocessing that the weights expect.
 """
 
@@ -20,14 +20,14 @@ from jaxcnn.errors import UserError
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
-    flags.DEFINE_string("model", None, "name of our network", flag_values=values)
+    flags.DEFINE_string("model", None, "jaxcnn model name", flag_values=values)
     flags.DEFINE_string("weights", None, "the weight file", flag_values=values)
     flags.DEFINE_string("output", None, "the new folder", flag_values=values)
     flags.DEFINE_string(
         "class_names",
         None,
-        "text file with the name of a class on each line; without it 1000 classes are "
-        "taken to be those of ImageNet",
+        "text file with one class name per line; without it, 1000 classes are assumed "
+        "to be those of ImageNet",
         flag_values=values,
     )
 

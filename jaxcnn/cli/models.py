@@ -1,4 +1,4 @@
-"""Lists the networks there are.
+"""Lists the networks of this package.
 
 jaxcnn models
 jaxcnn models "resnet*" --format=json

@@ -1,8 +1,8 @@
-"""Predicts what a run was trained for, such as the classes of images.
+"""Prints a trained network's predictions, such as the classes of images.
 
 jaxcnn predict --workdir=runs/digits IMAGE_OR_FOLDER ...
 
-With --output each image is written there as a PNG with its prediction on it.
+With --output, each image is written as a PNG with its prediction on it.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,11 @@ from jaxcnn.errors import UserError
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     _flags.define_run(values)
     flags.DEFINE_integer(
-        "top_k", 5, "most classes for each image", lower_bound=1, flag_values=values
+        "top_k",
+        5,
+        "maximum number of answers listed for each image",
+        lower_bound=1,
+        flag_values=values,
     )
     _flags.define_format(values, "table", "json", "csv")
     _flags.define_output(values, "the images with their predictions on them")

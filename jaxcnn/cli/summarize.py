@@ -1,21 +1,22 @@
-r"""Prints the table of a network: one row a layer, or a layer group.
+r"""Prints the table of a network: one row per layer, or per layer group.
 
 jaxcnn summarize --model=vgg16 --image_size=224
 jaxcnn summarize --model=resnet50 --groups --format=json
 jaxcnn summarize --model=my_package.nets:Net --image_size=15x16 --channels=1
 
 The depth is the number of input channels of one filter. The receptive field ("field")
-is in pixels of the image and not cut at its border; "f. stride" is the way from one
-unit to the next, "f. centre" the centre of the first unit's field, 0 being the centre
-of the first pixel. A layer that makes its map larger has a stride below 1. Linear
-layers appear as the convolutions that they are. Connections are counted as in LeCun et
-al. 1998: the inputs of all units, biases included. A KB is 1024 bytes, of 4 bytes a
-parameter. The gates of squeeze-and-excitation are left out of the receptive field.
-"-" stands for what is not known, as behind attention. JSON and CSV have the rows
-without the total, which is their sum.
+is in pixels of the image and not clipped at its border; "f. stride" is the distance
+from the field of one unit to that of the next, "f. centre" the centre of the first
+unit's field, where 0 is the centre of the first pixel. A layer that enlarges its map
+has a stride below 1. Linear layers are shown as the equivalent convolutions.
+Connections are counted as in LeCun et al. 1998: the inputs of all units, biases
+included. KB are 1024 bytes, with 4 bytes per parameter. The gates of
+squeeze-and-excitation are left out of the receptive field. "-" means unknown, for
+example after attention. JSON and CSV omit the total, which is the sum of the rows.
 
-A model of your own is MODULE:ATTRIBUTE, looked for in the current directory, too: a
-flax.linen.Module, its class, or a function of num_classes that returns one.
+Your own model is given as MODULE:ATTRIBUTE, which is also searched for in the current
+directory: a flax.linen.Module, its class, or a function of num_classes that returns
+one.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,30 +37,30 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_string(
         "model",
         None,
-        "a name of `jaxcnn models`, or MODULE:ATTRIBUTE",
+        "a name listed by `jaxcnn models`, or MODULE:ATTRIBUTE",
         flag_values=values,
     )
     flags.DEFINE_string(
         "image_size",
         None,
-        "pixels: N, or HEIGHTxWIDTH; default: the paper's, needed for a model of "
-        "your own",
+        "size of the images in pixels: N, or HEIGHTxWIDTH; default: the paper's; "
+        "required for a model of your own",
         flag_values=values,
     )
     flags.DEFINE_integer(
         "channels",
         None,
-        "1 grey, 3 RGB; default: the paper's, or 3",
+        "channels of the images, 1: grey, 3: RGB; default: the paper's, or 3",
         flag_values=values,
     )
     flags.DEFINE_integer(
         "num_classes",
         None,
-        "size of the output; default: the paper's or the model's own",
+        "number of classes; default: the paper's or the model's own",
         flag_values=values,
     )
     flags.DEFINE_bool(
-        "groups", False, "one row a stage and one a block of it", flag_values=values
+        "groups", False, "print one row per stage and per block", flag_values=values
     )
     _flags.define_format(values, "table", "json", "csv")
 
@@ -119,7 +120,7 @@ def _user_model(
     size: tuple[int, int] | None,
     channels: int | None,
 ) -> tuple["nn.Module", tuple[int, int, int]]:
-    """A network that MODULE:ATTRIBUTE names, and the shape of its images."""
+    """The network named by MODULE:ATTRIBUTE, and the shape of its images."""
     from jaxcnn import names
     from jaxcnn.models import adapter
 
@@ -127,8 +128,8 @@ def _user_model(
     if adapter.is_module(model):
         if num_classes is not None:
             raise UserError(
-                f"--num_classes={num_classes} cannot be chosen: {name} is a network "
-                "already, not its class."
+                f"--num_classes={num_classes} cannot be applied: {name} is already a "
+                "network, not its class."
             )
     elif callable(model):
         model = _build(name, model, num_classes)
@@ -138,13 +139,13 @@ def _user_model(
         raise UserError(f"--model={name}: {error}") from error
     if size is None:
         raise UserError(
-            f"--image_size=N or HEIGHTxWIDTH is missing, which {name} needs."
+            f"{name} needs --image_size=N or HEIGHTxWIDTH, which is missing."
         )
     return model, (*size, channels or 3)
 
 
 def _build(name: str, build: Callable, num_classes: int | None) -> object:
-    """What a class or function makes, given num_classes where it takes them."""
+    """Calls a class or function, with num_classes if they are given."""
     chosen = {} if num_classes is None else {"num_classes": num_classes}
     try:
         inspect.signature(build).bind(**chosen)

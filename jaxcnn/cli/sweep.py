@@ -1,4 +1,4 @@
-r"""Trains one run for each of several choices, and compares them by validation.
+r"""Trains one run for each of several settings, and compares them by validation.
 
     jaxcnn sweep --config=experiments/lenet5_digits.py --output=sweeps/digits \
         --vary=optim.peak_lr=0.001,0.004,0.016 --vary=seed=0,1
@@ -6,12 +6,13 @@ r"""Trains one run for each of several choices, and compares them by validation.
         --vary="optim.peak_lr=log(1e-4,1e-1)" --vary="augment.flip=uniform(0,0.5)"
 
 Each --vary names a field of the config and its values, or a range: log(low,high),
-uniform(low,high) or int(low,high). Every combination of values is tried, --random=N
-draws, or --optuna=N trials that follow those before them. Each trial is a run in a
-folder of its own below --output; sweep.csv and sweep.json have their validation
-metrics. The test images are left to `jaxcnn evaluate`, for the trial that is chosen;
---test is for runs of which none is chosen, such as the same with ten seeds.
-Ctrl-C and SIGTERM save the trial that runs; the same command goes on from there.
+uniform(low,high) or int(low,high). Without other flags, every combination of values is
+tried; --random=N tries N random ones, and with --optuna=N, Optuna chooses N trials,
+using the earlier results. Each trial is a run in its own folder below --output;
+sweep.csv and sweep.json list the validation metrics. Test the selected trial with
+`jaxcnn evaluate`; --test is for sweeps in which nothing is selected, such as ten seeds
+of one config. Ctrl-C and SIGTERM save the current trial; run the same command to resume
+from there.
 """
 
 from collections.abc import Sequence
@@ -36,10 +37,13 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
         "optuna", None, "number of trials that Optuna chooses", flag_values=values
     )
     flags.DEFINE_integer(
-        "search_seed", 0, "of --random and --optuna", flag_values=values
+        "search_seed", 0, "seed of --random and --optuna", flag_values=values
     )
     flags.DEFINE_bool(
-        "test", False, "also test each trial; it orders nothing", flag_values=values
+        "test",
+        False,
+        "also evaluate each trial on the test split; the ranking ignores it",
+        flag_values=values,
     )
     _flags.define_format(values, "table", "json", "csv")
 
@@ -48,9 +52,9 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     _flags.no_arguments(arguments)
     config = _flags.config(values)
     if not values.vary:
-        raise UserError("--vary=FIELD=VALUES is missing: what to try.")
+        raise UserError("--vary=FIELD=VALUES is missing: the values to try.")
     if values.random is not None and values.optuna is not None:
-        raise UserError("--random and --optuna are two ways to search; give one.")
+        raise UserError("--random and --optuna cannot be combined; give one of them.")
     from jaxcnn.report import sweep as sweep_report
     from jaxcnn.report import writers
     from jaxcnn.studies import search, sweep
@@ -81,7 +85,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     if result.stopped_by is not None:
         print(
             f"Stopped by signal {result.stopped_by} after {len(result.trials)} of "
-            f"{result.num_trials} trials; the same command goes on."
+            f"{result.num_trials} trials; run the same command to resume."
         )
         return 128 + result.stopped_by
     if values.format == "table":

@@ -1,4 +1,4 @@
-r"""Trains a network, or goes on with a run that was stopped.
+r"""Trains a network, or resumes a run that was stopped.
 
     jaxcnn train --config=experiments/lenet5_digits.py --workdir=runs/digits \
         --config.optim.peak_lr=0.05
@@ -7,8 +7,8 @@ r"""Trains a network, or goes on with a run that was stopped.
 
 The same command starts a run and resumes it. SIGTERM and Ctrl-C save the current step.
 
-On several hosts the same command is started on each, with --distributed where JAX finds
-the others by itself, or else with the three flags that say where they are.
+On several hosts, run the same command on each: with --distributed if JAX can detect the
+others, otherwise with --coordinator_address, --num_processes and --process_id.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ more_help = _flags.describe_fields
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     _flags.define_config(values, argv)
     flags.DEFINE_string(
-        "workdir", None, "folder of the run, made if need be", flag_values=values
+        "workdir", None, "folder of the run, created if needed", flag_values=values
     )
     flags.DEFINE_bool(
         "dry_run",
@@ -45,7 +45,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_bool(
         "distributed",
         False,
-        "one of several processes, which Slurm, Open MPI, Kubernetes or Cloud TPU "
+        "this process is one of several that Slurm, Open MPI, Kubernetes or Cloud TPU "
         "started",
         flag_values=values,
     )
@@ -56,21 +56,21 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
         flag_values=values,
     )
     flags.DEFINE_integer(
-        "num_processes", None, "how many there are", flag_values=values
+        "num_processes", None, "number of processes", flag_values=values
     )
     flags.DEFINE_integer(
-        "process_id", None, "number of this one, from 0", flag_values=values
+        "process_id", None, "number of this process, from 0", flag_values=values
     )
     flags.DEFINE_integer(
         "heartbeat_seconds",
         30,
-        "one of several processes that gives no sign of life for so long is dead",
+        "seconds without a heartbeat after which a process counts as dead",
         flag_values=values,
     )
 
 
 def _profile_steps(text: str | None) -> tuple[int, int] | None:
-    """The numbers of START:STOP."""
+    """Parses START:STOP."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d+):(\d+)", text)

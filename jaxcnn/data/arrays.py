@@ -49,7 +49,7 @@ def dataset(
 
     Args:
         name: Name of the data set, for errors.
-        targets: What each example holds besides its image.
+        targets: Targets that each example holds besides its image.
         parts: "train", and "validation" and "test" where there are such.
         config: Gives the number of channels and the cut.
         stratify_by: Target whose proportions the cut keeps; None: it keeps none.

@@ -105,15 +105,15 @@ def train_batches(
 
     Args:
         examples: The training split, best passed through memory.in_memory.
-        config: How batches are made.
-        targets: What a batch holds besides images.
+        config: Data settings of the run.
+        targets: Targets that a batch holds besides images.
         seed: Seed of the order and of random transforms, at least 0.
         num_steps: Steps of the whole run.
         start_step: Steps that were taken before.
-        process_index: Which host this is.
+        process_index: Number of this host, from 0.
         process_count: Number of hosts.
         strata: int [N], the stratum of each example, for balanced sampling.
-        bad_images: What to do with unreadable images; None: config.bad_images, and
+        bad_images: Handling of unreadable images; None: config.bad_images, and
             no list is written.
 
     Yields:
@@ -175,12 +175,12 @@ def eval_batches(
 
     Args:
         examples: Examples of one split, best passed through memory.in_memory.
-        config: How batches are made.
-        targets: What a batch holds besides images.
+        config: Data settings of the run.
+        targets: Targets that a batch holds besides images.
         split: Name of the split, for errors.
-        process_index: Which host this is.
+        process_index: Number of this host, from 0.
         process_count: Number of hosts.
-        bad_images: What to do with unreadable images; None: config.bad_images, and
+        bad_images: Handling of unreadable images; None: config.bad_images, and
             no list is written.
 
     Yields:

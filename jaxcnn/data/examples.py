@@ -147,16 +147,16 @@ class DatasetInfo:
     """A data set without its examples: what a run's folder keeps of it.
 
     Attributes:
-        targets: What each example holds besides its image.
+        targets: Targets that each example holds besides its image.
         num_examples: Split -> number of its examples.
         channels: Number of channels of every image: 1 grey, 3 RGB.
         mean: Mean of each channel over training images, in [0, 1].
         std: Standard deviation of each channel over training images, in [0, 1].
         fingerprint: Changes when the examples do, for runs that are resumed.
         decoder: Name and version of what turns files into pixels; None for arrays.
-        value_range: What black and white are in the float images that the data set was
+        value_range: Black and white in the float images that the data set was
             made of; None: they were uint8 or files.
-        statistics: What the task learned of the training targets, as JSON has it;
+        statistics: Statistics of the training targets, from the task's measure;
             {} before a task has looked at them.
     """
 
@@ -176,7 +176,7 @@ class Dataset:
     """A data set, split.
 
     Attributes:
-        info: What is known of it.
+        info: Description of the data set.
         splits: "train" and "validation", and "test" where there is one.
     """
 
@@ -258,7 +258,7 @@ class Dataset:
         Args:
             examples: Training examples: len(examples), and examples[i], a dict with
                 "image", uint8 [H, W, C], and each target.
-            targets: What each example holds besides its image.
+            targets: Targets that each example holds besides its image.
             validation: Examples of the validation split; None: they are cut off the
                 training examples.
             test: Examples of the test split; None: there is none.

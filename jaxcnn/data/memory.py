@@ -59,8 +59,8 @@ def in_memory(
         examples: Examples of one split.
         transform: The transform of their batches.
         config: Its image_size, in_memory_mib and num_threads are used.
-        targets: What a batch holds besides images.
-        bad_images: What to do with unreadable images.
+        targets: Targets that a batch holds besides images.
+        bad_images: Handling of unreadable images.
 
     Raises:
         UserError: An image is unreadable, or a target is not allowed.

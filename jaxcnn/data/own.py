@@ -58,7 +58,7 @@ def to_uint8(
 
     Args:
         images: The images.
-        value_range: What black and white are in float images; None for uint8.
+        value_range: Black and white in float images; None for uint8.
         what: Whose images they are, for errors.
 
     Raises:

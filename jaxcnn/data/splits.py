@@ -24,7 +24,7 @@ def cut(
     instead, and leaves small classes out of the smaller part.)
 
     Args:
-        examples: What is cut; its order is kept in both parts.
+        examples: Examples to cut; both parts keep their order.
         fraction: Size of the part that is cut off, in (0, 1).
         seed: Seed of the random choice.
         what: Name of the part that is cut off, for errors.
@@ -75,11 +75,11 @@ def few(
     scale of the images stays.
 
     Args:
-        dataset: What is chosen from; its other splits stay.
+        dataset: Data set whose training split is reduced.
         strata: int [N], the stratum of each training example, such as its class; None
             where the task has none.
         names: Names of the strata.
-        number: How many of each stratum.
+        number: Number of examples of each stratum.
         seed: Seed of the random choice.
 
     Raises:

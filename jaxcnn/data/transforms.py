@@ -183,7 +183,7 @@ def place_image(
 
     Args:
         image: Pixels, or a file that is not decoded yet, which becomes uint8.
-        placement: Where the image lies.
+        placement: Position of the image.
         interpolation: A key of INTERPOLATIONS.
         fill: Value outside the image.
     """
@@ -364,12 +364,12 @@ def apply(
     """The image of an example and its targets, moved by one placement; see place.
 
     Args:
-        row: What chooses the placement.
+        row: Transform that chooses the placement.
         example: With "image", [H, W, C] or a file that is not decoded yet, and each
             of the targets.
-        targets: What else the example holds.
+        targets: Targets that the example holds.
         size: Height and width of the result, or one number for both.
-        rng: What a random transform draws from.
+        rng: Generator that a random transform draws from.
     """
     placement = row.place(example["image"].shape[:2], height_and_width(size), rng)
     return place(example, targets, placement)

@@ -135,8 +135,8 @@ def adapt(given: Any, fields: Mapping[str, Any], name: str = "given") -> Any:
 
     Args:
         given: A Linen module; or a module class, or a function, that gives one.
-        fields: What it is called with, if it is called.
-        name: What errors call it.
+        fields: Arguments with which a class or function is called.
+        name: Name of the model in error messages.
 
     Raises:
         UserError: It is no such thing.

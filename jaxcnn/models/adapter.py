@@ -118,7 +118,8 @@ def _told(train: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _fields_as_in_evaluation(module: nn.Module) -> Iterator[None]:
-    """Fields that tell a module to train say for a while that it does not.
+    """Temporarily sets a module's fields train, use_running_average and deterministic
+    as in evaluation.
 
     `nn.BatchNorm(use_running_average=not train)` has such a field.
     """
@@ -150,7 +151,8 @@ def _arguments(function: Callable) -> dict[str, float]:
 
 
 def adapted(model: Any) -> Any:
-    """The network with the interface of ours; ours are as good adapted as not."""
+    """Wraps a network so that it has the interface of this package's networks; wrapping
+    one of ours changes nothing."""
     return model if isinstance(model, Adapted) else Adapted(model)
 
 

@@ -61,7 +61,7 @@ class Residual(nn.Module):
         branches: Convolutions and pools of each branch, see Branches.
         conv: Class of the convolutions, see Branches.
         scale: Factor of the branches before they are added.
-        join: How the branches are added to the shortcut.
+        join: Function that adds the branches to the shortcut.
     """
 
     branches: Sequence[Branch]

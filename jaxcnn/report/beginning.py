@@ -1,4 +1,4 @@
-"""What is said before a run begins or goes on."""
+"""What is printed before a run starts or is resumed."""
 
 from typing import TYPE_CHECKING
 
@@ -10,20 +10,22 @@ if TYPE_CHECKING:
 
 
 def beginning(run: "Run") -> str:
-    """The layer groups of a new run, where their parameters start, and its devices."""
+    """The layer groups of a new run, its devices, and the weights it starts from."""
     parts = [_groups(run), devices(run)]
     if run.start is not None:
         parts.append(_start(run.start))
     if run.plan.never:
         parts.append(
             "Warning: optim.unfreeze never trains "
-            f"{', '.join(run.plan.never)}; name them in optim.freeze if this is meant."
+            f"{', '.join(run.plan.never)}; list them in optim.freeze if this is "
+            "intended."
         )
     return "\n\n".join(parts)
 
 
 def devices(run: "Run") -> str:
-    """What each device holds; and that bits may differ, where they may."""
+    """The memory of the state on each device, and a warning if the run is not
+    reproducible bit for bit."""
     number = run.mesh.size
     where = "the device" if number == 1 else f"each of {number} devices"
     what = "Parameters, statistics and optimizer state"
@@ -61,8 +63,8 @@ def _groups(run: "Run") -> str:
 
 
 def _start(start: "Start") -> str:
-    lines = [f"Starts from {start.source}; images are normalised as there."]
+    lines = [f"Starts from {start.source}, with the same normalisation of images."]
     lines.append(text.table(start.groups, ("group", "parameters"), left=2))
     if start.dropped:
-        lines.append(f"Not used, or not all of it: {', '.join(start.dropped)}.")
+        lines.append(f"Not used, or only in part: {', '.join(start.dropped)}.")
     return "\n".join(lines)

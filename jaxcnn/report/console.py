@@ -1,4 +1,4 @@
-"""What the terminal shows of a run."""
+"""Shows a run on the terminal."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ Values = Mapping[str, Any]
 
 
 class Console:
-    """On a terminal one line that is updated in place, elsewhere one line per write."""
+    """Training metrics in one line that is updated in place; if the output is not a
+    terminal, one line per write."""
 
     def __init__(
         self, num_steps: int, console: rich.console.Console | None = None
@@ -52,8 +53,8 @@ class Console:
             self._live.stop()
 
 
-# Training values that are no metric of the task. The line shows those that a person
-# watches, in places of their own.
+# Training values that are not metrics of the task. The line shows some of them, each in
+# its own place.
 NOT_METRICS = {
     "epoch",
     "learning_rate",
@@ -66,7 +67,7 @@ NOT_METRICS = {
 
 
 def train_line(step: int, num_steps: int, values: Values) -> str:
-    """Progress, loss, the task's other metrics in their order, then rate and speed."""
+    """Progress, loss, the task's metrics in their order, then rate and speed."""
     metrics = [
         f"{name} {_number(value)}"
         for name, value in values.items()
@@ -86,12 +87,13 @@ def train_line(step: int, num_steps: int, values: Values) -> str:
 
 
 def _number(value: float) -> str:
-    """Three decimals, or an exponent where they would show too little or too much."""
+    """Formats a number with three decimals, or with an exponent if it is too small or
+    too large for that."""
     return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
 
 
 def compile_line(values: Values) -> str:
-    """How long the step took to compile, and what the persistent cache did."""
+    """The compile time of the step, and whether the persistent cache was used."""
     cache = "off"
     if values["cache_on"]:
         cache = "hit" if values["cache_hit"] else "miss"
@@ -99,7 +101,7 @@ def compile_line(values: Values) -> str:
 
 
 def validation_line(step: int, split: str, values: Values) -> str:
-    """The metrics of a validation, of the parameters or of their average."""
+    """The metrics of a validation, for the parameters or for their average."""
     numbers = "  ".join(
         f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
         for name, value in values.items()

@@ -1,4 +1,4 @@
-"""A cross-validation as text, JSON and CSV."""
+"""Formats a cross-validation (a cross_validate.CrossValidation): text, JSON and CSV."""
 
 from collections.abc import Iterator
 import csv
@@ -32,17 +32,17 @@ def _rows(result: "CrossValidation") -> Iterator[tuple[int, dict[str, object]]]:
     """(index of the image, its row) of each prediction."""
     for number, fold in result.folds.items():
         for position, index in enumerate(fold.indices.tolist()):
-            said = {name: x[position] for name, x in fold.predicted.items()}
+            predicted = {name: x[position] for name, x in fold.predicted.items()}
             row = {
                 "image": result.images[index],
                 "fold": number + 1,
                 "target": result.captions[index],
             }
-            yield index, row | result.task.spread(said)
+            yield index, row | result.task.spread(predicted)
 
 
 def fold_line(number: int, num_folds: int, fold: "Fold") -> str:
-    """The metrics of a fold that is finished."""
+    """One line with the metrics of a finished fold."""
     numbers = "  ".join(f"{name} {value:.4f}" for name, value in fold.metrics.items())
     return f"fold {number + 1}/{num_folds}  {len(fold.indices)} images: {numbers}"
 
@@ -60,7 +60,7 @@ def _summary(result: "CrossValidation") -> dict[str, tuple[float, float]]:
 
 
 def as_text(result: "CrossValidation") -> str:
-    """Mean and standard deviation of each metric, and the pooled predictions."""
+    """Mean and standard deviation of each metric, and the pooled metrics."""
     lines = {
         name: f"{mean:.4f} ± {std:.4f}"
         for name, (mean, std) in _summary(result).items()
@@ -81,7 +81,7 @@ def as_text(result: "CrossValidation") -> str:
 
 
 def as_json(result: "CrossValidation") -> str:
-    """Each fold, mean and standard deviation, and the pooled metrics."""
+    """The metrics of each fold, their mean and standard deviation, the pooled ones."""
     return json.dumps(
         {
             "folds": [dict(fold.metrics) for fold in result.folds.values()],

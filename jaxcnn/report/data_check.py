@@ -1,4 +1,4 @@
-"""What a look at a data set found, as text and JSON."""
+"""Formats the findings of a data check (a check_data.Report) as text and JSON."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -13,21 +13,21 @@ from jaxcnn.report import text
 if TYPE_CHECKING:
     from jaxcnn.studies.check_data import Case, Place, Report
 
-_MAX_CLASSES = 40  # rows of the table
-_MAX_CASES = 5  # of a finding, printed
-_MAX_IMAGES = 4  # of a case, printed
+_MAX_GROUPS = 40  # rows of the table
+_MAX_CASES = 5  # cases that are printed per finding
+_MAX_IMAGES = 4  # images that are printed per case
 _BAR = 24  # characters
 
 
 def as_text(report: "Report") -> str:
-    """Splits, sizes, classes and findings, for people."""
+    """The splits, image sizes, groups and findings."""
     total = sum(report.counts.values())
     splits = ", ".join(f"{name} {count:,}" for name, count in report.counts.items())
-    classes = f" of {len(report.groups)} classes" if report.groups else ""
-    about = {"images": f"{total:,}{classes}: {splits}", "sizes": _sizes(report)}
+    groups = f" in {len(report.groups)} groups" if report.groups else ""
+    about = {"images": f"{total:,}{groups}: {splits}", "sizes": _sizes(report)}
     parts = [f"{report.name}\n" + text.pairs(about)]
     if report.groups:
-        parts.append(_class_table(report))
+        parts.append(_group_table(report))
     if not report.findings:
         return "\n\n".join([*parts, "No problems found."])
     for number, finding in enumerate(report.findings, start=1):
@@ -59,8 +59,8 @@ def _size(size: np.ndarray) -> str:
     return f"{size[1]}x{size[0]}"
 
 
-def _class_table(report: "Report") -> str:
-    """Images of each class in each split, with a bar for those to train on."""
+def _group_table(report: "Report") -> str:
+    """Images of each group in each split, with a bar for the training images."""
     counts = {name: [*report.group_counts(name).values()] for name in report.groups}
     train = np.array([of_splits[0] for of_splits in counts.values()])
     rows = [
@@ -71,16 +71,16 @@ def _class_table(report: "Report") -> str:
         )
         for name, of_splits in counts.items()
     ]
-    if len(rows) > _MAX_CLASSES:
+    if len(rows) > _MAX_GROUPS:
         order = np.argsort(train, kind="stable")
-        half = _MAX_CLASSES // 2
+        half = _MAX_GROUPS // 2
         rest = (f"({len(rows) - 2 * half} others)", *("" for _ in report.counts), "")
         rows = [
             *(rows[i] for i in order[: -half - 1 : -1]),
             rest,
             *(rows[i] for i in order[half - 1 :: -1]),
         ]
-    return text.table(rows, ("class", *report.counts, ""))
+    return text.table(rows, ("group", *report.counts, ""))
 
 
 def _case(case: "Case") -> str:
@@ -95,12 +95,12 @@ def _place(place: "Place") -> str:
 
 
 def caption(place: "Place") -> str:
-    """Split and index, or split and name of the file, for a contact sheet."""
+    """The split and file name, or index, of an image on a contact sheet."""
     return f"{place.split} {os.path.basename(place.path or str(place.index))}"
 
 
 def as_json(report: "Report") -> str:
-    """The same, with every case, as one JSON object."""
+    """The report with every case, as one JSON object."""
     heights, widths = report.sizes.T.tolist()
     return json.dumps(
         {

@@ -1,8 +1,9 @@
-"""The table of a network as text, JSON and CSV.
+"""Formats the table of a network (an analysis.table.Summary): text, JSON and CSV.
 
-Where rows and columns agree, a pair is one number. In JSON it is else a list of two,
-and padding that differs before and behind is top, bottom, left, right. What is not
-known is "-", and null in JSON. The depth of a layer without filters is left empty.
+A pair for rows and columns is one number if both are equal, otherwise HEIGHTxWIDTH, in
+JSON a list of two. Padding that differs before and after is a list: top, bottom, left,
+right. Unknown values are "-", in JSON null. The depth of a layer without filters is
+empty.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ _COLUMNS = {
 
 
 def _plain(value: Any) -> Any:
-    """A value of a row with nothing said twice."""
+    """Simplifies a value of a row: equal numbers of a pair become one number."""
     if not isinstance(value, tuple):
         return value
     if isinstance(value[0], tuple):
@@ -97,7 +98,7 @@ LAYERS = {
 
 
 def _groups_table(groups: Sequence[Any]) -> str:
-    """Each stage, and below it its blocks if it has more than itself."""
+    """Each stage, followed by its blocks if it has several."""
     names = [group.group for group in groups]
     costs = [(group.parameters, group.kb, group.macs) for group in groups]
     rows = [

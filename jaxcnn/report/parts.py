@@ -1,4 +1,4 @@
-"""Parts of a task's report, see tasks/parts.py, as text, CSV and pictures."""
+"""Formats parts of a task's report, see tasks/parts.py: text, CSV and pictures."""
 
 from collections.abc import Sequence
 import csv
@@ -12,7 +12,7 @@ from jaxcnn.report import confusion, text
 if TYPE_CHECKING:
     from jaxcnn.tasks.parts import Matrix, Part, Scatter, Table
 
-_SHOWN = 30  # classes: a wider matrix is no use on a terminal; CSV and PNG have it
+_SHOWN = 30  # classes; a wider matrix is illegible on a terminal, see the CSV and PNG
 
 
 def as_text(part: "Part") -> str:
@@ -39,12 +39,12 @@ _TEXTS = {"table": _table, "matrix": _matrix, "scatter": lambda part: ""}
 
 
 def write(folder: Path, parts: Sequence["Part"], suffix: str = "") -> list[Path]:
-    """Writes the figures of a report, each as CSV and PNG, and says which files.
+    """Writes the figures of a report, each as CSV and PNG, and returns their paths.
 
     Args:
-        folder: Where.
-        parts: The report; its tables are for the terminal.
-        suffix: What follows the name of each part in the names of its files.
+        folder: Folder of the files.
+        parts: Parts of the report. Tables are not written.
+        suffix: Suffix of the file names, after the name of the part.
     """
     files: list[Path] = []
     for part in parts:
@@ -68,7 +68,7 @@ def _write_scatter(path: Path, part: "Scatter") -> list[Path]:
 
 
 def scatter_figure(part: "Scatter") -> Figure:
-    """A point for each pair, and the line on which both are equal."""
+    """Plots a point for each pair, and the line on which both are equal."""
     made = Figure(figsize=(5.0, 5.0), layout="constrained")
     axes = made.add_subplot()
     limits = min(*part.x, *part.y), max(*part.x, *part.y)

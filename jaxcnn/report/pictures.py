@@ -1,4 +1,4 @@
-"""Images with a task's answers drawn on them."""
+"""Draws a task's answers on images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ _INK, _PAPER = "#222222", "#ffffff"
 
 
 def draw(pixels: np.ndarray, marks: Sequence["Mark"]) -> Image.Image:
-    """An image with marks on it; small images are enlarged by an integer.
+    """Draws marks on an image; small images are enlarged by an integer factor.
 
     Args:
-        pixels: uint8 [H, W, C] with 1 (grey) or 3 (RGB) channels.
-        marks: What is drawn, in this order.
+        pixels: The image, uint8 [H, W, C], with 1 (grey) or 3 (RGB) channels.
+        marks: The marks, in the order in which they are drawn.
     """
     picture = contact_sheet.fit(pixels, _SIDE)
     for mark in marks:
@@ -31,7 +31,7 @@ def draw(pixels: np.ndarray, marks: Sequence["Mark"]) -> Image.Image:
 
 
 def _caption(picture: Image.Image, mark: "Caption") -> Image.Image:
-    """The picture with a line of text below it, as wide as both need."""
+    """Adds a line of text below a picture, and widens it if the text needs it."""
     font = contact_sheet.font(14)
     width = max(picture.width, round(font.getlength(mark.text)) + 2 * _MARGIN)
     page = Image.new("RGB", (width, picture.height + _LINE), _PAPER)
@@ -44,7 +44,7 @@ _DRAWERS: Mapping[str, Callable[..., Image.Image]] = {"caption": _caption}
 
 
 def file_names(images: Sequence[str]) -> list[str]:
-    """A name of a PNG for each image, after its own; the second of a name has "_2"."""
+    """PNG names after the images' names; the second image of a name gets "_2"."""
     names, seen = [], set()
     for image in images:
         name = stem = Path(image).stem

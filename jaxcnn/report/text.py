@@ -1,4 +1,4 @@
-"""Results as text: tables for people, JSON and CSV for programs."""
+"""Formats results as text: tables for people, JSON and CSV for programs."""
 
 from collections.abc import Mapping, Sequence
 import csv
@@ -11,7 +11,6 @@ import rich.console
 import rich.table
 
 if TYPE_CHECKING:
-    from jaxcnn.serving.measure import Evaluation
     from jaxcnn.tasks import Task
     from jaxcnn.training.fit import Result
 
@@ -23,7 +22,7 @@ def table(
     *,
     markdown: bool = False,
 ) -> str:
-    """Aligned columns; the first `left` ones to the left, the others to the right."""
+    """A table whose first `left` columns are left-aligned, the others right-aligned."""
     box = rich.box.MARKDOWN if markdown else rich.box.SIMPLE_HEAD
     made = rich.table.Table(box=box, pad_edge=markdown)
     for i, name in enumerate(header):
@@ -43,13 +42,13 @@ def _render(renderable: Any) -> str:
 
 
 def pairs(values: Mapping[str, str]) -> str:
-    """One line each, names and values in two columns."""
+    """One line per name, names and values in two columns."""
     width = max(map(len, values))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in values.items())
 
 
 def duration(seconds: float) -> str:
-    """3 s, 2:05 or 1:02:05."""
+    """Formats a time as 3 s, 2:05 or 1:02:05."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -58,7 +57,7 @@ def duration(seconds: float) -> str:
 
 
 def result(done: "Result", workdir: str) -> str:
-    """How a run ended."""
+    """A summary of a finished or stopped run."""
     if done.stopped_by is not None:
         return (
             f"Stopped by signal {done.stopped_by} after step {done.step}, which is "
@@ -66,7 +65,7 @@ def result(done: "Result", workdir: str) -> str:
         )
     early = ""
     if done.stopped_early is not None:
-        early = f", ended early: no better validation in the last {done.stopped_early}"
+        early = f", ended early: no improvement in {done.stopped_early} validations"
     lines = {
         "steps": f"{done.step} in {duration(done.seconds)}{early}",
         "waiting for data": f"{done.data_wait:.1%} of the training time",
@@ -78,40 +77,6 @@ def result(done: "Result", workdir: str) -> str:
     lines["run"] = workdir
     return pairs(lines)
 
-
-def evaluation(done: "Evaluation") -> str:
-    """Totals, and what the task reports besides."""
-    from jaxcnn.report import parts  # which prints tables by this module
-
-    measured = done.measured
-    about = {
-        "split": f"{done.split}, {measured.num_examples} images",
-        "checkpoint": f"step {done.step}",
-    }
-    if not done.same_images:
-        about["images"] = "not those of the run"
-    about |= {name: f"{value:.4f}" for name, value in measured.scalars.items()}
-    report = done.task.report(measured.metrics, measured.records)
-    sections = map(parts.as_text, report)
-    return "\n\n".join([pairs(about), *filter(None, sections)])
-
-
-def evaluation_json(done: "Evaluation") -> str:
-    """The same as one JSON object."""
-    targets = {name: list(t.names) for name, t in done.task.targets.items() if t.names}
-    return json.dumps(
-        {
-            "split": done.split,
-            "step": done.step,
-            "same_images": done.same_images,
-            "num_examples": done.measured.num_examples,
-            "targets": targets,
-            **done.measured.metrics,
-        }
-    )
-
-
-EVALUATIONS = {"table": evaluation, "json": evaluation_json}
 
 Predictions = Sequence[tuple[str, Mapping[str, Any]]]  # (image, the task's answer)s
 

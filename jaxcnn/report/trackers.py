@@ -1,7 +1,7 @@
 """Writers to experiment trackers: Weights & Biases and MLflow, where installed.
 
-Neither can take values back. Steps that a killed run took after its last checkpoint are
-taken again when it is resumed, and their values are then twice in the tracker.
+Neither can remove values. Steps that a killed run took after its last checkpoint are
+repeated when it is resumed, and the tracker then has their values twice.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ MODULES = ("wandb", "mlflow")  # also the names of their packages and of the wri
 def check_installed(module: str) -> None:
     """Raises UserError unless the package of a tracker is installed."""
     spec = importlib.util.find_spec(module)
-    # A mere folder of that name, which wandb leaves where it ran, has no origin.
+    # A folder of that name without a package, as wandb leaves one, has no origin.
     if spec is None or spec.origin is None:
         raise UserError(
             f"The writer {module!r} needs the package {module}, which is not "
@@ -33,13 +33,13 @@ def check_installed(module: str) -> None:
 class WeightsAndBiases:
     """Values as "split/name" over "step" in one run of Weights & Biases.
 
-    wandb's own settings choose where: WANDB_PROJECT, WANDB_MODE=offline, `wandb login`.
-    Its files are in the run's folder; wandb.json has the id with which a resumed run
-    continues.
+    wandb's own settings choose the destination: WANDB_PROJECT, WANDB_MODE=offline,
+    `wandb login`. Its files are in the run's folder; wandb.json holds the id of the
+    tracker's run, which a resumed run continues.
 
     Args:
         folder: The run's folder.
-        first_step: Not used, see the module.
+        first_step: Not used, see the module docstring.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -56,16 +56,16 @@ class WeightsAndBiases:
                 **identity,
                 dir=str(folder),
                 config=_config(folder),
-                # Leaves a run alone that the user's program has begun itself.
+                # Does not end a run that the user's program has started itself.
                 reinit="create_new",
             )
         except wandb.errors.UsageError as error:
             raise UserError(
-                f"The writer 'wandb' cannot begin: {_one_line(error)} Or set "
+                f"The writer 'wandb' cannot start: {_one_line(error)} Or set "
                 "WANDB_MODE=offline."
             ) from error
-        # wandb ignores values of a step of its own that is not the largest so far;
-        # with our step as a value, those of a resumed run arrive.
+        # wandb ignores values whose step, in wandb's own count, is not the largest so
+        # far. With our step as a value, it accepts the values of a resumed run.
         self._run.define_metric("*", step_metric="step")
         _write_id(folder / "wandb.json", self._run.id)
 
@@ -78,14 +78,15 @@ class WeightsAndBiases:
 
 
 class MLflow:
-    """Values as metrics "split/name", the config as parameters, of one MLflow run.
+    """Values as metrics "split/name", and the config as parameters, of one MLflow run.
 
-    MLflow's own settings choose where: MLFLOW_TRACKING_URI, MLFLOW_EXPERIMENT_NAME.
-    mlflow.json in the run's folder has the id with which a resumed run continues.
+    MLflow's own settings choose the destination: MLFLOW_TRACKING_URI,
+    MLFLOW_EXPERIMENT_NAME. mlflow.json in the run's folder holds the id of the MLflow
+    run, which a resumed run continues.
 
     Args:
         folder: The run's folder.
-        first_step: Not used, see the module.
+        first_step: Not used, see the module docstring.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -99,13 +100,13 @@ class MLflow:
         else:
             identity = {"run_id": known}
         try:
-            # Within a run that the user's program has begun itself, a child of it.
+            # nested: inside a run that the user's program has started, a child of it.
             run = mlflow.start_run(**identity, nested=True)
         except mlflow.exceptions.MlflowException as error:
-            what = "begin a run" if known is None else f"continue run {known}"
+            what = "start a run" if known is None else f"continue run {known}"
             raise UserError(
                 f"The writer 'mlflow' cannot {what}: {_one_line(error)} "
-                "MLFLOW_TRACKING_URI says where the runs are."
+                "MLFLOW_TRACKING_URI sets where runs are stored."
             ) from error
         self._id = run.info.run_id
         if known is None:  # the parameters of an MLflow run cannot be changed
@@ -114,7 +115,7 @@ class MLflow:
 
     def write(self, split: str, step: int, values: Values) -> None:
         named = {
-            # The characters that MLflow allows in a name.
+            # Replaces the characters that MLflow does not allow in a name.
             re.sub(r"[^\w\-. :/]", "_", f"{split}/{name}"): value
             for name, value in values.items()
         }
@@ -133,13 +134,13 @@ def _write_id(path: Path, identifier: str) -> None:
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    """The config of a run as its folder has it; {} of a folder without one."""
+    """The config in a run's folder; {} if it has none."""
     path = folder / "config.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _flat(values: Values, prefix: str = "") -> dict[str, Any]:
-    """{"optim.peak_lr": 0.1} of {"optim": {"peak_lr": 0.1}}."""
+    """Flattens {"optim": {"peak_lr": 0.1}} to {"optim.peak_lr": 0.1}."""
     flat = {}
     for name, value in values.items():
         if isinstance(value, dict):

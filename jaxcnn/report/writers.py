@@ -1,4 +1,4 @@
-"""Where the numbers of a run go: a table of writers, and several of them as one."""
+"""Writers of a run's metrics: a table of them, and several combined into one."""
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 
 class Writer(Protocol):
-    """Takes the numbers of a run, and no more: lines for people go to the console."""
+    """A destination of a run's metrics; messages go only to the console."""
 
     def write(self, split: str, step: int, values: Mapping[str, float]) -> None:
-        """Takes the values of a split after a step: "train", "validation", "test",
-        "validation_average" of the average of the parameters, and "compile" of the
-        compilation of what comes next."""
+        """Writes the values of a split after a step.
+
+        Splits are "train", "validation", "test", "validation_average", for the average
+        of the parameters, and "compile", for the compilation of the next step.
+        """
 
     def close(self) -> None:
-        """Makes sure that all of it is on disk, or sent."""
+        """Makes sure that all values are on disk, or sent."""
 
 
 # Called with the run's folder and the step from which the run continues, or 0.
@@ -43,9 +45,9 @@ DEFAULT = ("jsonl", "tensorboard")
 
 
 def check(chosen: Sequence[str | Factory]) -> None:
-    """Raises UserError for what is no writer, or whose package is not installed.
+    """Raises UserError for an invalid writer, or one whose package is not installed.
 
-    make() raises it too, but only when a run is about to take its first step.
+    make() raises it, too, but only right before the first step of a run.
     """
     if isinstance(chosen, str):
         raise UserError(f"writers must be a sequence of names, not {chosen!r}.")
@@ -62,17 +64,17 @@ def make(
     num_steps: int,
     console: bool = True,
 ) -> "All":
-    """The writers of a run as one.
+    """Creates the writers of a run, combined into one.
 
     Args:
-        chosen: Names in WRITERS, "module:attribute", or factories of one's own.
+        chosen: Names in WRITERS, "module:attribute", or the user's own factories.
         folder: The run's folder.
         first_step: The step of the checkpoint from which the run continues, or 0.
-        num_steps: Updates of the whole run, for the console.
-        console: Whether the terminal shows the run too.
+        num_steps: Number of updates in the whole run, for the console.
+        console: Whether to show the run on the terminal, too.
 
     Raises:
-        UserError: One is no writer, or cannot begin.
+        UserError: A writer is invalid or cannot start.
     """
     others = _open(chosen, folder, first_step)
     return All(Console(num_steps) if console else None, others)
@@ -84,20 +86,22 @@ def for_trial(
     num_steps: int,
     chosen: Sequence[str | Factory] = DEFAULT,
 ) -> "All":
-    """The writers of a run among many, of which the terminal shows one line on stderr;
-    where stderr is no terminal, nothing."""
+    """Creates the writers of one run of a study.
+
+    The console uses stderr, and is left out if stderr is not a terminal.
+    """
     others = _open(chosen, folder, first_step)
     terminal = rich.console.Console(stderr=True, highlight=False)
     return All(Console(num_steps, terminal) if terminal.is_terminal else None, others)
 
 
 def for_nobody(folder: Path, first_step: int, num_steps: int) -> "All":
-    """No writers, for a process that leaves writing to another one."""
+    """No writers, for a process that does not write."""
     return All(None, ())
 
 
 def _factory(name: str | Factory) -> Factory:
-    """The function that a name stands for."""
+    """The factory with a name, or the factory itself."""
     found = names.resolve(name, WRITERS, "writer") if isinstance(name, str) else name
     if not callable(found):
         raise UserError(
@@ -110,7 +114,7 @@ def _factory(name: str | Factory) -> Factory:
 def _open(
     chosen: Sequence[str | Factory], folder: Path, first_step: int
 ) -> list[Writer]:
-    """The writers of these names; where one cannot begin, the others are closed."""
+    """Creates the writers with these names; if one fails, the others are closed."""
     factories = [_factory(name) for name in chosen]
     writers = []
     with contextlib.ExitStack() as begun:
@@ -128,7 +132,7 @@ def _open(
 
 
 class All:
-    """Several writers as one; the console alone says what is no number."""
+    """Several writers combined into one; messages go only to the console."""
 
     def __init__(self, console: Console | None, others: Sequence[Writer]) -> None:
         self._console = console
@@ -147,7 +151,7 @@ class All:
             writer.write(split, step, values)
 
     def close(self) -> None:
-        """Closes each of them, also after one has failed to close."""
+        """Closes all writers, even if one fails to close."""
         with contextlib.ExitStack() as stack:
             for writer in reversed(self._writers):
                 stack.callback(writer.close)

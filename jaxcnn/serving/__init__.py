@@ -1,1 +1,1 @@
-"""Trained networks in use."""
+"""Uses trained networks: prediction, evaluation and export."""

@@ -1,4 +1,4 @@
-"""What others can use of a run."""
+"""Exports a run's weights for other libraries."""
 
 from pathlib import Path
 
@@ -21,11 +21,11 @@ def export_weights(
     Args:
         folder: The run's folder, or that of imported weights.
         path: The .safetensors file.
-        library: Whose names; None: the one that the weights are from, or else the
-            first of PyTorch's that has the network.
-        checkpoint: Which checkpoint of a run: "best", "latest", a step, or "mean:K",
+        library: Library whose tensor names are written. None: the library that the
+            weights were imported from, or the first PyTorch library with this network.
+        checkpoint: Checkpoint of a run: "best", "latest", a step, or "mean:K",
             the mean of the newest K.
-        raw: Whether to take the parameters themselves where the run keeps an average.
+        raw: Whether to use the raw parameters instead of their average.
 
     Returns:
         The library.
@@ -49,6 +49,6 @@ def export_weights(
         known = [library for library in rules.sources(name) if library != "keras"]
         library = library or next(iter(known), None)
     if library is None:
-        raise errors.UserError(f"No library of PyTorch is known that has {name}.")
+        raise errors.UserError(f"No known PyTorch library has {name}.")
     weights_lib.export(name, model, variables, library, path)
     return library

@@ -1,4 +1,4 @@
-"""A trained network measured on a split of a data set."""
+"""Evaluates a trained network on a split of a data set."""
 
 import dataclasses
 from pathlib import Path
@@ -16,11 +16,11 @@ class Evaluation:
     """Metrics of a run's checkpoint on a split.
 
     Attributes:
-        task: What the network was trained to do.
-        split: Which examples.
+        task: Task of the run.
+        split: Name of the split.
         step: Step of the checkpoint.
-        same_images: Whether they are those of the run's own data set.
-        measured: The metrics.
+        same_images: Whether the examples are those of the run's own data set.
+        measured: Metrics of the split.
     """
 
     task: Task
@@ -48,19 +48,21 @@ def evaluate(
         folder: The run's folder.
         checkpoint: "best", "latest", a step, or "mean:K" of the newest K.
         split: "train", "validation" or "test".
-        data_name: Another data set with the same targets; None: the run's.
-        data_dir: Where data sets are; None: where the run found them.
-        raw: Whether to take the parameters themselves where the run keeps an average.
-        model: The network that was given to fit, where its name does not say it.
-        dataset: The examples that were given to fit, or others with the same targets.
-        task: The task that was given to fit, where its name does not say it.
+        data_name: Name of another data set with the same targets. None: the run's.
+        data_dir: Folder of the data sets. None: the run's.
+        raw: Whether to use the raw parameters instead of their average.
+        model: The network that was given to fit. None: it is built by its name.
+        dataset: The data set that was given to fit, or one with the same targets. None:
+            it is loaded by its name.
+        task: The task that was given to fit. None: it is created by its name.
 
     Raises:
-        UserError: No run, checkpoint, data or split of that name; other targets.
+        UserError: There is no such run, checkpoint, data set or split, or the targets
+            differ from the run's.
     """
     folder = Path(folder)
     config, info = workdir.read(folder)
-    # The devices of the training do not matter here.
+    # The devices used in training do not matter here.
     config = dataclasses.replace(
         config,
         num_devices=None,
@@ -71,7 +73,7 @@ def evaluate(
             dir=data_dir or config.data.dir,
         ),
     )
-    # Images are normalised as in training, whatever the mean of this data set is.
+    # Images are normalised as in training, not with this data set's mean.
     run = prepare.prepare(config, info, dataset, model=model, task=task)
     trained_on = network.open_task(config, info, task).targets
     for name, target in run.task.targets.items():

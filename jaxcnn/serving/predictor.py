@@ -32,15 +32,16 @@ class Predictor:
     """A function of images, with its task and preprocessing attached.
 
     Attributes:
-        name: The network and where it is from.
-        task: What the network's output means.
-        channels: 1 grey, 3 RGB.
-        image_size: (height, width) that the network sees, pixels.
-        transform: Any image, uint8 [H, W, channels], -> [*image_size, channels].
-        predict_batch: Batch uint8 [B, *image_size, channels] -> what the task says of
-            each example, arrays [B, ...].
-        step: Step of the checkpoint; None: the weights are imported.
-        value_range: What black and white are in float images; None: there are none.
+        name: Name of the network, and the run or file that it was loaded from.
+        task: Task of the network.
+        channels: Image channels: 1 grey, 3 RGB.
+        image_size: (height, width) of the network's input, in pixels.
+        transform: Function from an image of any size, uint8 [H, W, channels], to the
+            network's input, uint8 [*image_size, channels].
+        predict_batch: Function from a batch, uint8 [B, *image_size, channels], to the
+            predictions of the task, arrays [B, ...].
+        step: Step of the checkpoint. None: the weights are imported.
+        value_range: (black, white) of float images. None: the images are uint8.
     """
 
     name: str
@@ -59,14 +60,14 @@ class Predictor:
         return f"<Predictor: {self.name}{at}, {type(self.task).__name__}, {images}>"
 
     def read(self, image: ImageLike) -> np.ndarray:
-        """Any image as the network sees it: uint8 [*image_size, channels].
+        """Reads an image as the network's input: uint8 [*image_size, channels].
 
         Args:
             image: Path, encoded bytes, PIL image, or an array [H, W] or [H, W, C]:
                 uint8, or floats where the run was trained on floats.
 
         Raises:
-            UserError: It cannot be decoded, or is an array of another kind.
+                UserError: It cannot be decoded, or is an array of an unsupported kind.
         """
         if isinstance(image, np.ndarray):
             image = to_uint8(image[None], self.value_range, "the image")[0]
@@ -76,12 +77,12 @@ class Predictor:
             raise errors.UserError(f"Unreadable image: {error}.") from error
 
     def __call__(self, images: Iterable[ImageLike]) -> dict[str, np.ndarray]:
-        """What the task says of any number of images: name -> [N, ...].
+        """Predictions for any number of images: name -> array [N, ...].
 
-        A classification gives "class", int [N], and "probabilities", float32 [N, K].
+        For a classification: "class", int [N], and "probabilities", float32 [N, K].
         """
         batches = [self._predict(b) for b in _batched(map(self.read, images))]
-        if not batches:  # arrays of no example, of the right shapes
+        if not batches:  # empty arrays of the right shapes
             empty = np.zeros((1, *self.image_size, self.channels), np.uint8)
             batches = [{n: x[:0] for n, x in self._predict([*empty]).items()}]
         return {n: np.concatenate([b[n] for b in batches]) for n in batches[0]}
@@ -95,10 +96,10 @@ class Predictor:
     def answers(
         self, images: Iterable[ImageLike], limit: int = 5
     ) -> list[dict[str, Any]]:
-        """The task's answer for each image, as JSON has it.
+        """The task's answer for each image, as an object for JSON.
 
-        A classification gives {"classes": [{"class", "probability"}, ...]}, the
-        `limit` most likely ones first.
+        For a classification: {"classes": [{"class", "probability"}, ...]}, with the
+        `limit` most likely classes, the most likely first.
         """
         predicted = self(images)
         number = len(next(iter(predicted.values())))
@@ -131,18 +132,18 @@ def load(
     model: Any = None,
     task: Any = None,
 ) -> Predictor:
-    """The predictor of a run, or of imported weights.
+    """Loads the predictor of a run, or of imported weights.
 
     Args:
         folder: The run's folder, or that of imported weights.
-        checkpoint: Which checkpoint of a run: "best", "latest", a step, or "mean:K",
+        checkpoint: Checkpoint of a run: "best", "latest", a step, or "mean:K",
             the mean of the newest K.
-        raw: Whether to take the parameters themselves where the run keeps an average.
-        model: The network that was given to fit, where its name does not say it.
-        task: The task that was given to fit, where its name does not say it.
+        raw: Whether to use the raw parameters instead of their average.
+        model: The network that was given to fit. None: it is built by its name.
+        task: The task that was given to fit. None: it is created by its name.
 
     Raises:
-        UserError: The folder holds no run, or not that checkpoint.
+        UserError: The folder holds no run, or the run has no such checkpoint.
     """
     folder = Path(folder)
     if weights_lib.is_folder(folder):
@@ -182,13 +183,13 @@ def load(
 def _predict_batch(
     forward: Callable[..., Any], task: Task, variables: Any
 ) -> Callable[[np.ndarray], dict[str, jax.Array]]:
-    """Images -> what the task says of each of them; compiled once."""
+    """Function from images to the predictions of the task; compiled once."""
     predict = jax.jit(lambda variables, batch: task.predict(forward(variables, batch)))
     return functools.partial(predict, variables)
 
 
 def _of_weights(weights: Weights) -> Predictor:
-    """The predictor of imported weights, which are those of a classifier."""
+    """The predictor of imported weights, which must have a classifier."""
     if weights.num_classes == 0:
         raise errors.UserError(f"{weights.file} has no classifier to predict with.")
     expected = weights.preprocessing

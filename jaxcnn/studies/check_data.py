@@ -1,4 +1,4 @@
-"""A look at a data set before anyone trains on it: what is wrong with its images.
+"""Checks a data set before training: copies, imbalance, and broken or suspect images.
 
 Every image of every split is read once. Nothing is changed.
 """
@@ -23,23 +23,23 @@ from jaxcnn.targets import Targets
 from jaxcnn.tasks import Task
 
 SPLITS = ("train", "validation", "test")
-FEW_IMAGES = 10  # of a class to train on
-IMBALANCE = 3.0  # largest over smallest class
-EMPTY_SHARE = 0.99  # of the pixels within EMPTY_LEVELS grey levels: nearly empty
-EMPTY_LEVELS = 16
-ENLARGED = 4.0  # from which factor on an image is tiny for the network
-ASPECT = 4.0  # longer over shorter side, from which on it is extreme
+FEW_IMAGES = 10  # a group with fewer training images is reported
+IMBALANCE = 3.0  # ratio of the largest to the smallest group that is reported
+EMPTY_SHARE = 0.99  # an image is nearly empty with this share of its pixels...
+EMPTY_LEVELS = 16  # ...within so many grey levels
+ENLARGED = 4.0  # an image is tiny if the network's input is larger by this factor
+ASPECT = 4.0  # ratio of longer to shorter side from which on a shape is extreme
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where an image is.
+    """The position of an image.
 
     Attributes:
         split: Name of the split.
         index: Position in the split, data.load(config).splits[split][index].
-        path: Path of its file; None for images that are not files of their own.
-        caption: Its target, such as the name of its class, for people.
+        path: Path of its file. None: the image is not a separate file.
+        caption: Its target in words, such as the name of its class.
     """
 
     split: str
@@ -50,11 +50,11 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """The images that a finding is about, at one of the places where it holds.
+    """One case of a finding.
 
     Attributes:
-        images: One, or a group that belongs together.
-        note: What was seen.
+        images: Its image, or several that belong together, such as copies.
+        note: Description of the case.
     """
 
     images: tuple[Place, ...]
@@ -63,12 +63,12 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Something that should be looked at.
+    """A possible problem.
 
     Attributes:
-        kind: Its name, for programs.
-        text: What it is and why it matters, a sentence.
-        cases: Where it holds; empty for what is said of the whole.
+        kind: Name of the problem, for programs.
+        text: A sentence with the problem and its consequences.
+        cases: Images that have it. Empty: it is a problem of the whole data set.
     """
 
     kind: str
@@ -78,17 +78,17 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a look at a data set gave.
+    """The result of a check.
 
     Attributes:
         name: Name of the data set.
-        counts: Split -> number of its images; unreadable ones too.
-        groups: Name of a group of images, such as a class -> split -> who of the split
-            is in it, bool [N]; empty where the task has no groups.
-        readable: Split -> which of its images can be read, bool [N].
-        sizes: int32 [N, 2], height and width of each readable image, pixels.
-        network_size: (height, width) that the network sees, pixels.
-        findings: The most important first.
+        counts: Split -> number of its images, including unreadable ones.
+        groups: Name of a group of images, such as a class -> split -> whether each
+            image of the split is in it, bool [N]. Empty: the task has no groups.
+        readable: Split -> whether each of its images is readable, bool [N].
+        sizes: Height and width of each readable image in pixels, int32 [N, 2].
+        network_size: (height, width) of the network's input, in pixels.
+        findings: Findings, the most important first.
     """
 
     name: str
@@ -100,8 +100,8 @@ class Report:
     findings: tuple[Finding, ...]
 
     def group_counts(self, name: str) -> dict[str, int]:
-        """Split -> images of a group."""
-        return {split: int(who.sum()) for split, who in self.groups[name].items()}
+        """Split -> number of images of a group."""
+        return {split: int(is_in.sum()) for split, is_in in self.groups[name].items()}
 
 
 def check(
@@ -110,13 +110,13 @@ def check(
     similarity: float,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Reads every image and says what should be looked at.
+    """Reads every image and reports possible problems.
 
     Args:
-        dataset: What data.load(config.data) gave.
-        config: Config of the run that the data is for.
-        similarity: Correlation from which on two images are near-duplicates.
-        progress: Called as progress(images read, images in all).
+        dataset: Data set returned by data.load(config.data).
+        config: Config of the run that will use the data.
+        similarity: Smallest correlation of two images that makes them near-duplicates.
+        progress: Callback, called as progress(images read, images in total).
 
     Raises:
         UserError: similarity is not in (0, 1], or no image is readable.
@@ -150,16 +150,16 @@ def check(
 def samples(
     dataset: Dataset, report: Report, group: str | None, count: int
 ) -> Iterator[tuple[Place, np.ndarray, str]]:
-    """Images for a contact sheet: (place, uint8 [H, W, C], kind of finding).
+    """Yields images for a contact sheet: (place, uint8 [H, W, C], kind of finding).
 
-    First those that findings name, in at most half of the places, then others at equal
-    distances through the splits.
+    Images with findings come first, in at most half of the places, then others, spread
+    evenly over the splits.
 
     Args:
         dataset: The data set.
-        report: What check gave for it.
-        group: Whose images; None: all.
-        count: Most images.
+        report: Report returned by check.
+        group: Name of the group of images. None: all images.
+        count: Maximum number of images.
     """
     notes: dict[tuple[str, int], str] = {}
     for finding in report.findings:
@@ -187,24 +187,25 @@ def samples(
 
 @dataclasses.dataclass
 class _Seen:
-    """What was seen of all images, those of one split after those of the other.
+    """What has been read of all images, which are numbered split after split.
 
     Attributes:
-        task: What the targets mean.
+        task: The task, which gives the targets their meaning.
         targets: Targets of the data set.
         splits: Split -> its examples, in the order of SPLITS.
         start: Split -> number of its first image.
-        split: int8 [N], position in splits of the split of each image.
-        readable: bool [N].
+        split: Position in `splits` of the split of each image, int8 [N].
+        readable: Whether each image is readable, bool [N].
         why: Number of an unreadable image -> its error.
-        columns: Name of each target -> [N, ...].
-        groups: Name of each group of images -> split -> who is in it, bool [N].
-        size: int32 [N, 2], height and width in pixels.
-        constant: bool [N], all pixels are equal.
-        dominant_share: float32 [N], largest share of pixels within EMPTY_LEVELS grey
-            levels.
-        digest: uint64 [N], of the pixels.
-        reduced: uint8 [N, 32, 32], from duplicates.reduce.
+        columns: Name of each target -> values, [N, ...].
+        groups: Name of each group of images -> split -> whether each image of the split
+            is in it, bool [N].
+        size: Height and width in pixels, int32 [N, 2].
+        constant: Whether all pixels are equal, bool [N].
+        dominant_share: Largest share of pixels within EMPTY_LEVELS grey levels, float32
+            [N].
+        digest: Hash of the pixels, uint64 [N].
+        reduced: Reduced images, uint8 [N, 32, 32], see duplicates.reduce.
     """
 
     task: Task
@@ -227,15 +228,16 @@ class _Seen:
         return slice(self.start[split], self.start[split] + len(self.splits[split]))
 
     def counts(self, split: str) -> np.ndarray:
-        """int64 [K], images of each group."""
-        return np.array([who[split].sum() for who in self.groups.values()], np.int64)
+        """Number of images of each group, int64 [K]."""
+        groups = self.groups.values()
+        return np.array([is_in[split].sum() for is_in in groups], np.int64)
 
     def target(self, number: int) -> tuple[bytes, ...]:
-        """The targets of an image, to be compared."""
+        """The targets of an image, for comparison."""
         return tuple(np.asarray(c[number]).tobytes() for c in self.columns.values())
 
     def place(self, number: int) -> Place:
-        """Where an image is."""
+        """The position of an image."""
         split = list(self.splits)[self.split[number]]
         index = int(number) - self.start[split]
         example = {name: column[number] for name, column in self.columns.items()}
@@ -285,7 +287,7 @@ def _read(
         reduced=np.zeros((total, duplicates.SIDE, duplicates.SIDE), np.uint8),
     )
     blocks = [
-        (split, range(length)[i : i + 64])  # one task an image would cost more
+        (split, range(length)[i : i + 64])  # a task per image would cost more
         for split, length in zip(splits, lengths, strict=True)
         for i in range(0, length, 64)
     ]
@@ -305,7 +307,7 @@ def _read(
 
 
 def _look(seen: _Seen, split: str, index: int) -> None:
-    """Reads one image and notes what is seen."""
+    """Reads one image and stores the results."""
     number = seen.start[split] + index
     try:
         example = seen.splits[split][index]
@@ -347,7 +349,7 @@ def _unreadable(seen: _Seen) -> Iterator[Finding]:
         yield Finding(
             "unreadable",
             f"{_number(len(seen.why), 'image')} cannot be read; training stops at the "
-            "first, or leaves up to 1% out with data.bad_images=skip.",
+            "first, or skips up to 1% of the images with data.bad_images=skip.",
             tuple(seen.cases(sorted(seen.why), lambda i: seen.why[i])),
         )
 
@@ -358,7 +360,7 @@ def _wrong_targets(seen: _Seen) -> Iterator[Finding]:
         if wrong:
             yield Finding(
                 f"wrong_{name}",
-                f"{_number(len(wrong), name)} that training does not take.",
+                f"{_number(len(wrong), name)} that training does not accept.",
                 tuple(seen.cases(sorted(wrong), wrong.__getitem__)),
             )
 
@@ -379,7 +381,7 @@ def _duplicates(seen: _Seen, similarity: float) -> Iterator[Finding]:
                 f"{held}_in_{trained}",
                 f"{_number(count, 'image')} of {len(seen.splits[held]):,} in {held} "
                 f"{'has' if count == 1 else 'have'} a copy or near-duplicate in "
-                f"{trained}; what is measured on them is not for unseen images.",
+                f"{trained}; metrics on them do not hold for unseen images.",
                 tuple(
                     _group_case(seen, g[(seen.split[g] == i) | (seen.split[g] == j)])
                     for g in across
@@ -391,8 +393,8 @@ def _duplicates(seen: _Seen, similarity: float) -> Iterator[Finding]:
         yield Finding(
             "targets_differ",
             f"{_number(len(mixed), 'group')} of copies or near-duplicates with "
-            "different targets; they cannot all be right, unless the classes look "
-            "alike.",
+            "different targets; they cannot all be right, unless such images really "
+            "look alike.",
             tuple(_group_case(seen, g) for g in mixed),
         )
     alone = [
@@ -404,8 +406,9 @@ def _duplicates(seen: _Seen, similarity: float) -> Iterator[Finding]:
         count = sum(map(len, alone)) - len(alone)
         yield Finding(
             "duplicates",
-            f"{_number(count, 'image')} more than needed within a split and class: "
-            f"{_number(len(alone), 'group')} of copies or near-duplicates.",
+            f"{_number(count, 'image')} more than needed: "
+            f"{_number(len(alone), 'group')} of copies or near-duplicates with the "
+            "same split and targets.",
             tuple(_group_case(seen, g) for g in alone),
         )
 
@@ -429,27 +432,27 @@ def _suspicious(seen: _Seen, network_size: tuple[int, int]) -> Iterator[Finding]
         (
             "constant",
             seen.constant,
-            "Of a single colour",
+            "A single colour",
             lambda i: f"{pixels(i)}, all equal",
         ),
         (
             "nearly_empty",
             empty,
-            f"Nearly empty, {EMPTY_SHARE:.0%} of the pixels within {EMPTY_LEVELS} grey "
-            "levels",
+            f"Nearly empty, with {EMPTY_SHARE:.0%} of the pixels within {EMPTY_LEVELS} "
+            "grey levels",
             lambda i: f"{seen.dominant_share[i]:.2%} of the pixels alike",
         ),
         (
             "extreme_aspect",
             aspect >= ASPECT,
-            f"Extreme in shape, one side at least {ASPECT:g} times the other",
+            f"Extreme shape, one side at least {ASPECT:g} times the other",
             pixels,
         ),
         (
             "tiny",
             enlarged > ENLARGED,
-            f"Tiny: data.image_size={size_text(network_size)} enlarges them more than "
-            f"{ENLARGED:g} times",
+            f"Tiny: data.image_size={size_text(network_size)} enlarges them by a "
+            f"factor of more than {ENLARGED:g}",
             pixels,
         ),
     ):
@@ -471,7 +474,7 @@ def _groups(seen: _Seen) -> Iterator[Finding]:
         if len(missing):
             yield Finding(
                 "missing_class",
-                f"{_number(len(missing), 'class')} without an image in {split}: "
+                f"{_number(len(missing), 'group')} without an image in {split}: "
                 f"{_listed(missing)}.",
             )
     counts = seen.counts("train")
@@ -479,15 +482,15 @@ def _groups(seen: _Seen) -> Iterator[Finding]:
     if len(few):
         yield Finding(
             "few_images",
-            f"{_number(len(few), 'class')} with fewer than {FEW_IMAGES} images to "
-            f"train on: {_listed(few)}.",
+            f"{_number(len(few), 'group')} with fewer than {FEW_IMAGES} training "
+            f"images: {_listed(few)}.",
         )
     least, most = int(counts.argmin()), int(counts.argmax())
     advice = seen.task.IMBALANCE_ADVICE and f"; {seen.task.IMBALANCE_ADVICE}"
     if 0 < counts[least] * IMBALANCE < counts[most]:
         yield Finding(
             "imbalance",
-            f"The largest class, {names[most]!r}, has "
+            f"The largest group, {names[most]!r}, has "
             f"{counts[most] / counts[least]:.1f} times the training images of the "
             f"smallest, {names[least]!r}{advice}.",
         )
@@ -500,7 +503,7 @@ def _groups(seen: _Seen) -> Iterator[Finding]:
     if alike:
         yield Finding(
             "class_names_alike",
-            f"Classes whose names are the same but for case and punctuation: "
+            f"Groups whose names differ only in case and punctuation: "
             f"{_listed(alike)}.",
         )
 
@@ -511,7 +514,7 @@ def _listed(names: Sequence[str], most: int = 10) -> str:
 
 
 def _ignored_files(seen: _Seen, config: DataConfig) -> Iterator[Finding]:
-    """Files below a folder of images that belong to no example."""
+    """Files in a folder of images that belong to no example."""
     kind, _, folder = config.name.partition(":")
     if kind != "folder":
         return
@@ -534,6 +537,6 @@ def _ignored_files(seen: _Seen, config: DataConfig) -> Iterator[Finding]:
         listed = ", ".join(f"{count} {suffix}" for suffix, count in commonest)
         yield Finding(
             "ignored_files",
-            f"{_number(suffixes.total(), 'file')} in the folder that no example is "
-            f"made of ({listed}): of another type, or in no class's folder.",
+            f"{_number(suffixes.total(), 'file')} in the folder that are not used "
+            f"({listed}): they have another type, or are in no class folder.",
         )

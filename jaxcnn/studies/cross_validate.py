@@ -2,15 +2,14 @@
 
 Kohavi, "A Study of Cross-Validation and Bootstrap for Accuracy Estimation and Model
 Selection", IJCAI 1995, https://www.ijcai.org/Proceedings/95-2/Papers/016.pdf, sec. 2.2:
-stratified folds, each held out once, of all images but those of the test split (not
-stratified for a task without classes). Nothing
-is chosen by the images that are held out: each network trains to the last step of its
-run and is measured as it is then.
+stratified folds, each held out once, of all images except those of the test split. They
+are not stratified for a task without strata. Nothing is selected by the images that are
+held out: each network trains to the last step of its run and is then evaluated.
 
-All folds have the same step, compiled once for each set of parameters that is trained.
-What it holds of the data is that of the smallest training part: the number of steps,
-the weights of classes, and the mean and standard deviation of pixels, which are those
-of the data set. Other parts are larger by one image at most.
+All folds share one step, compiled once for each set of trained parameters. The values
+in it that depend on the data are those of the fold with the fewest training images: the
+number of steps and the weights of classes. The mean and standard deviation of pixels
+are those of the data set. Other folds have at most one training image more.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -51,13 +50,13 @@ _POOLED = ("train", "validation")  # splits
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """What a network said of the images that it had not seen.
+    """The results of a network on the images that it has not seen.
 
     Attributes:
-        indices: int64 [N], which images of the pool.
+        indices: Indices of these images in the pool, int64 [N].
         totals: Sums and records of the task over them.
-        predicted: What the task says of each of them, arrays [N, ...].
-        metrics: Metrics of the task, single numbers.
+        predicted: Predictions of the task for each of them, arrays [N, ...].
+        metrics: Metrics of the task that are single numbers.
     """
 
     indices: np.ndarray
@@ -68,15 +67,15 @@ class Fold:
 
 @dataclasses.dataclass(frozen=True)
 class CrossValidation:
-    """All folds that are finished.
+    """All finished folds.
 
     Attributes:
-        task: What the networks were trained to do.
+        task: Task of the networks.
         num_folds: Number of folds of the whole study.
-        folds: Those that are finished, by number from 0.
+        folds: Finished folds, by number from 0.
         images: Path of each image of the pool, or its split and index.
-        captions: Target of each image of the pool, for people.
-        stopped_by: Number of the signal that stopped it; None when it is done.
+        captions: Target of each image of the pool, in words.
+        stopped_by: Number of the signal that stopped the study. None: it is complete.
     """
 
     task: Task
@@ -87,12 +86,13 @@ class CrossValidation:
     stopped_by: int | None
 
     def values(self, metric: str) -> np.ndarray:
-        """float64 [F], a metric of each finished fold."""
+        """A metric of each finished fold, float64 [F]."""
         return np.array([fold.metrics[metric] for fold in self.folds.values()])
 
     @property
     def pooled(self) -> Measured:
-        """The metrics of all finished folds together: each image counts once."""
+        """The metrics of all finished folds together, in which each image counts
+        once."""
         totals = [fold.totals for fold in self.folds.values()]
         names, records = totals[0].sums, totals[0].records
         return evaluation.measured(
@@ -116,19 +116,19 @@ def cross_validate(
     on_fold: Callable[[int, Fold], None] = lambda number, fold: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> CrossValidation:
-    """Trains and measures one network a fold; finished ones are kept.
+    """Trains and evaluates one network per fold; finished folds are kept.
 
     Args:
         config: Config of every fold's run; all start from the same parameters.
-        num_folds: Into how many parts the images are cut.
-        output: Where finished folds are kept; the same call goes on with them.
-        on_fold: Called as on_fold(number, fold) for each fold, as soon as it is known.
-        progress: Called as progress(steps taken, steps of all folds).
+        num_folds: Number of folds.
+        output: Folder of the finished folds. The same call resumes a stopped study.
+        on_fold: Callback, called as on_fold(number, fold) after each fold.
+        progress: Callback, called as progress(steps taken, steps of all folds).
 
     Raises:
-        UserError: A mistake in config or data; a class with fewer images than folds;
-            the folder holds another study.
-        FloatingPointError: A loss is no longer finite.
+        UserError: The config or data has a mistake, a stratum has fewer images than
+            folds, or the folder holds another study.
+        FloatingPointError: A loss is not finite.
     """
     require(num_folds >= 2, "folds", num_folds, "at least 2")
     config_fields.check_types(config)
@@ -136,7 +136,7 @@ def cross_validate(
         raise UserError(
             "early_stopping_patience must be None in cross-validation, not "
             f"{config.early_stopping_patience}: the images that are held out would "
-            "choose when to stop."
+            "determine when to stop."
         )
     dataset = data.load(config.data)
     pool = Joined(tuple(dataset.splits[split] for split in _POOLED))
@@ -168,7 +168,7 @@ def cross_validate(
             path = output / f"fold{number + 1}.npz"
             fold = _read(path, run.task)
             if fold is None:
-                if train_fold is None:  # compiles, which finished folds do not need
+                if train_fold is None:  # not needed if all folds are finished
                     train_fold = _trainer(run, pool, stop, num_folds, progress)
                 fold = train_fold(number, cuts[number], unseen)
                 if fold is None:
@@ -196,7 +196,7 @@ def cross_validate(
 def _parts(
     config: Config, dataset: Dataset, columns: Mapping[str, np.ndarray], num_folds: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(images that are trained on, images that are held out) of each fold.
+    """Returns (training images, images that are held out) of each fold.
 
     Raises:
         UserError: A stratum, or the whole pool, has fewer images than folds.
@@ -218,19 +218,20 @@ def _parts(
     counts = np.bincount(strata, minlength=len(names))
     if counts.min() < num_folds:
         raise UserError(
-            f"Class {names[int(counts.argmin())]!r} has {counts.min()} images besides "
-            f"those of the test split; {num_folds} folds need at least {num_folds}."
+            f"Stratum {names[int(counts.argmin())]!r} has {counts.min()} images "
+            "besides those of the test split; "
+            f"{num_folds} folds need at least {num_folds}."
         )
     splitter = model_selection.StratifiedKFold(**fold)
     return list(splitter.split(np.zeros(number), strata))
 
 
 def _check_cache(run: Run) -> None:
-    """Raises UserError where the folds cannot share features."""
+    """Raises UserError if the folds cannot share features."""
     if models.imprint(run.config.model) is not None:
         raise UserError(
-            f"cache_features is not possible in cross-validation: {run.config.model} "
-            "has other features for other training images."
+            f"cache_features is not possible in cross-validation: the features of "
+            f"{run.config.model} depend on the training images."
         )
 
 
@@ -241,7 +242,7 @@ def _trainer(
     num_folds: int,
     progress: Callable[[int, int], None],
 ) -> Callable[[int, Dataset, np.ndarray], Fold | None]:
-    """train(number, dataset, indices held out) -> Fold; None where it was stopped."""
+    """Returns train(number, dataset, indices held out) -> Fold, or None if stopped."""
     begun = begin.begin(run, cached={"train": pool})
     begun.batches.close()
     run, initial = begun.run, begun.state
@@ -265,7 +266,7 @@ def _trainer(
         )
         if models.imprint(run.config.model) is None:
             state = jax.tree.map(jnp.copy, initial)  # the step consumes its state
-        else:  # it looks at training images
+        else:  # the initial state depends on training images
             state = begin.init_state(fold_run)
         with contextlib.closing(feed.train_batches(fold_run, None, 0)) as batches:
             for before, after in run.phases(0):
@@ -291,7 +292,7 @@ def _trainer(
 def _measure(
     variables: dict[str, Any], batch: dict[str, jax.Array], *, run: Run
 ) -> dict[str, Any]:
-    """What a batch adds to an evaluation, and what is said of each of its images."""
+    """What a batch adds to an evaluation, and the prediction for each of its images."""
     output = run.forward(variables, batch["image"])
     predicted = run.task.predict(output)
     result = step_lib.eval_result(run.task, output, batch)
@@ -305,7 +306,7 @@ def _predict(
     variables: dict[str, Any],
     indices: np.ndarray,
 ) -> Fold:
-    """Measures the validation split of a fold, without images that are unreadable."""
+    """Evaluates the validation split of a fold, without unreadable images."""
     readable = []
 
     def batches() -> Any:
@@ -339,7 +340,7 @@ _ARRAYS = ("sums", "records", "predicted")  # groups of arrays in the file of a 
 
 
 def _write(path: Path, fold: Fold) -> None:
-    """Whole or not at all."""
+    """Writes a file completely or not at all."""
     unfinished = path.with_suffix(".tmp")
     groups = (fold.totals.sums, fold.totals.records, fold.predicted)
     arrays = {
@@ -358,7 +359,7 @@ def _write(path: Path, fold: Fold) -> None:
 
 
 def _read(path: Path, task: Task) -> Fold | None:
-    """A finished fold; None where there is none."""
+    """A finished fold; None if there is none."""
     if not path.exists():
         return None
     groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in _ARRAYS}

@@ -1,16 +1,18 @@
 """The learning-rate range test.
 
 Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, sec. 3.3,
-https://arxiv.org/abs/1506.01186: one short run whose rate rises all the time. Details
-are those of fastai (https://github.com/fastai/fastai: LRFinder and the suggestions
-"steep" and "minimum" in callback/schedule.py, AvgSmoothLoss in learner.py): the rate
-rises exponentially, the loss is an exponential moving average without its bias towards
-0, the test ends where this is four times its smallest value, and the suggestion is the
-rate at which it falls most steeply over the logarithm of the rate, without the first
-tenth of the test and its last five steps. Two things differ: the test ends, too, where
-a loss is no longer finite; and it has 200 steps, not 100, since the average looks back
-on some 50. `lenet5_digits` and `character_net_glyphs`, whose rates of 0.004 and 0.002
-were chosen by validation, so get 0.006 to 0.011 and 0.003 to 0.004 with seeds 0 to 2.
+https://arxiv.org/abs/1506.01186: one short run whose rate keeps rising. Details are
+those of fastai (https://github.com/fastai/fastai: LRFinder and the suggestions "steep"
+and "minimum" in callback/schedule.py, AvgSmoothLoss in learner.py). The rate rises
+exponentially. The loss is smoothed by an exponential moving average, whose bias towards
+0 is corrected. The test ends when the smoothed loss is four times its smallest value.
+The suggestion is the rate at which it falls most steeply over the logarithm of the
+rate, ignoring the first tenth of the test and its last five steps.
+
+Two things differ: the test also ends if a loss is not finite, and it has 200 steps
+instead of 100, since the average covers about 50. It suggests 0.006 to 0.011 for
+`lenet5_digits` and 0.003 to 0.004 for `character_net_glyphs` (seeds 0 to 2), whose
+rates of 0.004 and 0.002 were tuned by validation.
 """
 
 import contextlib
@@ -27,22 +29,22 @@ from jaxcnn.training import begin, loop, prepare
 from jaxcnn.training.state import TrainState
 
 SMOOTHING = 0.98  # decay of the moving average
-DIVERGED = 4.0  # times the smallest smoothed loss
-_LAST = 5  # steps that the suggestion leaves out
+DIVERGED = 4.0  # ratio to the smallest smoothed loss at which the test ends
+_LAST = 5  # last steps, which the suggestion ignores
 
 
 @dataclasses.dataclass(frozen=True)
 class RangeTest:
-    """What the test saw, one value for each step.
+    """The result of the test, with one value for each step.
 
     Attributes:
-        rates: float64 [N], learning rate of the step.
-        losses: float64 [N], loss of its batch, before the update.
-        smoothed: float64 [N], the moving average.
-        diverged: Whether the loss ended the test, not the number of steps.
-        suggestion: A learning rate, where the loss falls most steeply; None where it
-            never fell.
-        careful: A lower one, a tenth of the rate at which the loss was lowest.
+        rates: Learning rate of each step, float64 [N].
+        losses: Loss of each batch before the update, float64 [N].
+        smoothed: Moving average of the losses, float64 [N].
+        diverged: Whether the test ended because the loss diverged.
+        suggestion: Learning rate at which the loss falls most steeply. None: it never
+            fell.
+        careful: A lower learning rate, a tenth of the one with the lowest loss.
     """
 
     rates: np.ndarray
@@ -56,25 +58,25 @@ class RangeTest:
 def find_lr(
     config: Config, *, low: float = 1e-7, high: float = 10.0, num_steps: int = 200
 ) -> RangeTest:
-    """Takes steps of a run at rising rates, from its own fresh state.
+    """Takes steps of a run at rising learning rates, from its initial state.
 
-    All of the config holds but its schedule, warm-up and length: the optimizer, layer-
-    wise rates and augmentation are those of the run. What it unfreezes later on is
-    trained from the first step, and no average is kept.
+    Only the schedule, the warm-up and the length differ from the config: the optimizer,
+    layer-wise rates and augmentation are those of the run. Layer groups that the run
+    unfreezes later are trained from the first step, and no average is kept.
 
     Args:
         config: Config of the run.
-        low: Rate of the first step.
-        high: Rate that would come after the last step.
-        num_steps: Number of steps of the whole test.
+        low: Learning rate of the first step.
+        high: Learning rate that would follow the last step.
+        num_steps: Number of steps of the test.
 
     Raises:
-        UserError: A mistake in config or data; rates or steps that make no test; the
-            loss diverges before there is anything to see.
+        UserError: The config or data has a mistake, the rates or the number of steps
+            are invalid, or the loss diverges too early.
     """
     require(0 < low < high < math.inf, "low and high", (low, high), "0 < low < high")
     require(num_steps >= 20, "steps", num_steps, "at least 20")
-    base, rule = config.optim.lr_for_batch_size, "None: rates are searched as they are"
+    base, rule = config.optim.lr_for_batch_size, "None: the test does not scale rates"
     require(base is None, "optim.lr_for_batch_size", base, rule)
     config_fields.check_types(config)
     dataset = data.load(config.data)
@@ -135,7 +137,7 @@ def find_lr(
 
 
 def smooth(losses: np.ndarray) -> np.ndarray:
-    """float64 [N] -> [N]: the average of those so far, a step ago weighing 0.98."""
+    """The exponential moving average without its bias: float64 [N] -> [N]."""
     average, weight, found = 0.0, 0.0, []
     for loss in losses:
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
@@ -152,9 +154,9 @@ def _diverges(losses: list[float]) -> bool:
 
 
 def steepest(rates: np.ndarray, losses: np.ndarray) -> float | None:
-    """The rate from which on the loss falls most over the logarithm of the rate.
+    """The rate at which the loss falls most steeply over the logarithm of the rate.
 
-    None where it falls nowhere.
+    None if it falls nowhere.
     """
     slopes = np.diff(losses) / np.diff(np.log(rates))
     best = int(slopes.argmin())

@@ -1,4 +1,4 @@
-"""The folder of a study that can be stopped and gone on with."""
+"""The folder of a study, which can be stopped and resumed."""
 
 import dataclasses
 import json
@@ -12,12 +12,12 @@ _FILE = "study.json"
 
 
 def check(folder: Path, config: Config, **choices: Any) -> None:
-    """Raises UserError where a folder holds another study, with what differs.
+    """Raises UserError if a folder holds another study; the message says what differs.
 
     Args:
-        folder: Which need not exist.
-        config: What each run of the study starts from.
-        choices: What else its results depend on, as JSON has it.
+        folder: The study's folder, which need not exist.
+        config: Config from which each run of the study starts.
+        choices: Other values that the results depend on, of types that JSON has.
     """
     if not (folder / _FILE).exists():
         return
@@ -37,7 +37,7 @@ def check(folder: Path, config: Config, **choices: Any) -> None:
 
 
 def claim(folder: Path, config: Config, **choices: Any) -> None:
-    """Makes a folder that of a study, after the same check."""
+    """Makes a folder the study's, after the check that it holds no other study."""
     check(folder, config, **choices)
     folder.mkdir(parents=True, exist_ok=True)
     study = {**choices, "config": dataclasses.asdict(config)}
@@ -45,7 +45,7 @@ def claim(folder: Path, config: Config, **choices: Any) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file completely or not at all."""
     unfinished = path.with_name(f"{path.name}.tmp")
     unfinished.write_text(text)
     unfinished.replace(path)

@@ -1,8 +1,7 @@
-"""Many runs of one config with other values of some fields, compared by validation.
+"""Many runs of one config with different values of some fields, compared by validation.
 
-The test split is not looked at: what is best there is for the one run that is chosen,
-by `evaluate`, and for no other. Where nothing is chosen, as in runs that differ in the
-seed alone, each may be tested.
+The test split is not used: only the selected run should be tested, by `evaluate`. Where
+nothing is selected, as in runs that differ only in their seed, each run may be tested.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,15 +25,15 @@ _TRIALS, _RESULT = "trials.jsonl", "trial.json"
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A run that is finished.
+    """A finished run.
 
     Attributes:
-        folder: Name of its folder.
-        values: Values of the fields that are varied.
-        step: Updates it took; None where the loss was not finite and it ended there.
-        best_step: Step of its best checkpoint.
-        validation: Metrics of that checkpoint; empty where it diverged.
-        test: Its metrics on the test split; empty where it is not looked at.
+        folder: Name of the run's folder.
+        values: Values of the varied fields.
+        step: Number of updates. None: the run diverged, its loss was not finite.
+        best_step: Step of the best checkpoint. None: the run diverged.
+        validation: Validation metrics of that checkpoint. Empty: the run diverged.
+        test: Test metrics of that checkpoint. Empty: it was not tested.
     """
 
     folder: str
@@ -47,14 +46,14 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """The trials that are finished.
+    """The finished trials.
 
     Attributes:
-        metric: Name of what they are compared by.
-        greater_is_better: Which way.
-        trials: The best first; those that diverged last.
-        num_trials: How many there are to be.
-        stopped_by: Number of the signal that stopped it; None when it is done.
+        metric: Name of the metric that ranks the trials.
+        greater_is_better: Whether a larger value is better.
+        trials: Finished trials, the best first; those that diverged are last.
+        num_trials: Number of trials planned.
+        stopped_by: Number of the signal that stopped the sweep. None: it is complete.
     """
 
     metric: str
@@ -73,21 +72,22 @@ def sweep(
     measure_test: bool = False,
     on_trial: Callable[[int, Sweep, Trial], None] = lambda number, so_far, trial: None,
 ) -> Sweep:
-    """Runs each trial that is not finished yet, in a folder of its own.
+    """Runs each trial that is not finished yet, in its own folder.
 
     Args:
-        config: Config of each run, except for what the plan changes.
-        plan: What is tried.
-        output: Parent of the trials' folders; the same call resumes the trial that was
-            stopped.
-        make_writer: Called as make_writer(folder, start step, number of steps).
-        measure_test: Whether each trial is tested; trials are ordered by validation
-            all the same.
-        on_trial: Called as on_trial(number from 0, the sweep so far, the trial).
+        config: Config of each run, of which the plan changes some fields.
+        plan: The sequence of trials.
+        output: Parent of the trials' folders. The same call resumes a stopped sweep.
+        make_writer: Callback, called as make_writer(folder, start step, number of
+            steps).
+        measure_test: Whether to evaluate each trial on the test split. The ranking
+            ignores it.
+        on_trial: Callback, called as on_trial(number from 0, the sweep so far, the
+            trial).
 
     Raises:
-        UserError: A mistake in a config, before the first run where it is known by
-            then; the folder holds another study.
+        UserError: A config has a mistake, raised before the first run if possible, or
+            the folder holds another study.
     """
     config_fields.check_types(config)
     metric = metric_of(config)
@@ -103,7 +103,7 @@ def sweep(
             folder = output / _folder_of(output, values)
             trial = _read(folder, values)
             if trial is not None and trial.validation and measure_test:
-                trial = trial if trial.test else None  # it goes on, to be tested
+                trial = trial if trial.test else None  # it is resumed, to be tested
             if trial is None and stop.received is None:
                 changed = config_fields.replace(config, values)
                 trial = _run(changed, folder, values, make_writer, measure_test, stop)
@@ -115,7 +115,7 @@ def sweep(
 
 
 def _check_known(config: Config, known: Sequence[Values], output: Path) -> None:
-    """Raises UserError for a mistake in a trial that is to be run."""
+    """Raises UserError for a mistake in a trial that is still to be run."""
     for values in known:
         changed = config_fields.replace(config, values)
         if metric_of(changed) != metric_of(config):
@@ -137,7 +137,7 @@ def _folder_of(output: Path, values: Values, *, new: bool = True) -> str:
     Args:
         output: The sweep's folder.
         values: The trial's values of the varied fields.
-        new: Whether to give it a line if it has none.
+        new: Whether to add a line for it if it has none.
     """
     path, line = output / _TRIALS, json.dumps(values, sort_keys=True)
     lines = path.read_text().splitlines() if path.exists() else []
@@ -156,13 +156,13 @@ def _run(
     measure_test: bool,
     stop: StopRequest,
 ) -> Trial | None:
-    """Runs a trial to its end; None where a signal, noted in stop, ended it before."""
+    """Runs a trial; None if a signal, which is noted in `stop`, stopped it."""
     step, best_step, validation, test = None, None, {}, {}
     try:
         result = fit_lib.fit(
             config, folder, make_writer=make_writer, measure_test=measure_test
         )
-    except FloatingPointError:  # the loss: a rate too high, most often
+    except FloatingPointError:  # the loss is not finite; often the rate is too high
         pass
     else:
         if result.stopped_by is not None:
@@ -176,7 +176,7 @@ def _run(
 
 
 def _read(folder: Path, values: Values) -> Trial | None:
-    """A finished trial; None where there is none."""
+    """A finished trial; None if there is none."""
     path = folder / _RESULT
     if not path.exists():
         return None
@@ -184,7 +184,7 @@ def _read(folder: Path, values: Values) -> Trial | None:
 
 
 def metric_of(config: Config) -> Metric:
-    """What the trials of a config are compared by; UserError for an unknown one."""
+    """The metric that ranks the trials of a config; UserError if it is unknown."""
     cls, name = tasks.find(config.task), config.best_metric
     if name is not None and name not in cls.METRICS:
         raise unknown("metric", name, cls.METRICS)
@@ -192,7 +192,7 @@ def metric_of(config: Config) -> Metric:
 
 
 def _goodness(trial: Trial, metric: Metric) -> float:
-    """What is compared, higher being better; -inf for a trial that diverged."""
+    """The metric such that higher is better; -inf for a trial that diverged."""
     value = trial.validation.get(metric.name, math.nan)
     return -math.inf if math.isnan(value) else metric.goodness(value)
 

@@ -76,7 +76,7 @@ def create_task(
     Args:
         config: Name and options.
         targets: Targets of the data set.
-        statistics: What the task's measure gave for the training examples.
+        statistics: Result of the task's measure for the training examples.
         given: A task, or its class; None: config names it.
 
     Raises:

@@ -12,7 +12,7 @@ class Table:
 
     Attributes:
         name: Name of its file, without a suffix.
-        title: What it shows; empty: nothing is written above it.
+        title: Title of the table; empty: none.
         header: Names of the columns; the first one is to the left.
         rows: Cells.
     """
@@ -30,7 +30,7 @@ class Matrix:
 
     Attributes:
         name: Name of its files, without a suffix.
-        title: What it shows.
+        title: Title of the figure.
         names: K names of classes.
         counts: [K, K].
     """
@@ -48,7 +48,7 @@ class Scatter:
 
     Attributes:
         name: Name of its files, without a suffix.
-        title: What it shows.
+        title: Title of the figure.
         x_label: Name of x.
         y_label: Name of y.
         x: Numbers along the first axis.

@@ -57,7 +57,7 @@ class Task(abc.ABC):
             default.
         OPTIONS: Fields of TaskConfig that the task uses, besides name, target and
             aux_weight; another value of any other field is refused.
-        IMBALANCE_ADVICE: What helps where some groups of examples are small.
+        IMBALANCE_ADVICE: Advice for data in which some groups are small.
     """
 
     METRICS: ClassVar[Mapping[str, Metric]] = metric_table(
@@ -90,7 +90,7 @@ class Task(abc.ABC):
         Args:
             config: The task's options.
             targets: Targets of the data set.
-            statistics: What measure gave.
+            statistics: Result of measure.
 
         Raises:
             UserError: An option that is not allowed, or no target of the right kind.
@@ -167,7 +167,7 @@ class Task(abc.ABC):
         """Tables and figures of what is no single number.
 
         Args:
-            metrics: What the method metrics gave.
+            metrics: Result of the method metrics.
             records: The records that it was given.
         """
         return []
@@ -210,7 +210,8 @@ class Task(abc.ABC):
         return ", ".join(f"{name} {example[name]}" for name in self.targets)
 
     def groups(self, column: Column) -> dict[str, np.ndarray]:
-        """Name of a group of examples, such as a class -> who is in it, bool [N]."""
+        """Name of a group of examples, such as a class -> which examples are in it,
+        bool [N]."""
         return {}
 
     def strata(self, column: Column) -> np.ndarray | None:

@@ -12,8 +12,8 @@ Batch = dict[str, Any]
 def accumulated(grad_fn: Callable, count: int, unroll: bool) -> Callable:
     """grad_fn(batch_stats, batch, key), as the mean over parts of the batch.
 
-    Part i holds the examples i, i + count, i + 2 * count, ...: of any number of devices
-    each has its share of every part, and no example moves.
+    Part i holds the examples i, i + count, i + 2 * count, ..., so every device holds an
+    equal share of each part, and no example moves.
     """
 
     def accumulated(batch_stats: Any, batch: Batch, key: jax.Array) -> Any:
@@ -25,8 +25,9 @@ def accumulated(grad_fn: Callable, count: int, unroll: bool) -> Callable:
 
         def add(carry: Any, part: Any) -> Any:
             total, batch_stats = carry
-            # Or the compiler may work on several parts at once, in their memory.
             index, batch = part
+            # Without this the compiler may run several parts at once and need the
+            # memory of all.
             images = _after(total, batch["image"])
             grads, (batch_stats, *outputs) = grad_fn(
                 batch_stats,
@@ -53,7 +54,7 @@ def _after(done: Any, x: jax.Array) -> jax.Array:
 
     Where parts are written out one by one nothing else keeps XLA from working on all at
     once, in the memory of all: on the CPU it drops optimization_barrier before it
-    decides on an order. That tanh never passes 2 it does not know.
+    decides on an order. XLA does not know that tanh is below 2.
     """
     number = sum(jnp.ravel(leaf)[0] for leaf in jax.tree.leaves(done))
     return x + (jnp.tanh(number) > 2).astype(x.dtype)

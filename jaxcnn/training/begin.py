@@ -1,4 +1,7 @@
-"""How a run begins: the one way in for everything that takes its steps."""
+"""Starts a run.
+
+Training, dry run, find_lr, cross_validate and benchmark all begin here.
+"""
 
 from collections.abc import Callable
 import dataclasses
@@ -29,7 +32,7 @@ class Begun:
         state: Its state after `start` updates.
         start: Updates that were taken before.
         batches: Those that follow, on the devices; to be closed.
-        remarks: Lines for people on what was found out.
+        remarks: Messages for the log, such as the chosen micro-batch size.
     """
 
     run: Run
@@ -91,7 +94,7 @@ def begin(
     cached features.
 
     Args:
-        run: What prepare gave.
+        run: Run returned by prepare.
         folder: The run's folder, where unreadable images are listed. None: they are
             not listed.
         resume: Called after the checks; says where the run goes on.
@@ -139,7 +142,8 @@ def init_state(run: Run) -> TrainState:
     """The state before the first step, on the devices."""
     shape = network.image_shape(run.config, run.info)
     init = functools.partial(init_variables, run.model, image_shape=shape)
-    # By each process on one device, where what is to be filled in can be.
+    # Each process initialises on one device, so that transferred weights can be filled
+    # in.
     variables = jax.jit(init)(run.keys[0])
     imprint = models.imprint(run.config.model)
     if imprint is not None:

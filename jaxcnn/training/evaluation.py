@@ -28,7 +28,7 @@ class Totals:
 
     Attributes:
         sums: Sums of the task over the examples, float64.
-        records: What the task keeps of each example, [N, ...].
+        records: Values that the task keeps of each example, [N, ...].
         num_examples: Examples that could be read.
     """
 
@@ -83,8 +83,8 @@ class Measured:
     """Metrics of a split.
 
     Attributes:
-        metrics: What the task measures; single numbers are floats.
-        records: What the task keeps of each example, [N, ...].
+        metrics: Metrics of the task; single numbers are floats.
+        records: Values that the task keeps of each example, [N, ...].
         num_examples: Examples that could be read.
     """
 

@@ -1,9 +1,8 @@
 """Features of a frozen base, computed once.
 
 Where the first layers of a network are frozen and every image is seen the same each
-time, what comes out of them never changes. It takes the place of the images then: of
-each step the rest of the network is left, and of a network that is frozen up to its
-head a linear layer.
+time, their output never changes, and replaces the images. Each step then computes only
+the rest of the network; if only the head is trained, one linear layer.
 """
 
 from collections.abc import Callable

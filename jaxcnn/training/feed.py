@@ -113,7 +113,7 @@ def eval_batches(
         split: Name of the split.
         folder: The run's folder, where unreadable images are listed. None: they are
             not listed.
-        examples: What decoder gave for the split; None: it is decoded now.
+        examples: Result of decoder for the split; None: it is decoded now.
     """
     return batches_lib.eval_batches(
         decoder(run, folder)(split) if examples is None else examples,

@@ -39,7 +39,7 @@ class Writer(Protocol):
         """Takes what a run is going to do, before the step after first_step."""
 
     def say(self, line: str) -> None:
-        """Takes a line about how the run goes on, for people to read."""
+        """Prints a message about progress."""
 
     def write(self, split: str, step: int, values: Mapping[str, float]) -> None:
         """Takes the values of a split after a step: "train", "validation", "test",
@@ -61,7 +61,7 @@ class Result:
         best_step: Step of the best checkpoint; None before the first validation.
         validation: Metrics of the best checkpoint, single numbers; None without one.
         test: Metrics of the best checkpoint on the test split; None without one, or
-            when the run was stopped.
+            when a signal stopped it.
         stopped_early: Validations without a better value that ended the run before
             its last step; None if none did.
         seconds: Time of this call, from the first batch to the last save.
@@ -83,13 +83,14 @@ class Result:
 
 
 class Callback:
-    """What is called while a run goes on; a subclass overrides what it needs.
+    """What is called during a run; a subclass overrides what it needs.
 
-    In a run of several processes every one of them calls it.
+    In a run of several processes each of them calls it, and all must decide alike, or
+    the run hangs.
     """
 
     def on_step(self, session: "Session", metrics: Mapping[str, Any]) -> None:
-        """After each update; to read a metric waits for the device."""
+        """After each update; reading a metric waits for the device."""
 
     def on_validation(self, session: "Session", metrics: Mapping[str, float]) -> None:
         """After each validation, with its metrics, before the checkpoint."""
@@ -171,7 +172,7 @@ def fit(
 
 
 class Session:
-    """A run that goes on.
+    """A run in progress.
 
     After each update, in this order:
 
@@ -181,8 +182,8 @@ class Session:
       3. validate: measures the state that is saved next, with which its metrics are
          kept;
       4. save: before the run may stop, so that a run that stops has lost no step;
-      5. stop: for a signal, a callback, or too many validations without a better one,
-         of which the last is that of this step.
+      5. stop: for a signal, a callback, or early stopping, which counts this step's
+         validation.
 
     Attributes:
         run: The parts of the run.
@@ -337,7 +338,10 @@ class Session:
         self._write("train", values | self._meter.read(self.step))
 
     def _validate(self) -> dict[str, float]:
-        """The metrics that choose; the state gets all that its average needs."""
+        """Validates; returns the metrics by which the best checkpoint is chosen.
+
+        Also updates the average's running statistics.
+        """
         measured = self._evaluate("validation", self.state.variables).scalars
         split = "validation"
         if self.run.average is not None:

@@ -32,12 +32,12 @@ def connect(
 
     Args:
         coordinator_address: HOST:PORT of the first process.
-        num_processes: How many processes the run has.
+        num_processes: Number of processes of the run.
         process_id: Number of this one, from 0.
         heartbeat_seconds: A process that gives no sign of life for so long is dead.
 
     Raises:
-        UserError: The arguments cannot be, or there is nothing to find them out from.
+        UserError: The arguments are invalid, or JAX cannot detect them.
     """
     require(
         heartbeat_seconds >= 1, "--heartbeat_seconds", heartbeat_seconds, "at least 1"
@@ -75,7 +75,7 @@ def connect(
 
 
 def is_first() -> bool:
-    """Whether this process writes what there is one of, such as the log."""
+    """Whether this process writes the files that a run has once, such as the log."""
     return jax.process_index() == 0
 
 

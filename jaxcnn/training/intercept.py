@@ -14,7 +14,8 @@ from jaxcnn.models import adapter
 
 
 def frozen_groups(params: Any, trained: Collection[str] | None) -> frozenset[str]:
-    """The layer groups of which no parameter is trained; with None all are."""
+    """The layer groups without a trained parameter; None: all parameters are
+    trained."""
     if trained is None:
         return frozenset()
     return frozenset(params) - {path.partition("/")[0] for path in trained}
@@ -45,8 +46,8 @@ def frozen_as_in_evaluation(
 
 @contextlib.contextmanager
 def recomputed_blocks() -> Iterator[None]:
-    """Computes the children of a network, but for its head, once more in the backward
-    pass, which then has kept nothing of them but their inputs.
+    """Rematerialises each child of a network except the head: the backward pass
+    recomputes it from its inputs.
 
     Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016,
     https://arxiv.org/abs/1604.06174, sec. 4, with no switch in any model.

@@ -49,7 +49,7 @@ def open_task(config: Config, info: DatasetInfo, given: Any = None) -> Task:
 
     Args:
         config: The run's choices.
-        info: What is known of its data set.
+        info: Description of its data set.
         given: A task, or its class; None: config.task names it.
     """
     return tasks.create_task(config.task, info.targets, info.statistics, given)
@@ -71,7 +71,7 @@ def load_variables(
     Args:
         folder: The run's folder.
         config: The run's choices.
-        info: What is known of the run's data set.
+        info: Description of the run's data set.
         which: "best", "latest", a step, or "mean:K", the mean of the newest K.
         mesh: The devices.
         raw: The parameters themselves, where the run keeps an average of them.

@@ -42,7 +42,7 @@ class Precision:
         Args:
             model: The network.
             variables: Its "params" and the other collections.
-            images: What it takes, normalised.
+            images: Its input, normalised.
             **kwargs: Arguments of model.apply.
         """
         params = jax.tree.map(

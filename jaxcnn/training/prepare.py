@@ -41,9 +41,9 @@ def prepare(
 
     Args:
         config: The choices.
-        info: What the folder of a run that has begun keeps of its data set: how images
-            are normalised, and what the task learned of the targets. None for a new
-            run.
+        info: Description of the data set in the folder of a run that is resumed: it
+            holds the normalisation of images and the statistics of the targets. None:
+            a new run.
         dataset: The examples, or some of them; None: those that config.data names.
         model: A Linen module, or a class or function that gives one; None: the one
             that config.model names.
@@ -239,7 +239,7 @@ def _check_statistics(dataset: Dataset) -> None:
 
 
 def _check_auxiliary(config: Config, params: Any) -> None:
-    """Raises UserError where auxiliary heads weigh as they cannot."""
+    """Raises UserError for a weight of auxiliary heads that is not allowed."""
     weight = config.task.aux_weight
     errors.require(0 <= weight < float("inf"), "task.aux_weight", weight, "0 or more")
     holds = not weight or any(group.startswith("aux") for group in params)

@@ -39,10 +39,10 @@ class Run:
         steps_per_epoch: Updates that count as an epoch: the batches in one pass over
             the training images, not rounded, unless the config says a number.
         schedule: Step -> learning rate.
-        plan: Which parameters are trained, from which step on, and how fast.
+        plan: Parameters that are trained, from which step on, and how fast.
         average: Moves the average of the parameters; None: the run keeps none.
         groups: The layer groups, from input to head.
-        start: What is taken from a trained network; None: nothing.
+        start: Parameters taken from a trained network; None: none.
         precision: Precision of the forward and backward pass.
         variable_shapes: {"params", "batch_stats"} as jax.ShapeDtypeStruct.
         has_features: Whether batches hold features of a frozen base for images, see

@@ -88,7 +88,7 @@ def create_state(
     """The state before the first step; pure, so that it can be compiled or traced.
 
     Args:
-        variables: From init_variables.
+        variables: Variables returned by init_variables.
         tx: The optimizer.
         trained: Paths of the parameters that it updates; None: all.
         average: Whether the state has an average, which starts as the variables.

@@ -24,9 +24,9 @@ class Source:
     """A trained network to start from.
 
     Attributes:
-        name: What it is, for the log.
+        name: Name of the source, for the log.
         arrays: Its variables.
-        mean: What its images were normalised by.
+        mean: Mean by which its images were normalised.
         std: Standard deviation of each channel there.
         order: Order of the channels of its images, RGB or BGR.
     """
@@ -153,16 +153,22 @@ def make_start(
             if array.shape == shape:
                 arrays[path] = array
             elif models.is_head(group, groups) and array.shape[:-1] == shape[:-1]:
-                left[path] = f"{array.shape[-1]} classes there, {shape[-1]} here"
+                left[path] = (
+                    f"{array.shape[-1]} classes in the source, {shape[-1]} in this "
+                    "network"
+                )
             else:
-                misfits.append(f"{path} is {array.shape} there and {shape} here")
+                misfits.append(
+                    f"{path} has shape {array.shape} in the source and {shape} in this "
+                    "network"
+                )
     unused = source.arrays.keys() - arrays.keys()
     if not (only or skip):
         extra = unused - target.keys()
         extra = {
             path for path in extra if path.split("/")[1] not in ("head", groups[-1])
         }
-        misfits += [f"{path} is there alone" for path in sorted(extra)]
+        misfits += [f"{path} is only in the source" for path in sorted(extra)]
     if misfits:
         more = f" and {len(misfits) - 5} more" if len(misfits) > 5 else ""
         raise UserError(

@@ -1,0 +1,42 @@
+"""Formats an evaluation (a serving.measure.Evaluation) as text and JSON."""
+
+import json
+from typing import TYPE_CHECKING
+
+from jaxcnn.report import parts, text
+
+if TYPE_CHECKING:
+    from jaxcnn.serving.measure import Evaluation
+
+
+def as_text(done: "Evaluation") -> str:
+    """The metrics, then the tables of the task."""
+    measured = done.measured
+    about = {
+        "split": f"{done.split}, {measured.num_examples} images",
+        "checkpoint": f"step {done.step}",
+    }
+    if not done.same_images:
+        about["images"] = "not those of the run"
+    about |= {name: f"{value:.4f}" for name, value in measured.scalars.items()}
+    report = done.task.report(measured.metrics, measured.records)
+    sections = map(parts.as_text, report)
+    return "\n\n".join([text.pairs(about), *filter(None, sections)])
+
+
+def as_json(done: "Evaluation") -> str:
+    """The metrics as one JSON object."""
+    targets = {name: list(t.names) for name, t in done.task.targets.items() if t.names}
+    return json.dumps(
+        {
+            "split": done.split,
+            "step": done.step,
+            "same_images": done.same_images,
+            "num_examples": done.measured.num_examples,
+            "targets": targets,
+            **done.measured.metrics,
+        }
+    )
+
+
+FORMATS = {"table": as_text, "json": as_json}
