@@ -52,7 +52,13 @@ STOPS_AT = 21  # three after the best, of step 12
 
 
 @pytest.fixture
-def config(monkeypatch):
+def steps():
+    """The steps that a run takes."""
+    return []
+
+
+@pytest.fixture
+def config(steps, monkeypatch):
     """A run of 27 steps whose validations are said to have LOSSES."""
     evaluator = evaluation.evaluator
 
@@ -67,7 +73,6 @@ def config(monkeypatch):
 
         return measured
 
-    steps = []
     train = loop.train
 
     def counted(*args, after_step, **kwargs):
@@ -90,7 +95,6 @@ def config(monkeypatch):
         early_stopping_metric="loss",
         num_devices=1,
     )
-    config.steps = steps
     return config
 
 
@@ -106,7 +110,7 @@ def records(folder, split):
     return [record for record in found if record["split"] == split]
 
 
-def test_a_run_ends_early_and_says_so(config, tmp_path, monkeypatch):
+def test_a_run_ends_early_and_says_so(config, tmp_path, monkeypatch, steps):
     result = fit(config, tmp_path)
     assert result.step == STOPS_AT
     assert result.stopped_early == 3
@@ -116,10 +120,10 @@ def test_a_run_ends_early_and_says_so(config, tmp_path, monkeypatch):
     assert [r["since_best"] for r in validations] == [0, 0, 1, 0, 1, 2, 3]
     assert records(tmp_path, "test")[0]["step"] == result.best_step
     # The same command again: nothing is left to do, nor to compile.
-    config.steps.clear()
+    steps.clear()
     monkeypatch.setattr(Run, "compile_train_step", None)
     again = fit(config, tmp_path)
-    assert config.steps == []
+    assert steps == []
     assert (again.step, again.stopped_early) == (STOPS_AT, 3)
     assert again.test == result.test
     assert records(tmp_path, "validation") == validations
@@ -144,7 +148,9 @@ def unfreeze_at(step):
     return (("head", 0.0), ("stage1.*", step * 200 / 808))
 
 
-def test_the_average_is_watched_where_there_is_one_and_phases_end(config, tmp_path):
+def test_the_average_is_watched_where_there_is_one_and_phases_end(
+    config, tmp_path, steps
+):
     averaged = dataclasses.replace(
         config,
         model="mlp",
@@ -160,17 +166,17 @@ def test_the_average_is_watched_where_there_is_one_and_phases_end(config, tmp_pa
     at_boundary = dataclasses.replace(
         averaged, optim=OptimConfig(peak_lr=0.1, unfreeze=unfreeze_at(9))
     )
-    config.steps.clear()
+    steps.clear()
     assert fit(at_boundary, tmp_path / "boundary").step == 9
-    assert config.steps == list(range(1, 10))
+    assert steps == list(range(1, 10))
 
 
-def test_more_patience_goes_on_with_a_run_that_had_ended(config, tmp_path):
+def test_more_patience_goes_on_with_a_run_that_had_ended(config, tmp_path, steps):
     fit(config, tmp_path)
     patient = dataclasses.replace(config, early_stopping_patience=4)
-    config.steps.clear()
+    steps.clear()
     result = fit(patient, tmp_path)
-    assert config.steps == [22, 23, 24, 25, 26, 27]
+    assert steps == [22, 23, 24, 25, 26, 27]
     assert (result.step, result.stopped_early) == (27, None)
 
 

@@ -101,7 +101,7 @@ def test_weights_for_bgr_are_turned_to_rgb():
         (
             "resnet18",
             {},
-            r"network: params/.*; params/stage1_block1/conv1/conv/kernel is \(3",
+            r"network: params/.*; params/stage1_block1/conv1/conv/kernel has shape \(3",
         ),
         ("resnet20_cifar", {"only": ("stem2",)}, "Pattern 'stem2' matches no layer gr"),
         ("resnet20_cifar", {"skip": (".*",)}, "leave nothing to take"),
