@@ -15,14 +15,14 @@ from jaxcnn.errors import UserError
 
 def fields(config: Any, prefix: str = "") -> dict[str, tuple[dataclasses.Field, Any]]:
     """Every field that is not a section: dotted name -> (field, value)."""
-    found = {}
+    values = {}
     for field in dataclasses.fields(config):
         name, value = prefix + field.name, getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            found |= fields(value, f"{name}.")
+            values |= fields(value, f"{name}.")
         else:
-            found[name] = (field, value)
-    return found
+            values[name] = (field, value)
+    return values
 
 
 def check_types(config: Config) -> None:

@@ -486,16 +486,16 @@ def _reshape(equation: core.JaxprEqn, inputs: Inputs) -> Map:
     dims, minor, fields, sizes = zip(*axes, strict=True)
     if any(size != (1, 1) for size in sizes):
         window = Window(*zip(*sizes, strict=True))
-    found = dataclasses.replace(
+    traced = dataclasses.replace(
         source, dims=dims, minor=minor, fields=fields, window=window
     )
-    if not found.is_flat:
-        return found
+    if not traced.is_flat:
+        return traced
     origin = old, source
     if len(new) <= 2:
-        return dataclasses.replace(found, dims=(None, None), origin=origin)
+        return dataclasses.replace(traced, dims=(None, None), origin=origin)
     if len(new) == 3 and dims != (None, None):
-        return found
+        return traced
     tokens = _tokens(old, new, source)
     fields = tuple(unknown(1 if d is None else new[d]) for d in tokens)
     return Map(tokens, fields, pooled=x.pooled, layer=x.layer, origin=origin)

@@ -259,9 +259,9 @@ def summarize_groups(model: nn.Module, image_shape: models.ImageShape) -> list[G
     def stage(name: str) -> str:
         return name.partition("_")[0] if models.is_group(name) else name
 
-    found = []
+    groups = []
     for name, parts in itertools.groupby(sizes, stage):
         parts = list(parts)
-        found.append(group(name, "coarse", parts))
-        found += [group(part, "fine", [part]) for part in parts]
-    return found
+        groups.append(group(name, "coarse", parts))
+        groups += [group(part, "fine", [part]) for part in parts]
+    return groups

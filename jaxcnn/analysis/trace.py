@@ -306,15 +306,15 @@ class Trace:
 
 def _keep_shape(equation: core.JaxprEqn, maps: Sequence[Map | None]) -> list[Value]:
     """The results of an equation of a normalisation: statistics count as constants."""
-    found = []
+    origins = []
     for var in equation.outvars:
         same = [
             x
             for x, atom in zip(maps, equation.invars, strict=True)
             if x is not None and atom.aval.shape == var.aval.shape
         ]
-        found.append(same[0] if same else Fixed())
-    return found
+        origins.append(same[0] if same else Fixed())
+    return origins
 
 
 def _convolution(

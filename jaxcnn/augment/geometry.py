@@ -162,17 +162,15 @@ def inverse_map(
     return matrix, centre - _apply(matrix, centre + shift)
 
 
-def nearest(
-    image: jax.Array, matrix: jax.Array, offset: jax.Array, fill: float = 0
-) -> jax.Array:
+def nearest(image: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
     """Pixels nearest to matrix @ (row, column) + offset: [H, W, ...] -> [H, W, ...].
 
-    For any dtype; `fill` outside the image.
+    For any dtype; 0 outside the image.
     """
     points = _apply(matrix, jnp.indices(image.shape[:2]).astype(float))  # [2, H, W]
     rows, columns = jnp.floor(points + offset[:, None, None] + 0.5).astype(int)
     return image.at[rows, columns].get(
-        mode="fill", fill_value=fill, wrap_negative_indices=False
+        mode="fill", fill_value=0, wrap_negative_indices=False
     )
 
 

@@ -67,11 +67,11 @@ def _each(sample: Sampler, target: Target) -> Callable[..., jax.Array]:
 
     def move(x: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
         # warp and nearest fill with zeros.
-        found = sample(x - target.fill if target.fill else x, matrix, offset)
-        found = found + target.fill if target.fill else found
+        moved = sample(x - target.fill if target.fill else x, matrix, offset)
+        moved = moved + target.fill if target.fill else moved
         if jnp.issubdtype(x.dtype, jnp.integer):
-            found = jnp.round(found)
-        return found.astype(x.dtype)
+            moved = jnp.round(moved)
+        return moved.astype(x.dtype)
 
     return jax.vmap(move)
 

@@ -53,17 +53,17 @@ def _read(path: str) -> Config:
         get_config = runpy.run_path(file).get("get_config")
         if get_config is None:
             raise UserError("It has no function get_config().")
-        found = get_config(*[text] if colon else [])
+        config = get_config(*[text] if colon else [])
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # the file can do anything
         raise UserError(in_one_line(error)) from error
-    if not isinstance(found, Config):
+    if not isinstance(config, Config):
         raise UserError(
             "Its get_config() must return a jaxcnn.config.Config, not a "
-            f"{type(found).__name__}."
+            f"{type(config).__name__}."
         )
-    return found
+    return config
 
 
 def describe_fields() -> str:

@@ -182,18 +182,18 @@ def _read(
 
 def _files(source: pathlib.Path, wanted: set[str]) -> dict[str, bytes]:
     """Reads the wanted files of a tar.gz archive or a folder: name -> content."""
-    found = {}
+    contents = {}
     try:
         for name, size, file in _members(source):
             if name in wanted:
                 if size > MOST_BYTES:
                     raise UserError(f"{source / name}: {size} bytes are too many.")
-                found[name] = file.read()
+                contents[name] = file.read()
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise UserError(f"{source}: it cannot be read ({error}).") from None
-    if missing := sorted(wanted - found.keys()):
+    if missing := sorted(wanted - contents.keys()):
         raise UserError(f"{source}: it lacks {', '.join(missing)}.")
-    return found
+    return contents
 
 
 def _members(source: pathlib.Path) -> Iterator[tuple[str, int, BinaryIO]]:
@@ -238,8 +238,8 @@ class PickledArray:
         """Returns the array; raises ValueError if it is not uint8 of this shape."""
         match self.state:
             # numpy.ndarray.__setstate__: version, shape, dtype, is Fortran order, data
-            case (_, tuple(found), PickledDtype() as dtype, False | 0, bytes(data)) if (
-                found == shape and dtype.arguments[:1] in ((b"u1",), ("u1",))
+            case (_, tuple(dims), PickledDtype() as dtype, False | 0, bytes(data)) if (
+                dims == shape and dtype.arguments[:1] in ((b"u1",), ("u1",))
             ):
                 return np.frombuffer(data, np.uint8).reshape(shape)
         raise ValueError(f"its array 'data' is not uint8 {list(shape)}")

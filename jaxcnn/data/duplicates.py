@@ -71,15 +71,15 @@ def find_groups(
         similarity: Smallest correlation coefficient of a pair, in (0, 1].
     """
     _, first, same = np.unique(digests, return_index=True, return_inverse=True)
-    found = [np.stack([np.arange(len(digests)), first[same]])]  # [2, E] each
+    edge_lists = [np.stack([np.arange(len(digests)), first[same]])]  # [2, E] each
     pictures = _standardise(reduced[first])
     for one, other in _close_pairs(perceptual_hash(reduced[first])):
         similar = np.einsum("ij,ij->i", pictures[one], pictures[other])
         kept = similar >= similarity - 1e-6  # float32
-        found.append(first[np.stack([one, other])[:, kept]])
-        if sum(edges.shape[1] for edges in found) > 4 * _PAIRS:
-            found = [_spanning(np.concatenate(found, axis=1), len(digests))]
-    member = _components(np.concatenate(found, axis=1), len(digests))
+        edge_lists.append(first[np.stack([one, other])[:, kept]])
+        if sum(edges.shape[1] for edges in edge_lists) > 4 * _PAIRS:
+            edge_lists = [_spanning(np.concatenate(edge_lists, axis=1), len(digests))]
+    member = _components(np.concatenate(edge_lists, axis=1), len(digests))
     order = np.argsort(member, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(member[order])) + 1)
     return sorted((g for g in groups if len(g) > 1), key=lambda group: group[0])

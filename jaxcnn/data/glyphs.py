@@ -100,11 +100,11 @@ def folder_of_fonts(path: str, config: DataConfig) -> Dataset:
         except (OSError, RuntimeError) as error:  # from Pillow, from matplotlib
             raise UserError(f"{font}: not a readable font ({error}).") from None
     if len(families) < 3:
-        found = f": {', '.join(sorted(families))}" if families else ""
+        listed = f": {', '.join(sorted(families))}" if families else ""
         raise UserError(
             f"Dataset {name!r} has {len(families)} families with all of a to z, in "
-            f"{len(fonts)} .ttf and .otf files{found}; at least 3 are needed, one each "
-            "to train, validate and test."
+            f"{len(fonts)} .ttf and .otf files{listed}; at least 3 are needed, one "
+            "each to train, validate and test."
         )
     num_test, num_validation = (
         max(1, int(fraction * len(families)))

@@ -39,24 +39,24 @@ def load(name: str, class_names: Sequence[str], config: DataConfig) -> Dataset |
     """
     folder = pathlib.Path(config.dir, name)
     wanted = [file for pair in FILES.values() for file in pair]
-    found = {}
+    paths = {}
     for file in wanted:
         for path in (folder / f"{file}.gz", folder / file):
             if path.is_file():
-                found[file] = path
-    if not found:
+                paths[file] = path
+    if not paths:
         return None
-    if missing := [file for file in wanted if file not in found]:
+    if missing := [file for file in wanted if file not in paths]:
         raise UserError(
             f"Dataset {name!r}: {folder} lacks {', '.join(missing)} (.gz or plain)."
         )
     parts = {}
     for part, (image_file, label_file) in FILES.items():
-        images = read_idx(found[image_file], (28, 28))
-        labels = read_idx(found[label_file], ())
+        images = read_idx(paths[image_file], (28, 28))
+        labels = read_idx(paths[label_file], ())
         if len(images) != len(labels):
             raise UserError(
-                f"{found[label_file]} has {len(labels)} labels; {found[image_file]} "
+                f"{paths[label_file]} has {len(labels)} labels; {paths[image_file]} "
                 f"has {len(images)} images."
             )
         parts[part] = images[..., None], labels  # [N, 28, 28, 1], [N]
@@ -95,8 +95,8 @@ def read_idx(path: pathlib.Path, item_shape: tuple[int, ...]) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: it cannot be read ({error}).") from None
     if len(data) != size:
-        found = "more" if len(data) > size else len(data)
+        length = "more" if len(data) > size else len(data)
         raise UserError(
-            f"{path}: its header says {size} bytes of data; there are {found}."
+            f"{path}: its header says {size} bytes of data; there are {length}."
         )
     return np.frombuffer(data, np.uint8).reshape(count, *item_shape)

@@ -41,12 +41,12 @@ def live(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:
 
     Auxiliary heads are thereby left out.
     """
-    needed, found = set(_variables(jaxpr.outvars)), []
+    needed, equations = set(_variables(jaxpr.outvars)), []
     for equation in reversed(jaxpr.eqns):
         if needed.intersection(equation.outvars):
-            found.append(equation)
+            equations.append(equation)
             needed.update(_variables(equation.invars))
-    return found[::-1]
+    return equations[::-1]
 
 
 def _variables(atoms: list[Any]) -> Iterator[core.Var]:

@@ -55,16 +55,16 @@ def _rows(rows: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def _as_json(rows: Sequence[Any]) -> str:
-    found = [{name: _plain(v) for name, v in row.items()} for row in _rows(rows)]
-    return json.dumps(found, indent=1)
+    plain_rows = [{name: _plain(v) for name, v in row.items()} for row in _rows(rows)]
+    return json.dumps(plain_rows, indent=1)
 
 
 def _as_csv(rows: Sequence[Any]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    found = _rows(rows)
-    writer.writerow(found[0])
-    writer.writerows([_word(*item) for item in row.items()] for row in found)
+    plain_rows = _rows(rows)
+    writer.writerow(plain_rows[0])
+    writer.writerows([_word(*item) for item in row.items()] for row in plain_rows)
     return out.getvalue().rstrip("\n")
 
 

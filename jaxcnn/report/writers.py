@@ -102,13 +102,13 @@ def for_nobody(folder: Path, first_step: int, num_steps: int) -> "All":
 
 def _factory(name: str | Factory) -> Factory:
     """The factory with a name, or the factory itself."""
-    found = names.resolve(name, WRITERS, "writer") if isinstance(name, str) else name
-    if not callable(found):
+    factory = names.resolve(name, WRITERS, "writer") if isinstance(name, str) else name
+    if not callable(factory):
         raise UserError(
             "A writer must be a name or a function (folder, first step) -> writer, not "
-            f"{found!r}."
+            f"{factory!r}."
         )
-    return found
+    return factory
 
 
 def _open(

@@ -35,9 +35,9 @@ def export_weights(
     """
     folder = Path(folder)
     if weights_lib.is_folder(folder):
-        found = weights_lib.open_folder(folder)
-        name, model, variables = found.model, found.make_model(), found.variables
-        library = library or found.library
+        weights = weights_lib.open_folder(folder)
+        name, model, variables = weights.model, weights.make_model(), weights.variables
+        library = library or weights.library
     else:
         config, info = workdir.read(folder)
         name = config.model

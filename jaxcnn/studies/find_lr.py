@@ -138,12 +138,12 @@ def find_lr(
 
 def smooth(losses: np.ndarray) -> np.ndarray:
     """The exponential moving average without its bias: float64 [N] -> [N]."""
-    average, weight, found = 0.0, 0.0, []
+    average, weight, averages = 0.0, 0.0, []
     for loss in losses:
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
         weight = SMOOTHING * weight + (1 - SMOOTHING)
-        found.append(average / weight)
-    return np.array(found)
+        averages.append(average / weight)
+    return np.array(averages)
 
 
 def _diverges(losses: list[float]) -> bool:

@@ -129,10 +129,10 @@ def build(name: str, num_classes: int, image_size: int, num_params: int) -> nn.M
         )
     else:
         network = _of_timm(name, num_classes)
-    found = sum(p.numel() for p in network.parameters())
-    if found != num_params:
+    theirs = sum(p.numel() for p in network.parameters())
+    if theirs != num_params:
         raise LookupError(
-            f"PyTorch's {name} has {found:,} parameters, ours {num_params:,}"
+            f"PyTorch's {name} has {theirs:,} parameters, ours {num_params:,}"
         )
     return network
 

@@ -218,5 +218,7 @@ def _check_fit(
     ]
     kinds = {"missing": missing, "extra": extra, "wrong shape": other}
     if any(kinds.values()):
-        found = "; ".join(f"{k}: {', '.join(v)}" for k, v in kinds.items() if v)
-        raise errors.UserError(f"Checkpoint {name} does not fit the model. {found}.")
+        differences = "; ".join(f"{k}: {', '.join(v)}" for k, v in kinds.items() if v)
+        raise errors.UserError(
+            f"Checkpoint {name} does not fit the model. {differences}."
+        )

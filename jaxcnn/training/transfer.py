@@ -84,13 +84,13 @@ def open_source(config: Config) -> Source:
         name = f"{run.model} of {path}, step {step}"
         return Source(name, _flat(variables), info.mean, info.std)
     if path.is_dir():
-        found = weights_lib.open_folder(path)
+        weights = weights_lib.open_folder(path)
     else:
-        found = weights_lib.load(config.model, path, **dict(config.model_fields))
-    expected = found.preprocessing
+        weights = weights_lib.load(config.model, path, **dict(config.model_fields))
+    expected = weights.preprocessing
     return Source(
-        name=f"{found.model} of {path}",
-        arrays=_flat(found.variables),
+        name=f"{weights.model} of {path}",
+        arrays=_flat(weights.variables),
         mean=expected.mean,
         std=expected.std,
         order=expected.order,
@@ -248,15 +248,15 @@ def _groups(
     groups: Sequence[str], target: Mapping[str, Any], left: Mapping[str, str]
 ) -> tuple[tuple[str, str], ...]:
     """(layer group, "loaded" or why it is not), from input to head."""
-    found = {}
+    by_group = {}
     for path in target:
-        found.setdefault(path.split("/")[1], []).append(left.get(path))
+        by_group.setdefault(path.split("/")[1], []).append(left.get(path))
     rows = []
     for group in groups:
-        reasons = dict.fromkeys(reason for reason in found[group] if reason)
+        reasons = dict.fromkeys(reason for reason in by_group[group] if reason)
         if not reasons:
             rows.append((group, "loaded"))
         else:
-            part = "partly " if None in found[group] else ""
+            part = "partly " if None in by_group[group] else ""
             rows.append((group, f"{part}at random: {', '.join(reasons)}"))
     return tuple(rows)
