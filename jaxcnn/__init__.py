@@ -22,10 +22,13 @@ from jaxcnn import pretrained as pretrained
 if TYPE_CHECKING:
     from flax import linen as nn
 
-    from jaxcnn.data.examples import Dataset
+    from jaxcnn.data.examples import Dataset as Dataset
+    from jaxcnn.models import layers as layers
     from jaxcnn.serving.measure import Evaluation
     from jaxcnn.serving.predictor import Predictor
-    from jaxcnn.training.fit import Callback, Result
+    from jaxcnn.tasks import Task as Task
+    from jaxcnn.training.fit import Callback as Callback
+    from jaxcnn.training.fit import Result
 
 __version__ = metadata.version("jaxcnn")
 
@@ -155,12 +158,15 @@ _LAZY = {  # name -> its module, which loads NumPy or JAX
     "Callback": "jaxcnn.training.fit",
     "Dataset": "jaxcnn.data.examples",
     "Task": "jaxcnn.tasks",
+    "layers": "jaxcnn.models",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "layers":
-        return importlib.import_module("jaxcnn.models.layers")
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
