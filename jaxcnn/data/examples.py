@@ -178,10 +178,13 @@ class Dataset:
     Attributes:
         info: What is known of it.
         splits: "train" and "validation", and "test" where there is one.
+        made_with: The fields of the DataConfig on which its making depended, and their
+            values. A run whose config says another value is refused.
     """
 
     info: DatasetInfo
     splits: Mapping[str, Examples]
+    made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_arrays(
@@ -285,17 +288,43 @@ class Dataset:
 
     def with_info(self, **fields: Any) -> "Dataset":
         """The same with other fields of its info."""
-        return Dataset(dataclasses.replace(self.info, **fields), self.splits)
+        info = dataclasses.replace(self.info, **fields)
+        return dataclasses.replace(self, info=info)
 
     def with_splits(self, splits: Mapping[str, Examples]) -> "Dataset":
         """The same with other examples, whose numbers info then has."""
         info = dataclasses.replace(self.info, num_examples=_lengths(splits))
-        return Dataset(info, splits)
+        return dataclasses.replace(self, info=info, splits=splits)
 
 
-def make_dataset(splits: Mapping[str, Examples], **info: Any) -> Dataset:
+def make_dataset(
+    splits: Mapping[str, Examples],
+    *,
+    made_with: Mapping[str, Any] | None = None,
+    **info: Any,
+) -> Dataset:
     """A Dataset of splits, and of the fields of DatasetInfo but num_examples."""
-    return Dataset(DatasetInfo(num_examples=_lengths(splits), **info), splits)
+    full_info = DatasetInfo(num_examples=_lengths(splits), **info)
+    return Dataset(full_info, splits, made_with or {})
+
+
+def fields_used(
+    config: DataConfig, *fields: str, validation: bool = False, test: bool = False
+) -> dict[str, Any]:
+    """Dataset.made_with of a source.
+
+    Args:
+        config: What it was made with.
+        *fields: Fields that it depends on in any case.
+        validation: Whether the validation split was cut off by config.
+        test: Whether the test split was cut off by config.
+    """
+    cuts = {"validation_fraction": validation, "test_fraction": test}
+    cuts["split_seed"] = validation or test
+    names = [*fields, *(name for name, was_cut in cuts.items() if was_cut)]
+    values = {name: getattr(config, name) for name in names}
+    # As config_fields.check_types has it.
+    return {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
 
 
 def _lengths(splits: Mapping[str, Examples]) -> dict[str, int]:
