@@ -9,7 +9,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from jaxcnn import config_fields, names
+from jaxcnn import config_fields, models, names
 from jaxcnn.config import Config
 from jaxcnn.names import GIVEN
 
@@ -37,6 +37,7 @@ def _model(config: Config, model: Any) -> tuple[str, tuple[tuple[str, Any], ...]
         for field in dataclasses.fields(model)
         if field.name not in ("parent", "name")
     }
+    models.refuse_fields(type(model).__name__, dict(config.model_fields))
     name = _name(type(model))
     if name == GIVEN or not all(map(_is_plain, fields.values())):
         return GIVEN, ()
