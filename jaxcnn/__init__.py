@@ -63,9 +63,9 @@ def fit(
     Args:
         config: All choices of the run.
         workdir: The run's folder: config, checkpoints, metrics and events.
-        model: A Linen module, or a class or function that is called with the outputs
-            that the task needs, such as num_classes=10, and gives one; None: the
-            network that config.model names.
+        model: A Linen module, or a class or function that gives one; it is called with
+            config.model_fields and, if it takes them, the outputs that the task needs,
+            such as num_classes=10. None: the network that config.model names.
         dataset: The examples; None: those that config.data names.
         task: A tasks.Task, or its class; None: the one that config.task names.
         callbacks: Called while the run goes on, see training.fit.Callback.

@@ -15,7 +15,8 @@ parameter. The gates of squeeze-and-excitation are left out of the receptive fie
 without the total, which is their sum.
 
 A model of your own is MODULE:ATTRIBUTE, looked for in the current directory, too: a
-flax.linen.Module, its class, or a function of num_classes that returns one.
+flax.linen.Module, its class, or a function that returns one; the latter two are called
+with num_classes where --num_classes says it.
 """
 
 from collections.abc import Sequence

@@ -211,7 +211,8 @@ class Dataset:
             names: Names of the classes or numbers; None: they are numbered.
             value_range: (black, white) of float images, which are kept as 256 levels
                 of grey; None for uint8.
-            config: Gives the number of channels and the cut; None: DataConfig().
+            config: Gives the number of channels and the cut, and is to be the run's;
+                None: DataConfig().
 
         Raises:
             UserError: Arrays of another shape or dtype, or a target that is not
@@ -231,14 +232,26 @@ class Dataset:
 
     @classmethod
     def from_folder(cls, path: str, config: DataConfig | None = None) -> "Dataset":
-        """The images below a folder, one sub-folder a class, see data/folder.py."""
+        """The images below a folder, one sub-folder a class, see data/folder.py.
+
+        Args:
+            path: The folder.
+            config: Gives the number of channels and the cuts, and is to be the run's;
+                None: DataConfig().
+        """
         from jaxcnn.data import folder
 
         return folder.load(path, config or DataConfig())
 
     @classmethod
     def from_csv(cls, path: str, config: DataConfig | None = None) -> "Dataset":
-        """The images that a CSV file lists with their targets, see data/table.py."""
+        """The images that a CSV file lists with their targets, see data/table.py.
+
+        Args:
+            path: The file.
+            config: Gives the number of channels, the targets and the cuts, and is to be
+                the run's; None: DataConfig().
+        """
         from jaxcnn.data import table
 
         return table.load(path, config or DataConfig())
@@ -268,7 +281,7 @@ class Dataset:
             mean: Mean of each channel of the training images, in [0, 1].
             std: Standard deviation of each channel, in [0, 1].
             name: Changes when the examples do: a run is resumed with the same alone.
-            config: Gives the cut; None: DataConfig().
+            config: Gives the cut, and is to be the run's; None: DataConfig().
 
         Raises:
             UserError: What is given can only be iterated.
