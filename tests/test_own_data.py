@@ -144,8 +144,11 @@ def test_a_choice_that_a_data_set_was_not_made_with_is_refused(source, photos):
     for field, value in list(VALUES.items())[: 3 if has_test else 2]:
         config = small_config(**{field: value})
         text = f"data.{field} is {value}, but the data set was made with 0"
-        with pytest.raises(UserError, match=text):
-            prepare.prepare(config, dataset=make(None))
+        dataset = make(None)
+        changed = dataset.with_info(mean=dataset.info.std).with_splits(dataset.splits)
+        for other in dataset, changed:
+            with pytest.raises(UserError, match=text):
+                prepare.prepare(config, dataset=other)
         prepare.prepare(config, dataset=make(config.data))
     config = small_config(channels=1 if has_test else 3)
     with pytest.raises(UserError, match="data.channels is ., but .* made with [13]:"):
