@@ -34,7 +34,7 @@ def references() -> dict[str, str]:
 def row(name: str) -> dict[str, Any]:
     """Computes the entry of a network in models.catalogue."""
     variant = models.MODELS[name]
-    shape = (variant.image_size, variant.image_size, variant.channels)
+    shape = variant.image_shape
     model = models.create_model(name, variant.num_classes)
     return {
         "model": name,

@@ -22,10 +22,13 @@ from jaxcnn import pretrained as pretrained
 if TYPE_CHECKING:
     from flax import linen as nn
 
-    from jaxcnn.data.examples import Dataset
+    from jaxcnn.data.examples import Dataset as Dataset
+    from jaxcnn.models import layers as layers
     from jaxcnn.serving.measure import Evaluation
     from jaxcnn.serving.predictor import Predictor
-    from jaxcnn.training.fit import Callback, Result
+    from jaxcnn.tasks import Task as Task
+    from jaxcnn.training.fit import Callback as Callback
+    from jaxcnn.training.fit import Result
 
 __version__ = metadata.version("jaxcnn")
 
@@ -60,9 +63,9 @@ def fit(
     Args:
         config: Config of the run.
         workdir: The run's folder: config, checkpoints, metrics and events.
-        model: A Linen module, or a class or function that is called with the fields
-            that the task needs, such as num_classes=10, and returns one. None: the
-            network named by config.model.
+        model: A Linen module, or a class or function that returns one; it is called
+            with config.model_fields and, if it takes them, the outputs that the task
+            needs, such as num_classes=10. None: the network named by config.model.
         dataset: The examples. None: those named by config.data.
         task: A tasks.Task, or its class. None: the one named by config.task.
         callbacks: Callbacks of the run, see training.fit.Callback.
@@ -156,12 +159,15 @@ _LAZY = {  # name -> its module, which loads NumPy or JAX
     "Callback": "jaxcnn.training.fit",
     "Dataset": "jaxcnn.data.examples",
     "Task": "jaxcnn.tasks",
+    "layers": "jaxcnn.models",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name == "layers":
-        return importlib.import_module("jaxcnn.models.layers")
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

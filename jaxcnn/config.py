@@ -11,6 +11,9 @@ from typing import Any
 
 AUTO = "auto"  # a choice that is made before the first step
 
+# What data.name may begin with, before a colon -> what stands behind it.
+DATA_PREFIXES = {"tfds": "NAME", "folder": "PATH", "csv": "PATH", "glyphs": "PATH"}
+
 
 def choice(default: Any, meaning: str, *, changes_numbers: bool = True) -> Any:
     """A field of a config.

@@ -9,7 +9,7 @@ import types
 import typing
 from typing import Any
 
-from jaxcnn.config import Config
+from jaxcnn.config import DATA_PREFIXES, Config
 from jaxcnn.errors import UserError
 
 
@@ -156,12 +156,14 @@ def differences(old: Config, new: Config) -> list[str]:
         f"{name}: {value!r} -> {new_fields[name][1]!r}"
         for name, (field, value) in fields(old).items()
         if field.metadata["changes_numbers"]
-        and _without_path(value) != _without_path(new_fields[name][1])
+        and _compared(name, value) != _compared(name, new_fields[name][1])
     ]
 
 
-def _without_path(value: Any) -> Any:
-    """folder:PATH without PATH: images may move; their fingerprint is compared."""
-    if isinstance(value, str) and value.startswith(("folder:", "glyphs:")):
-        return value.partition(":")[0]
+def _compared(name: str, value: Any) -> Any:
+    """The value of a field; folder:PATH without PATH, since images may move: their
+    fingerprint is compared."""
+    if name == "data.name" and ":" in value:
+        prefix = value.partition(":")[0]
+        return prefix if DATA_PREFIXES.get(prefix) == "PATH" else value
     return value

@@ -15,10 +15,6 @@ from typing import Any
 from jaxcnn import errors
 from jaxcnn.errors import UserError
 
-# What stands before the colon in names of data, such as "folder:photos". No module has
-# one of these names in a config.
-DATA_PREFIXES = frozenset({"csv", "folder", "glyphs", "tfds"})
-
 GIVEN = "(given in Python)"  # what was no name, but an object
 
 
@@ -26,11 +22,7 @@ def is_import(name: str) -> bool:
     """Whether a name is of the form "module:attribute"."""
     module, colon, attribute = name.partition(":")
     parts = [*module.split("."), *attribute.split(".")]
-    return (
-        bool(colon)
-        and module not in DATA_PREFIXES
-        and all(part.isidentifier() for part in parts)
-    )
+    return bool(colon) and all(part.isidentifier() for part in parts)
 
 
 def resolve(name: str, table: Mapping[str, Any], what: str) -> Any:

@@ -1,6 +1,8 @@
 """A user's own network is trained and frozen as ours are."""
 
 import functools
+import sys
+from typing import Any
 
 from flax import linen as nn
 import jax
@@ -10,9 +12,11 @@ import pytest
 
 import jaxcnn
 from jaxcnn import models
+from jaxcnn.config import AverageConfig
+from jaxcnn.errors import UserError
 from jaxcnn.models import layers
 from jaxcnn.models.adapter import Adapted, call_order
-from jaxcnn.training import intercept
+from jaxcnn.training import intercept, parallel, prepare
 from tests.test_fit import make_config, noise
 
 SHAPE = (4, 4, 1)
@@ -286,13 +290,189 @@ def test_layer_groups_are_in_the_order_of_their_calls():
     )
 
 
+class Fixed(nn.Module):
+    """It has no field for its outputs."""
+
+    width: int = 4
+
+    @nn.compact
+    def __call__(self, images):
+        x = nn.Dense(self.width)(images.reshape(len(images), -1))
+        return nn.Dense(2)(x)
+
+
+def fixed(width=4):
+    return Fixed(width)
+
+
+def keyword_only(*, num_classes, **fields):
+    return Network(num_classes, **fields)
+
+
+READY = Network(2)
+HERE = __name__
+
+
+@pytest.mark.parametrize(
+    ("given", "fields", "expected"),
+    [
+        (Fixed, {"width": 8}, Fixed(8)),
+        (fixed, {"width": 8}, Fixed(8)),
+        (functools.partial(Fixed), {"width": 8}, Fixed(8)),
+        (keyword_only, {"style": "field"}, Network(10, style="field")),
+        (functools.partial(Network, 3), {}, Network(3)),
+        (Network, {"num_classes": 5}, Network(5)),
+    ],
+)
+def test_a_network_is_given_the_outputs_that_it_takes(
+    given, fields, expected, monkeypatch
+):
+    monkeypatch.setitem(globals(), "named", given)
+    outputs = {"num_classes": 10}
+    assert models.build(f"{HERE}:named", fields, outputs).module == expected
+    assert models.adapt(given, fields, outputs).module == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "text"),
+    [
+        ("Fixed", {"num_classes": 2}, "Unknown field of .*:Fixed 'num_classes'; known"),
+        ("fixed", {"depth": 2}, r"cannot be built with \(depth=2\): got an unexpected"),
+        ("Network", {"style": 3}, "Field style of .*:Network is 3; it must be of type"),
+        (
+            "READY",
+            {"style": "field"},
+            "style='field' cannot be chosen: .*:READY is a n",
+        ),
+        (
+            "SHAPE",
+            {},
+            "Model '.*:SHAPE': A network must be a flax.linen.Module, not tu",
+        ),
+        (
+            "noise",
+            {},
+            "Model '.*:noise': A network must be a flax.linen.Module, not Da",
+        ),
+    ],
+)
+def test_fields_that_a_network_does_not_take_are_refused(name, fields, text):
+    with pytest.raises(UserError, match=text):
+        models.build(f"{HERE}:{name}", fields, {"num_classes": 2})
+
+
+class Pair(nn.Module):
+    @nn.compact
+    def __call__(self, x, y):
+        return nn.Dense(2)(x + y)
+
+
+@pytest.mark.parametrize(
+    ("fields", "model", "text"),
+    [
+        (
+            (("style", "field"),),
+            READY,
+            r"model_fields must be \(\) for a model that is",
+        ),
+        ((), Pair(), r"Pair is called as \(x, y\); a network must be called as"),
+        ((), Pair, r"Pair is called as \(x, y\); a network must be called as"),
+        ((), "Network", "must be a flax.linen.Module, not str"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_no_folder_behind(fields, model, text, tmp_path):
+    config = make_config()
+    config.model_fields = fields
+    with pytest.raises(UserError, match=text):
+        jaxcnn.fit(config, tmp_path / "run", model=model, dataset=noise(), writers=())
+    assert not (tmp_path / "run").exists()
+
+
+HINTS = """
+from __future__ import annotations
+import typing
+from typing import TYPE_CHECKING
+from flax import linen as nn
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+class Net(nn.Module):
+    width: int = 4
+    sizes: HINT = (1, 2)
+
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(self.width)(images)
+"""
+
+
+@pytest.mark.parametrize(
+    "hint",
+    ["Float[Array, 'b c']", "nn.NoSuch", "3()", "tuple", "typing.Tuple", "tuple[()]"],
+)
+def test_a_network_may_have_any_hints_of_types(hint, tmp_path, monkeypatch):
+    (tmp_path / "hinted_net.py").write_text(HINTS.replace("HINT", hint))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "hinted_net", raising=False)
+    fields = {"width": 8, "sizes": ()}
+    model = models.build("hinted_net:Net", fields, {"num_classes": 2})
+    assert (model.width, model.sizes) == (8, ())
+    with pytest.raises(UserError, match="Unknown field of hinted_net:Net 'depth'"):
+        models.build("hinted_net:Net", {"depth": 8})
+
+
+class NormByName(nn.Module):
+    norm: Any = "batch"
+
+    @nn.compact
+    def __call__(self, images):
+        x = nn.BatchNorm()(images).reshape(len(images), -1)
+        return nn.Dense(2)(x)
+
+
+class NormOfItsOwn(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(2)(self.norm(images).reshape(len(images), -1))
+
+    def norm(self, x):
+        return nn.BatchNorm(name="first")(x)
+
+
+@pytest.mark.parametrize("model", [NormByName(), NormOfItsOwn(), NormByName(nn.relu)])
+def test_a_norm_that_is_not_like_ours_stays_as_it_is(model):
+    def run(**choices):
+        config = make_config(**choices)
+        return prepare.prepare(config, dataset=noise(), model=model)
+
+    assert run(parallel="pmap").model == Adapted(model)
+    with pytest.raises(UserError, match="average.name must be none or ema"):
+        run(average=AverageConfig(name="swa"))
+    with pytest.raises(UserError, match="norm_examples must be None for .* no Batch"):
+        run(norm_examples=2)
+
+
+def test_a_norm_of_flax_shares_its_statistics_but_has_no_groups():
+    model = NormByName(nn.BatchNorm)
+    config, dataset = make_config(parallel="pmap"), noise()
+    found = prepare.prepare(config, dataset=dataset, model=model).model
+    (axis_name,) = found.norm.keywords.values()
+    assert found == Adapted(model.clone(norm=found.norm))
+    assert axis_name == parallel.layout("pmap").norm_axis
+    with pytest.raises(UserError, match="norm_examples must be None for .* no Batch"):
+        prepare.prepare(make_config(norm_examples=2), dataset=dataset, model=model)
+
+
 @pytest.mark.parametrize(
     ("given", "has_name"),
-    [(Network, True), (Network(2), True), (functools.partial(Network), False)],
+    [
+        *((Network, True), (Network(2), True), (functools.partial(Network), False)),
+        *((Fixed(8), True), (fixed, True)),
+    ],
 )
 def test_a_run_trains_it_and_its_folder_predicts(given, has_name, tmp_path):
     config, dataset = make_config(), noise()
-    config.optim.freeze = ("trunk",)
+    config.optim.freeze = ("Dense_0|trunk",)
     result = jaxcnn.fit(config, tmp_path, model=given, dataset=dataset, writers=())
     assert result.step == 6
     images = dataset.splits["test"].images

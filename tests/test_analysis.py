@@ -264,7 +264,7 @@ def test_fields_of_resnet18_are_measured_to_be_so():
 @pytest.mark.parametrize("name", ["resnet20_cifar", "lenet5"])
 def test_fields_of_small_networks_are_measured_to_be_so(name):
     variant = models.MODELS[name]
-    shape = (variant.image_size, variant.image_size, variant.channels)
+    shape = variant.image_shape
     check_fields(models.create_model(name, 10), shape)
 
 
@@ -451,7 +451,7 @@ def test_units_of_a_field_by_hand():
 )
 def test_every_network_has_a_table_with_all_its_parameters_and_macs(name):
     variant = models.MODELS[name]
-    shape = (variant.image_size, variant.image_size, variant.channels)
+    shape = variant.image_shape
     model = models.create_model(name, variant.num_classes)
     summary = table.summarize(model, shape)
     (row,) = models.catalogue(name)

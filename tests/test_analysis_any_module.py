@@ -321,8 +321,9 @@ def test_lenet5_has_the_connections_of_the_paper():
 
 
 def test_the_tdnn_has_the_connections_of_the_paper_in_its_own_shape(capsys):
-    # Waibel et al. 1989: 13 x 8 units of 3 x 16 inputs, 9 x 3 units of 5 x 8 inputs.
-    assert call("--model=tdnn", "--image_size=15x16", "--format=json") == 0
+    # Waibel et al. 1989: 15 frames of 16 coefficients; 13 x 8 units of 3 x 16 inputs,
+    # 9 x 3 units of 5 x 8 inputs.
+    assert call("--model=tdnn", "--format=json") == 0
     rows = json.loads(capsys.readouterr().out)
     conv = [row for row in rows if row["type"] == "conv"]
     assert [row["connections"] for row in conv[:2]] == [13 * 8 * 49, 9 * 3 * 41]
@@ -405,7 +406,7 @@ ORDERS = {
 def test_groups_of_any_module_are_in_the_order_of_their_first_call(name):
     model, order = ORDERS[name]
     shape = (8, 8, 4)
-    assert models.call_order(model, shape) == order
+    assert adapter.call_order(model, shape) == order
     assert models.layer_groups(model, shape) == order
     groups = table.summarize_groups(model, shape)
     assert tuple(g.group for g in groups if g.level == "fine") == order
@@ -419,7 +420,7 @@ def test_groups_of_any_module_are_in_the_order_of_their_first_call(name):
 
 def test_the_call_order_of_our_own_networks_is_that_of_their_groups():
     model = models.create_model("resnet18", 10)
-    assert models.call_order(model, (32, 32, 3)) == models.layer_groups(model)
+    assert adapter.call_order(model, (32, 32, 3)) == models.layer_groups(model)
 
 
 def test_modules_of_a_sequence_are_told_whether_they_train():
@@ -488,6 +489,13 @@ def nets(tmp_path, monkeypatch):
         textwrap.dedent("""\
         from flax import linen as nn
 
+        class Fixed(nn.Module):
+            width: int = 8
+
+            @nn.compact
+            def __call__(self, x):
+                return nn.Dense(6)(nn.Conv(self.width, (3, 3))(x).mean((1, 2)))
+
         class Net(nn.Module):
             num_classes: int
 
@@ -520,6 +528,7 @@ def nets(tmp_path, monkeypatch):
         (("--model=my_nets.nets:small", "--channels=1"), 7, 1),
         (("--model=my_nets.nets:small", "--num_classes=2"), 2, 3),
         (("--model=my_nets.nets:ready",), 5, 3),
+        (("--model=my_nets.nets:Fixed",), 6, 3),
     ],
 )
 def test_a_network_of_ones_own_has_a_table(flags, classes, channels, nets, capsys):
@@ -545,7 +554,11 @@ def test_a_network_of_ones_own_has_a_table(flags, classes, channels, nets, capsy
         (("--model=my_nets.nets:wrong",), "flax.linen.Module, not int"),
         (
             ("--model=my_nets.nets:ready", "--num_classes=3"),
-            "--num_classes=3 cannot be applied: my_nets.nets:ready is already",
+            "num_classes=3 cannot be chosen: my_nets.nets:ready is a network already",
+        ),
+        (
+            ("--model=my_nets.nets:Fixed", "--num_classes=3"),
+            "Unknown field of my_nets.nets:Fixed 'num_classes'; known: width.",
         ),
         (
             ("--model=my_nets.nets:small", "--image_size="),

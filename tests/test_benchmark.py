@@ -214,7 +214,7 @@ def test_the_network_in_torch_is_ours(name):
     from jaxcnn.studies import torch_reference
 
     variant = models.MODELS[name]
-    shape = (variant.image_size, variant.image_size, variant.channels)
+    shape = variant.image_shape
     model = models.create_model(name, variant.num_classes)
     size = variant.num_classes, variant.image_size
     num_params = models.count_params(model, shape)
@@ -224,6 +224,43 @@ def test_the_network_in_torch_is_ours(name):
         network = torch_reference.build(name, *size, num_params)
         network(torch.zeros(1, shape[2], *shape[:2]))
     assert counter.get_total_flops() == 2 * models.count_macs(model, shape)
+
+
+# Images that are no squares.
+
+
+def test_images_need_not_be_squares(monkeypatch):
+    monkeypatch.setattr(benchmark, "_measure", lambda run, *_: [run])
+    arguments = {"batch_size": 8, "num_devices": 1, "rounds": 3}
+    (own,) = benchmark.benchmark(["tdnn"], **arguments).rows
+    assert own.batch_arrays(0)["image"].shape == (8, 15, 16, 1)
+    assert own.dataset.splits["train"][0]["image"].shape == (15, 16, 1)
+    (given,) = benchmark.benchmark(["tiny"], image_size=(8, 12), **arguments).rows
+    assert given.batch_arrays(0)["image"].shape == (8, 8, 12, 1)
+
+
+@pytest.mark.parametrize(
+    ("flag", "size"), [("16", 16), ("8x12", (8, 12)), (None, None)]
+)
+def test_the_verb_takes_a_height_and_a_width(flag, size, monkeypatch):
+    asked = []
+
+    def measure(names, *, image_size, **others):
+        asked.append(image_size)
+        raise UserError("asked")
+
+    monkeypatch.setattr(benchmark, "benchmark", measure)
+    flags = [] if flag is None else [f"--image_size={flag}"]
+    assert __main__.main(["benchmark", "--models=tiny", *flags]) == 2
+    assert asked == [size]
+
+
+@pytest.mark.parametrize(
+    ("size", "name"), [(16, "tiny, 16"), ((8, 12), "tiny, 8x12"), ((8, 8), "tiny, 8")]
+)
+def test_the_size_of_images_stands_beside_the_name(size, name):
+    row = benchmark.Row("tiny", "synthetic", size, error="none")
+    assert report._cells(row)[0] == name
 
 
 # What it writes.
@@ -286,6 +323,7 @@ def test_json_has_an_object_for_each_mode_and_files_are_written(tmp_path, capsys
         ),
         ("--models=tiny --devices=9", "num_devices is 9; this machine has 1 to 8."),
         ("--models=tiny --image_size=0", "--image_size must be at least 1, not 0."),
+        ("--models=tiny --image_size=a", "must be N or HEIGHTxWIDTH, not 'a'."),
         ("--models=tiny,vgg16 --image_size=16", "this network needs larger images."),
         ("--models=tiny --precision=int8", "Unknown compute_dtype 'int8'; known: "),
         ("--models=tiny --rounds=0", "--rounds must be at least 1, not 0."),

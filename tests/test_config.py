@@ -100,13 +100,21 @@ def test_only_what_changes_numbers_counts_as_a_difference():
 
 def test_a_folder_that_has_moved_is_no_difference():
     # Its content is compared by the fingerprint of the images.
-    def config(name):
-        return Config(data=DataConfig(name=name))
+    def differences(old, new):
+        configs = (Config(data=DataConfig(name=name)) for name in (old, new))
+        return config_fields.differences(*configs)
 
-    same = config_fields.differences(config("folder:/a"), config("folder:/b"))
-    assert same == []
-    other = config_fields.differences(config("folder:/a"), config("tfds:a"))
+    for prefix in "folder", "csv", "glyphs":
+        assert differences(f"{prefix}:/a", f"{prefix}:/b") == []
+    other = differences("folder:/a", "tfds:a")
     assert other == ["data.name: 'folder:/a' -> 'tfds:a'"]
+    assert len(differences("tfds:a", "tfds:b")) == 1
+
+
+def test_a_module_that_is_called_folder_is_no_folder():
+    old, new = (Config(model=name) for name in ("folder:Small", "folder:Large"))
+    changed = config_fields.differences(old, new)
+    assert changed == ["model: 'folder:Small' -> 'folder:Large'"]
 
 
 def test_fields_are_replaced_by_name_in_a_copy():

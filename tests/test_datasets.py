@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from jaxcnn.config import DataConfig
+from jaxcnn.config import DATA_PREFIXES, DataConfig
 from jaxcnn.data import datasets
 from jaxcnn.errors import UserError
 
@@ -48,6 +48,12 @@ def test_prefixes_lead_to_folders_of_images_and_of_fonts(tmp_path):
     assert list(dataset.info.targets["label"].names) == list(
         "abcdefghijklmnopqrstuvwxyz"
     )
+
+
+def test_there_is_a_source_for_each_prefix_of_a_config():
+    assert datasets.PREFIXES.keys() == DATA_PREFIXES.keys()
+    with pytest.raises(UserError, match="csv:PATH, .* tfds:NAME"):
+        datasets.load(DataConfig(name="no"))
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one():

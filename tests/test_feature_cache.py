@@ -103,7 +103,11 @@ def test_a_range_test_is_that_without_the_cache():
 
 
 def test_folds_whose_features_would_differ_have_no_cache(tmp_path):
-    imprinted = dataclasses.replace(tiny.VARIANT, imprint=lambda *args: args[1])
+    class Imprinted(tiny.Tiny):
+        def imprint(self, variables, images, key):
+            return variables
+
+    imprinted = dataclasses.replace(tiny.VARIANT, build=Imprinted)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.MODELS, "tiny", imprinted)
         with pytest.raises(UserError, match="not possible in cross-validation: tiny"):

@@ -1,5 +1,6 @@
 """HMAX against the paper's formulas, in NumPy and SciPy."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,21 +8,22 @@ import numpy as np
 import pytest
 from scipy import ndimage, signal
 
-from jaxcnn import models
-from jaxcnn.models import hmax
+from jaxcnn import Dataset, models
+from jaxcnn.config import Config, DataConfig
+from jaxcnn.models import adapter, hmax
+from jaxcnn.training import begin, prepare
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 32, 32, 1)).astype(np.float32)
+FIELDS = {"num_bands": 2, "patch_sizes": (3, 4), "num_patches": 5}
 
 
 @pytest.fixture(scope="module")
 def small():
     """A network for 32 pixels, its variables before imprinting, and after."""
-    fields = {"num_bands": 2, "patch_sizes": (3, 4), "num_patches": 5}
-    model = models.create_model("hmax", 4, **fields)
+    model = models.create_model("hmax", 4, **FIELDS)
     init = functools.partial(model.init, train=False)
     before = jax.jit(init)(jax.random.key(0), IMAGES)
-    imprint = functools.partial(hmax.imprint, model)
-    after = jax.jit(imprint)(before, IMAGES, jax.random.key(1))
+    after = jax.jit(model.imprint)(before, IMAGES, jax.random.key(1))
     return model, before, after
 
 
@@ -162,6 +164,25 @@ def test_patches_that_fit_nowhere_are_refused(small):
     model, before, _ = small
     large = model.clone(patch_sizes=(6,))
     with pytest.raises(ValueError, match="6x6 cannot be cut from a C1 map of"):
-        hmax.imprint(large, before, IMAGES, jax.random.key(0))
+        large.imprint(before, IMAGES, jax.random.key(0))
     with pytest.raises(ValueError, match="There are 1 to 8 bands; num_bands=9"):
         models.create_model("hmax", 4, num_bands=9)
+
+
+def test_a_network_that_is_given_as_an_object_is_imprinted_as_one_by_its_name():
+    images = np.random.default_rng(1).integers(0, 256, (8, 32, 32), np.uint8)
+    config = Config(
+        model="hmax",
+        model_fields=tuple(FIELDS.items()),
+        data=DataConfig(image_size=32, batch_size=4),
+        num_devices=1,
+    )
+    dataset = Dataset.from_arrays(images, np.arange(8) % 2, config=config.data)
+    by_name = prepare.prepare(config, dataset=dataset)
+    model = models.create_model("hmax", 2, **FIELDS)
+    for network in model, adapter.Adapted(model):
+        given = dataclasses.replace(by_name, model=network)
+        stored = begin.init_state(given).batch_stats["stage1_block1"]
+        assert np.any(stored["patches4"])
+        expected = begin.init_state(by_name).batch_stats["stage1_block1"]
+        jax.tree.map(np.testing.assert_array_equal, stored, expected)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import importlib
+import json
 import pkgutil
 
 from flax import linen as nn
@@ -12,6 +13,7 @@ import pytest
 
 from docs import generate_catalogue
 from jaxcnn import models
+from jaxcnn.report import text
 
 FAMILIES = {
     info.name: module.VARIANTS
@@ -45,8 +47,7 @@ TWO_OF_THEM = one_of_each(lambda name: name not in ("lenet5", "resnet18"))
 
 
 def image_shape(name):
-    row = models.MODELS[name]
-    return row.image_size, row.image_size, row.channels
+    return models.MODELS[name].image_shape
 
 
 def create(name, num_classes=10):
@@ -240,8 +241,17 @@ def test_the_catalogue_has_every_network_and_says_what_its_row_says():
             variant, reference=variant.reference or references[name]
         )
         for field in dataclasses.fields(expected):
-            if field.name not in ("build", "imprint"):
+            if field.name != "build":
                 assert row[field.name] == getattr(expected, field.name), HINT
+
+
+def test_the_catalogue_has_images_that_are_no_squares():
+    # Waibel et al. 1989: 15 frames of 16 coefficients.
+    rows = models.catalogue("tdnn")
+    assert rows[0]["image_size"] == (15, 16)
+    assert json.loads(text.MODELS["json"](rows))[0]["image_size"] == [15, 16]
+    assert "15 x 16 x 1 " in text.MODELS["table"](rows)
+    assert "32 x 32 x 1 " in text.MODELS["table"](models.catalogue("lenet5"))
 
 
 @pytest.mark.parametrize("name", TWO_OF_THEM)  # test_analysis has them all

@@ -1,5 +1,6 @@
 """Names in a config: keys of a table, and attributes of a user's own modules."""
 
+import sys
 import textwrap
 
 import pytest
@@ -48,9 +49,7 @@ def refusal(name):
         ("my-package.nets:Net", False),
         ("folder/nets.py:Net", False),
         (".nets:Net", False),
-        ("folder:photos", False),
-        ("tfds:mnist", False),
-        ("glyphs:fonts", False),
+        ("folder:photos", True),  # data.load has looked for its prefixes before
         ("folder:C:/photos", False),
         (r"C:\photos", False),
         ("C:/photos", False),
@@ -75,11 +74,19 @@ def test_an_attribute_is_imported_by_its_module_and_path(write):
     assert names.resolve("names_package.rates:mine", TABLE, "schedule")() == 5
 
 
+@pytest.mark.parametrize("module", ["folder", "glyphs", "tfds"])
+def test_a_module_may_be_called_as_a_prefix_of_data(write, module, monkeypatch):
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    write(f"{module}.py", "def mine():\n    return 5\n")
+    assert names.resolve(f"{module}:mine", TABLE, "schedule")() == 5
+    del sys.modules[module]
+
+
 def test_an_unknown_key_is_refused_with_the_nearest():
     assert "Unknown schedule 'cosin'; nearest: cosine; known: " in refusal("cosin")
 
 
-@pytest.mark.parametrize("name", ["folder/rates.py:mine", "folder:rates", "rates:"])
+@pytest.mark.parametrize("name", ["folder/rates.py:mine", "rates:"])
 def test_what_is_not_of_the_form_is_refused_with_an_example(name):
     line = refusal(name)
     assert f"Unknown schedule {name!r}" in line

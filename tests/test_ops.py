@@ -216,6 +216,33 @@ def test_pooling_is_the_largest_and_the_mean_of_each_window(place):
         np.testing.assert_allclose(y, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("axes", [(1, 2), (1,), (2,)])
+def test_global_pooling_is_the_mean_over_whole_axes(axes):
+    with jax.enable_x64(True):
+        for keepdims in False, True:
+            y = ops.LAX.global_avg_pool(IMAGES, axes=axes, keepdims=keepdims)
+            expected = IMAGES.mean(axes, keepdims=keepdims)
+            np.testing.assert_allclose(y, expected, rtol=1e-9)
+
+
+def test_layers_that_average_follow_the_table():
+    x, largest = jnp.asarray(IMAGES), IMAGES.max(axis=(1, 2))
+    gate = layers.SqueezeExcitation(2)
+    variables = gate.init(jax.random.key(0), x, train=False)
+    pools = {
+        "global": layers.global_avg_pool,
+        "adaptive": lambda x: layers.adaptive_avg_pool(x, 1)[:, 0, 0],
+    }
+    with ops.using(ops.Table(global_avg_pool=largest_instead)):
+        for pool in pools.values():
+            np.testing.assert_allclose(pool(x), largest, rtol=1e-6)
+        gated = gate.apply(variables, x, train=False)
+    # A gate depends on the pooled image alone, here one that is the same all over.
+    flat = jnp.broadcast_to(largest[:, None, None].astype(np.float32), x.shape)
+    expected = gate.apply(variables, flat, train=False) / flat * x
+    np.testing.assert_allclose(gated, expected, rtol=1e-4)
+
+
 NORM = {
     "scale": RANDOM.uniform(1, 2, 4),
     "bias": RANDOM.normal(size=4),
@@ -426,6 +453,10 @@ RESIDUAL_JOINS = {
     "shufflenet_v1": 3,
 }
 
+# Sums over whole rows and columns that are no average: a class of the TDNN sums its
+# unit over time.
+SUMS = {"tdnn": 1}
+
 # What the operations of LAX leave in a jaxpr; there it comes from nothing else.
 TRACES = {
     "relu": ("relu",),
@@ -447,6 +478,8 @@ def equations(jaxpr):
             found["relu"] += 1
             continue
         found[equation.primitive.name] += 1
+        if name := _over_whole_axes(equation):
+            found[name] += 1
         for value in jax.tree.leaves(
             list(equation.params.values()),
             is_leaf=lambda v: isinstance(v, core.Jaxpr | core.ClosedJaxpr),
@@ -456,6 +489,16 @@ def equations(jaxpr):
             if isinstance(value, core.Jaxpr):
                 found += equations(value)
     return found
+
+
+def _over_whole_axes(equation):
+    """ "spatial sum" or "spatial max" where rows, columns or both of images are
+    reduced; None for all else."""
+    axes = set(equation.params.get("axes") or (0,))
+    name = {"reduce_sum": "spatial sum", "reduce_max": "spatial max"}
+    if axes <= {1, 2} and equation.invars[0].aval.ndim == 4:
+        return name.get(equation.primitive.name)
+    return None
 
 
 def small(family):
@@ -477,6 +520,10 @@ def average_instead(x, *, window, stride, padding):
     return ops.LAX.avg_pool(
         x, window=window, stride=stride, padding=padding, count_include_pad=True
     )
+
+
+def largest_instead(x, *, axes, keepdims):
+    return jnp.max(x, axis=axes, keepdims=keepdims)
 
 
 def counting(table):
@@ -505,7 +552,8 @@ def test_a_network_calls_the_table_for_all_that_it_computes(family):
     )
     jaxpr, (_, variables) = jax.make_jaxpr(init, return_shape=True)(keys, images)
     default = equations(jaxpr.jaxpr)
-    swapped, calls = counting(ops.Table(relu=guided_relu, max_pool=average_instead))
+    swaps = {"relu": guided_relu, "max_pool": average_instead}
+    swapped, calls = counting(ops.Table(**swaps, global_avg_pool=largest_instead))
     with ops.using(swapped):
         jaxpr = jax.make_jaxpr(apply)(variables, images, rngs=keys)
     other = equations(jaxpr.jaxpr)
@@ -516,6 +564,9 @@ def test_a_network_calls_the_table_for_all_that_it_computes(family):
     assert not other["relu"]
     assert not other["reduce_window_max"]
     assert calls["add_relu"] == RESIDUAL_JOINS.get(family, 0)
+    pools = default["spatial sum"] - SUMS.get(family, 0)
+    assert calls["global_avg_pool"] == other["spatial max"] == pools
+    assert other["spatial sum"] == SUMS.get(family, 0)
 
 
 def test_every_family_is_among_them():
@@ -555,7 +606,7 @@ ALLOWED = (
     *("flax.linen.Module", "flax.linen.compact", "flax.linen.initializers"),
     *("flax.linen.dtypes", "flax.linen.scan", "flax.linen.meta"),
     *("flax.linen.module", "flax.linen.intercept_methods"),
-    "flax.linen.Sequential",
+    *("flax.linen.Sequential", "flax.linen.nowrap"),
     *("jax.lax.dynamic_slice", "jax.lax.slice_in_dim"),
 )
 ALLOWED_IN_LAYERS = ("flax.linen.Dropout",)

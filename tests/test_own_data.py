@@ -1,5 +1,7 @@
 """Data sets of arrays, of a CSV file, and of a user's own examples."""
 
+import functools
+
 import numpy as np
 from PIL import Image
 import pytest
@@ -9,6 +11,7 @@ from jaxcnn import data
 from jaxcnn.config import Config, DataConfig
 from jaxcnn.errors import UserError
 from jaxcnn.targets import classes
+from jaxcnn.training import prepare
 
 GREY = np.arange(4 * 12).reshape(12, 2, 2).astype(np.uint8)
 
@@ -85,6 +88,118 @@ def test_the_kind_of_a_target_is_that_of_its_array(targets, kind, names, first):
 def test_arrays_that_are_not_clear_are_refused(images, targets, options, text):
     with pytest.raises(UserError, match=text):
         jaxcnn.Dataset.from_arrays(images, targets, **options)
+
+
+def small_config(**fields):
+    data_config = DataConfig(image_size=2, batch_size=4, **fields)
+    return Config(model="softmax_regression", data=data_config, num_devices=1)
+
+
+def squares(config=None, **splits):
+    return jaxcnn.Dataset.from_examples(
+        Squares(),
+        classes(["even", "odd"]),
+        mean=(0.2,),
+        std=(0.1,),
+        name="squares",
+        config=config,
+        **splits,
+    )
+
+
+SOURCES = {
+    "arrays": lambda path, config: jaxcnn.Dataset.from_arrays(
+        GREY, np.arange(12) % 2, config=config
+    ),
+    "examples": lambda path, config: squares(config),
+    "csv": lambda path, config: jaxcnn.Dataset.from_csv(f"{path}/list.csv", config),
+    "folder": lambda path, config: jaxcnn.Dataset.from_folder(f"{path}/all", config),
+}
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of images, and as a CSV file; both also in splits."""
+    folder, rows = tmp_path_factory.mktemp("photos"), []
+    for i, split in enumerate(["train"] * 8 + ["validation"] * 2 + ["test"] * 2):
+        label = "ab"[i % 2]
+        for place in (f"all/{label}", f"split/{split}/{label}"):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(GREY[i]).save(folder / place / f"{i}.png")
+        rows.append((f"all/{label}/{i}.png", label, split))
+    for file, width in (("list.csv", 2), ("split.csv", 3)):
+        lines = [("file", "label", "split"), *rows]
+        text = "\n".join(",".join(line[:width]) for line in lines)
+        (folder / file).write_text(text)
+    return folder
+
+
+VALUES = {"validation_fraction": 0.4, "split_seed": 7, "test_fraction": 0.5}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_choice_that_a_data_set_was_not_made_with_is_refused(source, photos):
+    make = functools.partial(SOURCES[source], photos)
+    has_test = source in ("csv", "folder")
+    for field, value in list(VALUES.items())[: 3 if has_test else 2]:
+        config = small_config(**{field: value})
+        text = f"data.{field} is {value}, but the data set was made with 0"
+        dataset = make(None)
+        changed = dataset.with_info(mean=dataset.info.std).with_splits(dataset.splits)
+        for other in dataset, changed:
+            with pytest.raises(UserError, match=text):
+                prepare.prepare(config, dataset=other)
+        prepare.prepare(config, dataset=make(config.data))
+    config = small_config(channels=1 if has_test else 3)
+    with pytest.raises(UserError, match="data.channels is ., but .* made with [13]:"):
+        prepare.prepare(config, dataset=make(None))
+
+
+def test_a_choice_that_does_not_matter_to_a_data_set_may_be_any(photos):
+    targets = np.arange(12) % 2
+    whole = (GREY, targets)
+    for dataset in (
+        jaxcnn.Dataset.from_arrays(GREY, targets, validation=whole),
+        squares(validation=Squares()),
+        jaxcnn.Dataset.from_csv(f"{photos}/split.csv"),
+        jaxcnn.Dataset.from_folder(f"{photos}/split"),
+    ):
+        prepare.prepare(small_config(**VALUES), dataset=dataset)
+
+
+def test_columns_of_a_csv_file_are_those_of_the_config(photos):
+    dataset = jaxcnn.Dataset.from_csv(f"{photos}/list.csv")
+    config = small_config(target_columns=("label",))
+    with pytest.raises(UserError, match="data.target_columns is .'label',., but the"):
+        prepare.prepare(config, dataset=dataset)
+    made = DataConfig(target_columns=["label"])  # as a notebook may have it
+    dataset = jaxcnn.Dataset.from_csv(f"{photos}/list.csv", made)
+    prepare.prepare(config, dataset=dataset)
+
+
+def test_a_function_of_ones_own_that_ignores_the_config_is_refused(monkeypatch):
+    config = small_config(name=f"{__name__}:pictures", validation_fraction=0.4)
+    monkeypatch.setitem(globals(), "pictures", lambda _: SOURCES["arrays"]("", None))
+    with pytest.raises(UserError, match="data.validation_fraction is 0.4, but the da"):
+        prepare.prepare(config)
+    monkeypatch.setitem(globals(), "pictures", lambda c: SOURCES["arrays"]("", c))
+    assert prepare.prepare(config).info.num_examples["validation"] == 4
+
+
+def test_a_run_is_measured_on_other_examples_however_they_are_cut(tmp_path):
+    targets = np.arange(12) % 2
+    test = (GREY, targets)
+    config = small_config(validation_fraction=0.4)
+    config.num_epochs = 1.0
+    make = jaxcnn.Dataset.from_arrays
+    dataset = make(GREY, targets, test=test, config=config.data)
+    result = jaxcnn.fit(config, tmp_path, dataset=dataset, writers=())
+    other = make(GREY[::-1], targets[::-1], test=test)
+    measured = jaxcnn.evaluate(tmp_path, dataset=other).measured
+    assert measured.metrics["accuracy"] == result.test["accuracy"]
+    # Of the same examples, some that were trained on would validate.
+    with pytest.raises(UserError, match="data.validation_fraction is 0.4, but the"):
+        jaxcnn.evaluate(tmp_path, dataset=make(GREY, targets, test=test))
 
 
 class Squares:

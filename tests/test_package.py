@@ -1,9 +1,11 @@
 """What is packaged, and the pages that scripts write."""
 
+import ast
 import pathlib
 import tomllib
 
 from docs import generate_fields
+import jaxcnn
 from jaxcnn import config_fields
 from jaxcnn.config import Config
 
@@ -18,6 +20,23 @@ def test_every_file_of_the_package_is_packaged():
     others = {path for path in files if path.suffix not in (".py", ".pyc")}
     assert others == packaged
     assert ROOT / "jaxcnn" / "py.typed" in packaged  # PEP 561
+
+
+def test_type_checkers_see_each_public_name():
+    # PEP 484, "Stub files", which PEP 561 applies to typed packages: an imported name
+    # is public where it is imported `as` itself.
+    tree = ast.parse(pathlib.Path(jaxcnn.__file__).read_text())
+    public = {
+        alias.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname == alias.name
+    }
+    assert public == {*jaxcnn._LAZY, "pretrained"}
+    assert {"Callback", "Dataset", "Task", "layers", "fit", "load"} <= set(dir(jaxcnn))
+    for name in jaxcnn._LAZY:
+        assert getattr(jaxcnn, name).__name__.rpartition(".")[2] == name
 
 
 def test_the_page_of_fields_is_what_its_script_writes():

@@ -233,6 +233,10 @@ def test_preprocessing_is_read_from_the_config_beside_weights_of_timm(
     found = weights.load("resnet18", path).preprocessing
     assert (found.image_size, found.crop_ratio) == (288, 0.95)
     assert (found.interpolation, found.mean) == ("bicubic", (0.4, 0.5, 0.6))
+    config["pretrained_cfg"]["input_size"] = [3, 288, 144]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="says images of 288x144 pixels; .* square"):
+        weights.load("resnet18", path)
 
 
 def test_a_network_that_no_library_has_is_refused(tmp_path):

@@ -138,6 +138,30 @@ def output(values: flags.FlagValues) -> Path:
     return folder
 
 
+def define_image_size(values: flags.FlagValues, default: str) -> None:
+    """--image_size of the images that a network sees."""
+    flags.DEFINE_string(
+        "image_size",
+        None,
+        f"size of the images in pixels: N, or HEIGHTxWIDTH; {default}",
+        flag_values=values,
+    )
+
+
+def image_size(values: flags.FlagValues) -> int | tuple[int, int] | None:
+    """--image_size as a number, or (height, width); None where it is not given."""
+    text = values.image_size
+    if text is None:
+        return None
+    match = re.fullmatch(r"(-?\d+)(?:x(\d+))?", text)
+    if match is None:
+        raise UserError(f"--image_size must be N or HEIGHTxWIDTH, not {text!r}.")
+    sides = [int(side) for side in match.groups() if side is not None]
+    if min(sides) < 1:
+        raise UserError(f"--image_size must be at least 1, not {text}.")
+    return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
 def define_format(values: flags.FlagValues, *formats: str) -> None:
     """Defines --format; the first of the formats is the default."""
     flags.DEFINE_enum(

@@ -25,12 +25,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_integer(
         "batch_size", 64, "images per step, over all devices", flag_values=values
     )
-    flags.DEFINE_integer(
-        "image_size",
-        None,
-        "height and width in pixels; default: those of each network's paper",
-        flag_values=values,
-    )
+    _flags.define_image_size(values, "default: those of each network's paper")
     flags.DEFINE_string(
         "precision",
         "float32",
@@ -62,7 +57,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         result = benchmark.benchmark(
             values.models,
             batch_size=values.batch_size,
-            image_size=values.image_size,
+            image_size=_flags.image_size(values),
             precision=values.precision,
             num_devices=values.devices,
             vs_torch=values.vs == "torch",

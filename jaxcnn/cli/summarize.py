@@ -15,22 +15,16 @@ squeeze-and-excitation are left out of the receptive field. "-" means unknown, f
 example after attention. JSON and CSV omit the total, which is the sum of the rows.
 
 Your own model is given as MODULE:ATTRIBUTE, which is also searched for in the current
-directory: a flax.linen.Module, its class, or a function of num_classes that returns
-one.
+directory: a flax.linen.Module, its class, or a function that returns one. A class or
+function is called with num_classes if --num_classes is given.
 """
 
-from collections.abc import Callable, Sequence
-import inspect
-import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from absl import flags
 
 from jaxcnn.cli import _flags
-from jaxcnn.errors import UserError
-
-if TYPE_CHECKING:
-    from flax import linen as nn
+from jaxcnn.errors import UserError, require
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
@@ -40,12 +34,8 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
         "a name listed by `jaxcnn models`, or MODULE:ATTRIBUTE",
         flag_values=values,
     )
-    flags.DEFINE_string(
-        "image_size",
-        None,
-        "size of the images in pixels: N, or HEIGHTxWIDTH; default: the paper's; "
-        "required for a model of your own",
-        flag_values=values,
+    _flags.define_image_size(
+        values, "default: the paper's; required for a model of your own"
     )
     flags.DEFINE_integer(
         "channels",
@@ -69,91 +59,30 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     _flags.no_arguments(arguments)
     if not values.model:
         raise UserError("--model=NAME is missing; `jaxcnn models` lists them.")
-    from jaxcnn import errors
+    from jaxcnn import models
     from jaxcnn.analysis import table
+    from jaxcnn.data.transforms import height_and_width
     from jaxcnn.report import network
 
-    size = None if values.image_size is None else _image_size(values.image_size)
+    size = _flags.image_size(values)
     for name in "channels", "num_classes":
         value = getattr(values, name)
-        errors.require(value is None or value >= 1, f"--{name}", value, "at least 1")
-    build = _user_model if ":" in values.model else _catalogue_model
-    model, shape = build(values.model, values.num_classes, size, values.channels)
+        require(value is None or value >= 1, f"--{name}", value, "at least 1")
+    variant = models.MODELS.get(values.model)
+    outputs = {} if variant is None else {"num_classes": variant.num_classes}
+    chosen = {"num_classes": values.num_classes} if values.num_classes else {}
+    model = models.build(values.model, chosen, outputs)
+    if size is not None:
+        sides = height_and_width(size)
+    elif variant is not None:
+        sides = variant.image_shape[:2]
+    else:
+        raise UserError(
+            f"--image_size=N or HEIGHTxWIDTH is missing, which {values.model} needs."
+        )
+    shape = *sides, values.channels or (3 if variant is None else variant.channels)
     if values.groups:
         print(network.GROUPS[values.format](table.summarize_groups(model, shape)))
     else:
         print(network.LAYERS[values.format](table.summarize(model, shape)))
     return 0
-
-
-def _image_size(text: str) -> tuple[int, int]:
-    """(height, width) of --image_size."""
-    match = re.fullmatch(r"(-?\d+)(?:x(\d+))?", text)
-    if match is None:
-        raise UserError(f"--image_size must be N or HEIGHTxWIDTH, not {text!r}.")
-    size = int(match[1]), int(match[2] or match[1])
-    if min(size) < 1:
-        raise UserError(f"--image_size must be at least 1, not {text}.")
-    return size
-
-
-def _catalogue_model(
-    name: str,
-    num_classes: int | None,
-    size: tuple[int, int] | None,
-    channels: int | None,
-) -> tuple["nn.Module", tuple[int, int, int]]:
-    """A network of `jaxcnn models`, and the shape of its images."""
-    from jaxcnn import errors, models
-
-    if name not in models.MODELS:
-        raise errors.unknown("model", name, models.MODELS)
-    variant = models.MODELS[name]
-    model = models.create_model(name, num_classes or variant.num_classes)
-    size = size or (variant.image_size, variant.image_size)
-    return model, (*size, channels or variant.channels)
-
-
-def _user_model(
-    name: str,
-    num_classes: int | None,
-    size: tuple[int, int] | None,
-    channels: int | None,
-) -> tuple["nn.Module", tuple[int, int, int]]:
-    """The network named by MODULE:ATTRIBUTE, and the shape of its images."""
-    from jaxcnn import names
-    from jaxcnn.models import adapter
-
-    model = names.load(name, "model")
-    if adapter.is_module(model):
-        if num_classes is not None:
-            raise UserError(
-                f"--num_classes={num_classes} cannot be applied: {name} is already a "
-                "network, not its class."
-            )
-    elif callable(model):
-        model = _build(name, model, num_classes)
-    try:
-        adapter.check(model)
-    except UserError as error:
-        raise UserError(f"--model={name}: {error}") from error
-    if size is None:
-        raise UserError(
-            f"{name} needs --image_size=N or HEIGHTxWIDTH, which is missing."
-        )
-    return model, (*size, channels or 3)
-
-
-def _build(name: str, build: Callable, num_classes: int | None) -> object:
-    """Calls a class or function, with num_classes if they are given."""
-    chosen = {} if num_classes is None else {"num_classes": num_classes}
-    try:
-        inspect.signature(build).bind(**chosen)
-    except TypeError as error:
-        hint = "" if chosen else "; --num_classes=N gives num_classes"
-        given = ", ".join(f"{k}={v}" for k, v in chosen.items())
-        raise UserError(
-            f"--model={name} cannot be called as {name.partition(':')[2]}({given}): "
-            f"{error}{hint}."
-        ) from error
-    return build(**chosen)

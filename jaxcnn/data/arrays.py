@@ -8,7 +8,7 @@ from PIL import Image
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import splits
-from jaxcnn.data.examples import ArrayExamples, Dataset, make_dataset
+from jaxcnn.data.examples import ArrayExamples, Dataset, fields_used, make_dataset
 from jaxcnn.errors import UserError
 from jaxcnn.targets import Targets, classes
 
@@ -60,6 +60,7 @@ def dataset(
     """
     digest = hashlib.sha256()
     examples = {}
+    cut_off = "validation" not in parts
     for part, (images, columns) in parts.items():
         if len(images) == 0:
             raise UserError(f"Dataset {name!r}: the {part} split has no images.")
@@ -72,7 +73,7 @@ def dataset(
             digest.update(np.ascontiguousarray(cast[target]))
         channels = config.channels or images.shape[-1]
         examples[part] = ArrayExamples(with_channels(images, channels), cast)
-    if "validation" not in examples:
+    if cut_off:
         whole = examples["train"]
         by = None if stratify_by is None else targets[stratify_by]
         halves = splits.cut(
@@ -98,6 +99,7 @@ def dataset(
         mean=mean,
         std=std,
         fingerprint=digest.hexdigest(),
+        made_with=fields_used(config, validation=cut_off),
     )
 
 

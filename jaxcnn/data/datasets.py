@@ -5,7 +5,7 @@ import functools
 from typing import Any
 
 from jaxcnn import names
-from jaxcnn.config import DataConfig
+from jaxcnn.config import DATA_PREFIXES, DataConfig
 from jaxcnn.data import cifar, embedded, folder, glyphs, mnist, shapes, table
 from jaxcnn.data.examples import Dataset
 from jaxcnn.data.tfds_source import TfdsSet, prepared_folder
@@ -68,7 +68,8 @@ DATASETS: Mapping[str, Source] = {
     "oxford_iiit_pet": TfdsSet("oxford_iiit_pet"),
 }
 
-# data.name is PREFIX:REST.
+# data.name is PREFIX:REST, for each of config.DATA_PREFIXES. They come before a module
+# of that name.
 PREFIXES: Mapping[str, Callable[[str, DataConfig], Dataset]] = {
     "tfds": lambda name, config: _tfds(name)(config),
     "folder": folder.load,
@@ -96,8 +97,8 @@ def load(config: DataConfig) -> Dataset:
         return PREFIXES[prefix](rest, config)
     is_name = config.name in DATASETS or config.name == names.GIVEN
     if not is_name and not names.is_import(config.name):
-        known = [*DATASETS, "tfds:NAME", "folder:PATH", "csv:PATH", "glyphs:PATH"]
-        raise unknown("dataset", config.name, known)
+        prefixed = [f"{prefix}:{rest}" for prefix, rest in DATA_PREFIXES.items()]
+        raise unknown("dataset", config.name, [*DATASETS, *prefixed])
     dataset = names.resolve(config.name, DATASETS, "dataset")
     dataset = dataset(config) if callable(dataset) else dataset
     return checked(dataset, f"data.name={config.name!r}")

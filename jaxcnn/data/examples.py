@@ -178,10 +178,13 @@ class Dataset:
     Attributes:
         info: Description of the data set.
         splits: "train" and "validation", and "test" where there is one.
+        made_with: The fields of the DataConfig on which its making depended, and their
+            values. A run whose config says another value is refused.
     """
 
     info: DatasetInfo
     splits: Mapping[str, Examples]
+    made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_arrays(
@@ -208,7 +211,8 @@ class Dataset:
             names: Names of the classes or numbers; None: they are numbered.
             value_range: (black, white) of float images, which are kept as 256 levels
                 of grey; None for uint8.
-            config: Gives the number of channels and the cut; None: DataConfig().
+            config: Gives the number of channels and the cut, and is to be the run's;
+                None: DataConfig().
 
         Raises:
             UserError: Arrays of another shape or dtype, or a target that is not
@@ -228,14 +232,26 @@ class Dataset:
 
     @classmethod
     def from_folder(cls, path: str, config: DataConfig | None = None) -> "Dataset":
-        """The images below a folder, one sub-folder a class, see data/folder.py."""
+        """The images below a folder, one sub-folder a class, see data/folder.py.
+
+        Args:
+            path: The folder.
+            config: Gives the number of channels and the cuts, and is to be the run's;
+                None: DataConfig().
+        """
         from jaxcnn.data import folder
 
         return folder.load(path, config or DataConfig())
 
     @classmethod
     def from_csv(cls, path: str, config: DataConfig | None = None) -> "Dataset":
-        """The images that a CSV file lists with their targets, see data/table.py."""
+        """The images that a CSV file lists with their targets, see data/table.py.
+
+        Args:
+            path: The file.
+            config: Gives the number of channels, the targets and the cuts, and is to be
+                the run's; None: DataConfig().
+        """
         from jaxcnn.data import table
 
         return table.load(path, config or DataConfig())
@@ -265,7 +281,7 @@ class Dataset:
             mean: Mean of each channel of the training images, in [0, 1].
             std: Standard deviation of each channel, in [0, 1].
             name: Changes when the examples do: a run is resumed with the same alone.
-            config: Gives the cut; None: DataConfig().
+            config: Gives the cut, and is to be the run's; None: DataConfig().
 
         Raises:
             UserError: What is given can only be iterated.
@@ -285,17 +301,43 @@ class Dataset:
 
     def with_info(self, **fields: Any) -> "Dataset":
         """The same with other fields of its info."""
-        return Dataset(dataclasses.replace(self.info, **fields), self.splits)
+        info = dataclasses.replace(self.info, **fields)
+        return dataclasses.replace(self, info=info)
 
     def with_splits(self, splits: Mapping[str, Examples]) -> "Dataset":
         """The same with other examples, whose numbers info then has."""
         info = dataclasses.replace(self.info, num_examples=_lengths(splits))
-        return Dataset(info, splits)
+        return dataclasses.replace(self, info=info, splits=splits)
 
 
-def make_dataset(splits: Mapping[str, Examples], **info: Any) -> Dataset:
+def make_dataset(
+    splits: Mapping[str, Examples],
+    *,
+    made_with: Mapping[str, Any] | None = None,
+    **info: Any,
+) -> Dataset:
     """A Dataset of splits, and of the fields of DatasetInfo but num_examples."""
-    return Dataset(DatasetInfo(num_examples=_lengths(splits), **info), splits)
+    full_info = DatasetInfo(num_examples=_lengths(splits), **info)
+    return Dataset(full_info, splits, made_with or {})
+
+
+def fields_used(
+    config: DataConfig, *fields: str, validation: bool = False, test: bool = False
+) -> dict[str, Any]:
+    """Dataset.made_with of a source.
+
+    Args:
+        config: What it was made with.
+        *fields: Fields that it depends on in any case.
+        validation: Whether the validation split was cut off by config.
+        test: Whether the test split was cut off by config.
+    """
+    cuts = {"validation_fraction": validation, "test_fraction": test}
+    cuts["split_seed"] = validation or test
+    names = [*fields, *(name for name, was_cut in cuts.items() if was_cut)]
+    values = {name: getattr(config, name) for name in names}
+    # As config_fields.check_types has it.
+    return {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
 
 
 def _lengths(splits: Mapping[str, Examples]) -> dict[str, int]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import images, splits
-from jaxcnn.data.examples import Dataset, Examples, Subset, make_dataset
+from jaxcnn.data.examples import Dataset, Examples, Subset, fields_used, make_dataset
 from jaxcnn.data.files import FileExamples
 from jaxcnn.errors import UserError
 from jaxcnn.targets import classes
@@ -70,6 +70,9 @@ def load(path: str, config: DataConfig) -> Dataset:
         mean=mean,
         std=std,
         fingerprint=_fingerprint(path, whole),
+        made_with=fields_used(
+            config, validation="validation" not in whole, test="all" in whole
+        ),
         decoder=images.decoder(),
     )
 

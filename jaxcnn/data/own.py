@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import arrays, splits
-from jaxcnn.data.examples import Dataset, Examples, make_dataset
+from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
 from jaxcnn.errors import UserError, require
 from jaxcnn.targets import Target, Targets, classes
 
@@ -170,7 +170,8 @@ def from_examples(
                 "use Dataset.from_arrays, or a class with a length and an index."
             )
         parts[split] = part if hasattr(part, "column") else _Columns(part)
-    if "validation" not in parts:
+    cut_off = "validation" not in parts
+    if cut_off:
         parts["train"], parts["validation"] = splits.cut(
             parts["train"], config.validation_fraction, config.split_seed, "validation"
         )
@@ -182,6 +183,7 @@ def from_examples(
         mean=tuple(mean),
         std=tuple(std),
         fingerprint=hashlib.sha256(f"{name} {lengths}".encode()).hexdigest(),
+        made_with=fields_used(config, validation=cut_off),
     )
 
 

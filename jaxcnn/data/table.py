@@ -27,7 +27,7 @@ import numpy as np
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import images, splits
-from jaxcnn.data.examples import Dataset, Examples, make_dataset
+from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
 from jaxcnn.data.files import FileExamples
 from jaxcnn.data.folder import STATISTICS
 from jaxcnn.errors import UserError, require, unknown
@@ -75,6 +75,12 @@ def load(path: str, config: DataConfig) -> Dataset:
         mean=mean,
         std=std,
         fingerprint=_fingerprint(rows, paths),
+        made_with=fields_used(
+            config,
+            *("target_kind", "target_columns"),
+            validation="validation" not in parts,
+            test=len(parts) == 1,
+        ),
         decoder=images.decoder(),
     )
 

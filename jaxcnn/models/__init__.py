@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import fnmatch
 import functools
+import inspect
 import json
 import pathlib
 import re
@@ -89,8 +90,7 @@ MODELS: dict[str, Variant] = {
 CATALOGUE = pathlib.Path(__file__).with_name("catalogue.json")
 
 ImageShape = tuple[int, int, int]  # height, width, channels
-
-call_order = adapter.call_order
+NO_OUTPUTS: Mapping[str, Any] = types.MappingProxyType({})
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -110,86 +110,121 @@ def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
     Raises:
         UserError: The name or a field is unknown, or a value is not allowed.
     """
-    return build(name, {"num_classes": num_classes, **fields})
+    return build(name, fields, {"num_classes": num_classes})
 
 
-def build(name: str, fields: Mapping[str, Any]) -> nn.Module:
+def build(
+    name: str, fields: Mapping[str, Any], outputs: Mapping[str, Any] = NO_OUTPUTS
+) -> Any:
     """The network of a name that a config can hold.
 
     Args:
-        name: A name in MODELS, or "module:attribute" of a user's own: a module class,
-            or a function that gives a module.
-        fields: Values for fields of the module class.
+        name: A name in MODELS, or "module:attribute" of a user's own: a Linen module,
+            or a module class, or a function that gives a module.
+        fields: Values for fields of the module class, or arguments of the function.
+        outputs: What it is built with where it takes that and fields do not have it,
+            such as num_classes=10; networks of MODELS always take it.
 
     Raises:
         UserError: An unknown name or field, or a value that the field cannot have.
     """
     row = names.resolve(name, MODELS, "model")
     if isinstance(row, Variant):
-        return _make(name, row.build, fields)
-    return adapt(row, fields, name)
+        return _make(name, row.build, {**outputs, **fields})
+    return adapt(row, fields, outputs, name)
 
 
-def adapt(given: Any, fields: Mapping[str, Any], name: str = "given") -> Any:
+def adapt(
+    given: Any,
+    fields: Mapping[str, Any],
+    outputs: Mapping[str, Any] = NO_OUTPUTS,
+    name: str = "given",
+) -> Any:
     """A user's own network with the interface of ours, see adapter.py.
 
     Args:
         given: A Linen module; or a module class, or a function, that gives one.
-        fields: Arguments with which a class or function is called.
+        fields: Arguments of a class or function; nothing where it is a module already.
+        outputs: Further arguments, of which it is given those that it takes.
         name: Name of the model in error messages.
 
     Raises:
-        UserError: It is no such thing.
+        UserError: It is no such thing, it is not called with images, or it does not
+            take the fields.
     """
-    model = given if isinstance(given, nn.Module) else _make(name, given, fields)
-    if not isinstance(model, nn.Module):
+    gives_one = callable(given) and not isinstance(given, nn.Module)
+    if gives_one:
+        taken = {n: v for n, v in outputs.items() if adapter.takes(given, n)}
+        model = _make(name, given, {**taken, **fields})
+    else:
+        model = given
+    try:
+        adapter.check(model)
+    except errors.UserError as error:
+        raise errors.UserError(f"Model {name!r}: {error}") from error
+    if not gives_one:
+        refuse_fields(name, fields)
+    return adapter.adapted(model)
+
+
+def refuse_fields(name: str, fields: Mapping[str, Any]) -> None:
+    """Raises UserError where fields are chosen for what is a network already."""
+    if fields:
+        chosen = ", ".join(f"{field}={value!r}" for field, value in fields.items())
         raise errors.UserError(
-            f"Model {name!r} is of type {type(model).__name__}; it must be a Flax "
-            "Linen module, or a class or function that gives one."
+            f"{chosen} cannot be chosen: {name} is a network already. model_fields "
+            "must be () for a model that is given as a network, not as its class."
         )
-    return adapter.Adapted(model)
 
 
-def _make(name: str, make: Any, fields: Mapping[str, Any]) -> Any:
-    """make(**fields), with its mistakes as UserError."""
+def _make(name: str, make: Callable[..., Any], fields: Mapping[str, Any]) -> Any:
+    """make(**fields); UserError for fields that it does not take."""
     cls = make.func if isinstance(make, functools.partial) else make
     if isinstance(cls, type) and issubclass(cls, nn.Module):
         _check_fields(name, cls, fields)
     num_classes = fields.get("num_classes", 0)
-    if num_classes < 0:
+    if isinstance(num_classes, int) and num_classes < 0:
         raise errors.UserError(
             "A network has at least 1 class, or 0 for pooled features; "
             f"num_classes={num_classes}."
         )
-    if not callable(make):
-        return make
     try:
-        return make(**fields)
+        inspect.signature(make).bind(**fields)
     except TypeError as error:
+        given = ", ".join(f"{field}={value!r}" for field, value in fields.items())
         raise errors.UserError(
-            f"Model {name!r} cannot be built with {', '.join(fields)}: {error}."
+            f"Model {name!r} cannot be built with ({given}): {error}."
         ) from error
+    return make(**fields)
 
 
 def _check_fields(name: str, cls: type[nn.Module], fields: Mapping[str, Any]) -> None:
     """Raises UserError for a field that a module class does not have, or whose value
     is of another type."""
-    hints = typing.get_type_hints(cls)
+    try:
+        hints = typing.get_type_hints(cls)
+    except Exception:  # evaluates any text, such as a name that is imported for types
+        hints = {}
     known = {f.name for f in dataclasses.fields(cls)} - {"parent", "name"}
     for field, value in fields.items():
         if field not in known:
             raise errors.unknown(f"field of {name}", field, known - {"num_classes"})
-        if not _is_a(value, hints[field]):
-            hint = hints[field]
+        hint = hints.get(field, Any)
+        if not _is_a(value, hint):
             kind = hint.__name__ if isinstance(hint, type) else hint
             raise errors.UserError(
                 f"Field {field} of {name} is {value!r}; it must be of type {kind}."
             )
 
 
-def imprint(name: str) -> Callable[..., dict[str, Any]] | None:
-    """What a network takes from training images without a gradient, see Variant."""
-    return MODELS[name].imprint if name in MODELS else None
+def imprint(model: Any) -> Callable[..., dict[str, Any]] | None:
+    """The method of a network that sets variables from training images.
+
+    It is called before the first step as imprint(variables, images, key), with
+    normalised images, and returns the variables. None: the network has none.
+    """
+    method = getattr(model, "imprint", None)
+    return method if callable(method) else None
 
 
 def layer_groups(
@@ -201,7 +236,7 @@ def layer_groups(
 
     A group is a top-level name of the parameters, such as "stage2_block1", so each
     parameter belongs to exactly one. Names of our networks say where they stand; those
-    of another module are in the order in which they are first called, see call_order.
+    of another module are in the order in which they are first called, see adapter.py.
 
     Args:
         model: A network of this package, or any other Linen module.
@@ -273,11 +308,14 @@ def catalogue(pattern: str = "*") -> list[dict[str, Any]]:
         pattern: Shell pattern for the names, see list_models.
 
     Returns:
-        One dict per network: "model", "paper", "image_size", "channels", "num_classes",
-        "parameters", "macs", "top1" (percent, or None), "top1_source", "reference"
-        (what the network is checked against).
+        One dict per network: "model", "paper", "image_size" (a number, or (height,
+        width)), "channels", "num_classes", "parameters", "macs", "top1" (percent, or
+        None), "top1_source", "reference" (what the network is checked against).
     """
     rows = {row["model"]: row for row in json.loads(CATALOGUE.read_text())}
+    for row in rows.values():
+        if isinstance(row["image_size"], list):  # as JSON has a tuple
+            row["image_size"] = tuple(row["image_size"])
     return [rows[name] for name in list_models(pattern) if name in rows]
 
 
@@ -312,9 +350,9 @@ def _is_a(value: Any, hint: Any) -> bool:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:
         return any(_is_a(value, argument) for argument in arguments)
-    if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
+    if tuple in (hint, origin):
+        if not isinstance(value, tuple) or not arguments:
+            return isinstance(value, tuple)
         if arguments[-1] is Ellipsis:
             return all(_is_a(item, arguments[0]) for item in value)
         return len(value) == len(arguments) and all(map(_is_a, value, arguments))

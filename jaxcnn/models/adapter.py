@@ -156,9 +156,17 @@ def adapted(model: Any) -> Any:
     return model if isinstance(model, Adapted) else Adapted(model)
 
 
-def is_module(thing: Any) -> bool:
-    """Whether it is a Linen module, and not its class or a function."""
-    return isinstance(thing, nn.Module)
+def takes(function: Callable, argument: str) -> bool:
+    """Whether a class or function can be called with an argument of that name."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # compiled functions have none
+        return False
+    return any(
+        p.kind is p.VAR_KEYWORD
+        or (p.name == argument and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        for p in parameters
+    )
 
 
 def check(model: Any) -> None:

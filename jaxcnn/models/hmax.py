@@ -203,44 +203,43 @@ class Hmax(nn.Module):
         c2 = self.norm(name="stage2_block1")(c2, train=train)
         return head(self.num_classes)(c2)
 
+    @nn.nowrap
+    def imprint(
+        self, variables: dict[str, Any], images: jax.Array, key: jax.Array
+    ) -> dict[str, Any]:
+        """Returns variables with patches of C1 from random positions in random images.
 
-def imprint(
-    model: Hmax, variables: dict[str, Any], images: jax.Array, key: jax.Array
-) -> dict[str, Any]:
-    """Returns variables with patches of C1 from random positions in random images.
+        Args:
+            variables: Initial variables of the network.
+            images: Normalised training images, [B, H, W, C].
+            key: Random key for the choice of images and positions.
 
-    Args:
-        model: The network.
-        variables: Initial variables of the network.
-        images: Normalised training images, [B, H, W, C].
-        key: Random key for the choice of images and positions.
+        Raises:
+            UserError: A patch is larger than the map that it is cut from.
+        """
+        maps = Stem(self.num_bands).apply({}, images, train=False)
+        c1 = maps[min(IMPRINTED_BAND, self.num_bands - 1)]
 
-    Raises:
-        UserError: A patch is larger than the map that it is cut from.
-    """
-    maps = Stem(model.num_bands).apply({}, images, train=False)
-    c1 = maps[min(IMPRINTED_BAND, model.num_bands - 1)]
+        def cut(key: jax.Array, size: int) -> jax.Array:
+            limits = jnp.array([c1.shape[0], *(n - size + 1 for n in c1.shape[1:3])])
+            image, row, column = jax.random.randint(key, (3,), 0, limits)
+            shape = (1, size, size, len(ANGLES))
+            return jax.lax.dynamic_slice(c1, (image, row, column, 0), shape)[0]
 
-    def cut(key: jax.Array, size: int) -> jax.Array:
-        limits = jnp.array([c1.shape[0], *(n - size + 1 for n in c1.shape[1:3])])
-        image, row, column = jax.random.randint(key, (3,), 0, limits)
-        shape = (1, size, size, len(ANGLES))
-        return jax.lax.dynamic_slice(c1, (image, row, column, 0), shape)[0]
-
-    patches = {}
-    for i, size in enumerate(model.patch_sizes):
-        if size > min(c1.shape[1:3]):
-            raise UserError(
-                f"A patch of {size}x{size} cannot be cut from a C1 map of "
-                f"{c1.shape[1:3]}; images must be larger or patch_sizes smaller."
-            )
-        keys = jax.random.split(jax.random.fold_in(key, i), model.num_patches)
-        cut_all = jax.vmap(functools.partial(cut, size=size), out_axes=-1)
-        patches[f"patches{size}"] = cut_all(keys)  # [size, size, 4, num_patches]
-    old = variables["batch_stats"]
-    dtypes = {name: patch.dtype for name, patch in old["stage1_block1"].items()}
-    patches = {name: p.astype(dtypes[name]) for name, p in patches.items()}
-    return variables | {"batch_stats": old | {"stage1_block1": patches}}
+        patches = {}
+        for i, size in enumerate(self.patch_sizes):
+            if size > min(c1.shape[1:3]):
+                raise UserError(
+                    f"A patch of {size}x{size} cannot be cut from a C1 map of "
+                    f"{c1.shape[1:3]}; images must be larger or patch_sizes smaller."
+                )
+            keys = jax.random.split(jax.random.fold_in(key, i), self.num_patches)
+            cut_all = jax.vmap(functools.partial(cut, size=size), out_axes=-1)
+            patches[f"patches{size}"] = cut_all(keys)  # [size, size, 4, num_patches]
+        old = variables["batch_stats"]
+        dtypes = {name: patch.dtype for name, patch in old["stage1_block1"].items()}
+        patches = {name: p.astype(dtypes[name]) for name, p in patches.items()}
+        return variables | {"batch_stats": old | {"stage1_block1": patches}}
 
 
 VARIANTS = {
@@ -250,7 +249,6 @@ VARIANTS = {
         image_size=140,
         channels=1,
         num_classes=102,
-        imprint=imprint,
         reference="the paper's Table 1 and formulas; SciPy",
     )
 }

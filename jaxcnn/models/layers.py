@@ -416,7 +416,8 @@ class SqueezeExcitation(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H, W, C]."""
         init = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
-        y = jnp.mean(x, axis=(1, 2), keepdims=True)  # [B, 1, 1, C]
+        pool = ops.current().global_avg_pool
+        y = pool(x, axes=(1, 2), keepdims=True)  # [B, 1, 1, C]
         y = self.act(Conv(self.filters, 1, **init, name="fc1")(y))  # [B, 1, 1, filters]
         return x * self.gate(Conv(x.shape[-1], 1, **init, name="fc2")(y))
 
@@ -524,6 +525,7 @@ def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
     Each output is the mean of the pixels that its share of the axis touches. Windows
     may therefore overlap, or repeat pixels if there are fewer than size.
     """
+    pool = ops.current().global_avg_pool
     for axis in 1, 2:
         length = x.shape[axis]
         if length != size:
@@ -531,13 +533,14 @@ def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
                 (i * length // size, -(-(i + 1) * length // size)) for i in range(size)
             ]
             windows = [jax.lax.slice_in_dim(x, *end, axis=axis) for end in ends]
-            x = jnp.stack([jnp.mean(window, axis) for window in windows], axis)
+            means = [pool(window, axes=(axis,), keepdims=False) for window in windows]
+            x = jnp.stack(means, axis)
     return x
 
 
 def global_avg_pool(x: jax.Array) -> jax.Array:
     """[B, H, W, C] -> [B, C]."""
-    return jnp.mean(x, axis=(1, 2))
+    return ops.current().global_avg_pool(x, axes=(1, 2), keepdims=False)
 
 
 def round_filters(filters: float, divisor: int = 8) -> int:

@@ -6,8 +6,8 @@ Neural Networks", IEEE Transactions on Acoustics, Speech, and Signal Processing 
 
 A spectrogram is an image with one channel, with time along its rows and frequency along
 its columns: [B, 15, 16, 1] are the paper's 15 frames of 16 mel-scale coefficients. More
-frames are accepted and give more windows to integrate over; the table of models, which
-has square images, uses 16. The paper's 15 frames and 3 phonemes give 521 parameters.
+frames are accepted and give more windows to integrate over. The paper's 3 phonemes give
+521 parameters.
 
 Departures: logits for a cross-entropy loss, where the paper fits the output of one more
 sigmoid by squared error; initial values are PyTorch's. The second hidden layer has one
@@ -65,7 +65,7 @@ VARIANTS = {
     "tdnn": Variant(
         Tdnn,
         "Waibel et al. 1989, https://doi.org/10.1109/29.21701",
-        image_size=16,
+        image_size=(15, 16),
         channels=1,
         num_classes=3,
         top1=98.5,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any
 
 from flax import linen as nn
 
@@ -15,25 +14,29 @@ class Variant:
         build: Module class, or a functools.partial of one, called as
             build(num_classes=..., **fields).
         paper: Authors, year and link.
-        image_size: Height and width that the paper or the reference uses, in pixels.
+        image_size: Size that the paper or the reference uses, in pixels: a number for
+            squares, or (height, width).
         channels: Image channels: 1 grey, 3 RGB.
         num_classes: Number of classes of the paper's or the reference's dataset.
         top1: Published accuracy in percent, with one crop and one network. None: not
             published.
         top1_source: The dataset, and who published the accuracy.
-        imprint: Function that sets variables from normalised training images before the
-            first step, without a gradient; called as imprint(model, variables, images,
-            key), returns the variables. None: not needed.
         reference: Source that the network is checked against if no other library has
             it; for all others see docs/parity.md.
     """
 
     build: Callable[..., nn.Module]
     paper: str
-    image_size: int = 224
+    image_size: int | tuple[int, int] = 224
     channels: int = 3
     num_classes: int = 1000
     top1: float | None = None
     top1_source: str = ""
-    imprint: Callable[..., dict[str, Any]] | None = None
     reference: str = ""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images, in pixels."""
+        size = self.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return height, width, self.channels

@@ -92,6 +92,18 @@ def avg_pool(
     return total / _reduce_windows(ones, 0.0, jax.lax.add, window, stride, padding)
 
 
+def global_avg_pool(
+    x: jax.Array, *, axes: tuple[int, ...], keepdims: bool
+) -> jax.Array:
+    """The mean of each channel over rows, columns or both, [B, H, W, C].
+
+    Args:
+        axes: (1, 2), (1,) or (2,), over which the mean is taken.
+        keepdims: Whether these axes stay, with size 1.
+    """
+    return jnp.mean(x, axis=axes, keepdims=keepdims)
+
+
 def _reduce_windows(
     x: jax.Array, start: float, reduce, window: Pair, stride: Pair, padding: Padding
 ) -> jax.Array:

@@ -58,6 +58,7 @@ class Table:
     dense: Callable[..., jax.Array] = lax.dense
     max_pool: Callable[..., jax.Array] = lax.max_pool
     avg_pool: Callable[..., jax.Array] = lax.avg_pool
+    global_avg_pool: Callable[..., jax.Array] = lax.global_avg_pool
     batch_norm: Callable[..., jax.Array] = lax.batch_norm
     batch_norm_train: Callable[..., lax.Normalised] = lax.batch_norm_train
     layer_norm: Callable[..., jax.Array] = lax.layer_norm

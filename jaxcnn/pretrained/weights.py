@@ -135,21 +135,21 @@ def _fit(
         Misfit: The tensors do not fit.
     """
     variant = models.MODELS[name]
-    size, channels = variant.image_size, variant.channels
+    height, width, channels = variant.image_shape
     model = models.create_model(name, variant.num_classes, **fields)
     num_classes = _num_classes(model, source, tensors)
     if num_classes != variant.num_classes:
         model = models.create_model(name, num_classes, **fields)
     try:
-        variables = names.import_tensors(tensors, model, source, (size, size, channels))
+        shape = (height, width, channels)
+        variables = names.import_tensors(tensors, model, source, shape)
     except Misfit as misfit:
         if misfit.missing or misfit.unused:
             raise
         channels = 4 - channels  # RGB instead of grey, or grey instead of RGB
         try:
-            variables = names.import_tensors(
-                tensors, model, source, (size, size, channels)
-            )
+            shape = (height, width, channels)
+            variables = names.import_tensors(tensors, model, source, shape)
         except Misfit:
             raise misfit from None
     flat = traverse_util.flatten_dict(variables)
@@ -194,13 +194,21 @@ def _timm_preprocessing(path: Path) -> dict[str, Any]:
     config = path.with_name("config.json")
     try:
         given = json.loads(config.read_text())["pretrained_cfg"]
+        _, height, width = map(int, given["input_size"])
+        if height != width:
+            raise UserError(
+                f"{config} says images of {height}x{width} pixels; weights can be "
+                "imported with square images only."
+            )
         return {
-            "image_size": int(given["input_size"][1]),
+            "image_size": height,
             "crop_ratio": float(given["crop_pct"]),
             "interpolation": str(given["interpolation"]),
             "mean": tuple(map(float, given["mean"])),
             "std": tuple(map(float, given["std"])),
         }
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return {}  # there is no such file, or it is not timm's
 
@@ -276,7 +284,7 @@ def open_folder(folder: str | Path) -> Weights:
         raise UserError(f"{folder / MODEL} cannot be read: {error}.") from error
     variant = models.MODELS.get(weights.model)
     model = weights.make_model()
-    shape = (variant.image_size, variant.image_size, weights.channels)
+    shape = (*variant.image_shape[:2], weights.channels)
     expected = traverse_util.flatten_dict(
         models.abstract_variables(model, shape), sep="/"
     )

@@ -44,7 +44,8 @@ def _significant(value: float) -> str:
 
 
 def _cells(row: "Row") -> list[str]:
-    name = f"{row.model}, {row.image_size}"
+    height, width = text.sides(row.image_size)
+    name = f"{row.model}, {height}" + (f"x{width}" if width != height else "")
     if row.error is not None:
         return [name, row.mode, *[""] * (len(_HEADER) - 2)]
     low, median, high = (_significant(1000 * s) for s in row.quartiles)

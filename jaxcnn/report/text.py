@@ -47,6 +47,12 @@ def pairs(values: Mapping[str, str]) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in values.items())
 
 
+def sides(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of a size, which one number gives for a square."""
+    height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
+    return height, width
+
+
 def duration(seconds: float) -> str:
     """Formats a time as 3 s, 2:05 or 1:02:05."""
     minutes, seconds = divmod(round(seconds), 60)
@@ -120,7 +126,7 @@ def _models_table(rows: Sequence[Mapping[str, Any]]) -> str:
             (
                 row["model"],
                 row["paper"],
-                "{0} x {0} x {1}".format(row["image_size"], row["channels"]),
+                " x ".join(map(str, (*sides(row["image_size"]), row["channels"]))),
                 f"{row['parameters']:,}",
                 f"{row['macs']:,}",
                 ""

@@ -39,6 +39,7 @@ import numpy as np
 
 from jaxcnn import config_fields, errors, models
 from jaxcnn.config import Config, DataConfig, OptimConfig
+from jaxcnn.data import transforms
 from jaxcnn.errors import UserError, require
 from jaxcnn.studies import generated
 from jaxcnn.training import begin, feed, fit, loop, network, prepare
@@ -67,7 +68,8 @@ class Row:
     Attributes:
         model: jaxcnn model name.
         mode: Name of the mode, see the module docstring.
-        image_size: Height and width of the images, in pixels.
+        image_size: Size of the images, in pixels: a number for squares, or (height,
+            width).
         seconds: Step time in each round. Empty if the mode failed.
         images_per_second: Throughput at the median step time. None if the mode failed.
         ratio_to_torch: PyTorch's median step time divided by ours; above 1, ours is
@@ -87,7 +89,7 @@ class Row:
 
     model: str
     mode: str
-    image_size: int
+    image_size: int | tuple[int, int]
     seconds: tuple[float, ...] = ()
     images_per_second: float | None = None
     ratio_to_torch: float | None = None
@@ -150,7 +152,7 @@ def make_config(
     name: str,
     *,
     batch_size: int,
-    image_size: int | None,
+    image_size: int | tuple[int, int] | None,
     precision: str,
     num_devices: int | None,
 ) -> Config:
@@ -202,7 +204,7 @@ def benchmark(
     names: Sequence[str],
     *,
     batch_size: int,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     precision: str = "float32",
     num_devices: int | None = None,
     vs_torch: bool = False,
@@ -214,7 +216,8 @@ def benchmark(
     Args:
         names: jaxcnn model names, see `jaxcnn models`.
         batch_size: Images per step, over all devices.
-        image_size: Height and width in pixels. None: each network's own.
+        image_size: Size of the images, in pixels: a number for squares, or (height,
+            width). None: each network's own.
         precision: Compute dtype of the forward and backward pass, see
             Config.compute_dtype.
         num_devices: Number of devices to use. None: all.
@@ -228,8 +231,8 @@ def benchmark(
     """
     require(len(names) > 0, "--models", ",".join(names), "names of `jaxcnn models`")
     require(batch_size >= 1, "--batch_size", batch_size, "at least 1")
-    holds = image_size is None or image_size >= 1
-    require(holds, "--image_size", image_size, "at least 1")
+    if image_size is not None:
+        transforms.check_size("--image_size", image_size)
     require(rounds >= 1, "--rounds", rounds, "at least 1")
     load = os.getloadavg()[0]
     reference = _torch() if vs_torch else None

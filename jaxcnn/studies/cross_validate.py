@@ -228,7 +228,7 @@ def _parts(
 
 def _check_cache(run: Run) -> None:
     """Raises UserError if the folds cannot share features."""
-    if models.imprint(run.config.model) is not None:
+    if models.imprint(run.model) is not None:
         raise UserError(
             f"cache_features is not possible in cross-validation: the features of "
             f"{run.config.model} depend on the training images."
@@ -264,7 +264,7 @@ def _trainer(
         fold_run = dataclasses.replace(
             run, dataset=dataclasses.replace(run.dataset, splits=splits)
         )
-        if models.imprint(run.config.model) is None:
+        if models.imprint(run.model) is None:
             state = jax.tree.map(jnp.copy, initial)  # the step consumes its state
         else:  # the initial state depends on training images
             state = begin.init_state(fold_run)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from jaxcnn.data import images
 from jaxcnn.data.examples import ArrayExamples, Dataset, Examples, make_dataset
+from jaxcnn.data.transforms import height_and_width
 from jaxcnn.targets import classes
 
 HEIGHT, WIDTH, QUALITY = 375, 500, 88  # the most common size in ImageNet
@@ -84,20 +85,25 @@ def _files(channels: int) -> tuple[bytes, ...]:
     return tuple(jpeg(rng, channels) for _ in range(_NUM_FILES))
 
 
-def are_small(image_size: int) -> bool:
+def are_small(image_size: int | tuple[int, int]) -> bool:
     """Whether datasets with images of this size are arrays instead of files."""
-    return image_size <= _SMALL
+    return max(height_and_width(image_size)) <= _SMALL
 
 
 def dataset(
-    num_examples: int, num_classes: int, image_size: int, channels: int, *, small: bool
+    num_examples: int,
+    num_classes: int,
+    image_size: int | tuple[int, int],
+    channels: int,
+    *,
+    small: bool,
 ) -> Dataset:
     """Makes a dataset of generated images whose classes alternate.
 
     Args:
         num_examples: Number of training examples, which also serve for validation.
         num_classes: Number of classes; labels are 0 to num_classes - 1.
-        image_size: Height and width of small images, in pixels.
+        image_size: Size of small images, in pixels: a number, or (height, width).
         channels: Image channels: 1 grey, 3 RGB.
         small: Whether images are arrays in memory, like MNIST's and CIFAR's. Otherwise
             they are JPEG files of ImageNet's usual size, also in memory.
@@ -106,9 +112,8 @@ def dataset(
     examples: Examples
     if small:
         rng = np.random.default_rng(0)
-        some = [
-            picture(rng, image_size, image_size, channels) for _ in range(_NUM_FILES)
-        ]
+        size = height_and_width(image_size)
+        some = [picture(rng, *size, channels) for _ in range(_NUM_FILES)]
         numbers = np.arange(num_examples) % _NUM_FILES
         examples = ArrayExamples(np.stack(some)[numbers], {"label": labels})
     else:

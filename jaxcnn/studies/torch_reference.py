@@ -24,7 +24,10 @@ from torch import nn
 import torchvision
 
 from jaxcnn.config import OptimConfig
+from jaxcnn.data.transforms import height_and_width
 from jaxcnn.errors import UserError
+
+Size = int | tuple[int, int]  # of both sides, or (height, width)
 
 # Mode -> (memory format, compiled).
 MODES = {
@@ -37,12 +40,12 @@ MODES = {
 class LeNet5(nn.Module):
     """The modern form of LeNet-5, see models/lenet.py."""
 
-    def __init__(self, num_classes: int, image_size: int) -> None:
+    def __init__(self, num_classes: int, image_size: Size) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, 6, 5)
         self.conv2 = nn.Conv2d(6, 16, 5)
-        last = ((image_size - 4) // 2 - 4) // 2
-        self.fc1 = nn.Linear(16 * last**2, 120)
+        rows, columns = (((n - 4) // 2 - 4) // 2 for n in height_and_width(image_size))
+        self.fc1 = nn.Linear(16 * rows * columns, 120)
         self.fc2 = nn.Linear(120, 84)
         self.fc3 = nn.Linear(84, num_classes)
 
@@ -77,7 +80,7 @@ class CifarBlock(nn.Module):
 class CifarResNet(nn.Module):
     """He et al. 2016, section 4.2: three stages of 16, 32 and 64 filters."""
 
-    def __init__(self, num_classes: int, image_size: int, *, depth: int) -> None:
+    def __init__(self, num_classes: int, image_size: Size, *, depth: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(16)
@@ -96,7 +99,7 @@ class CifarResNet(nn.Module):
 
 
 # Called as TWINS[name](num_classes, image_size).
-TWINS: dict[str, Callable[[int, int], nn.Module]] = {
+TWINS: dict[str, Callable[[int, Size], nn.Module]] = {
     "lenet5": LeNet5,
     **{
         f"resnet{depth}_cifar": functools.partial(CifarResNet, depth=depth)
@@ -108,13 +111,13 @@ _NO_AUXILIARY = {"aux_logits": False, "init_weights": False}
 _ARGUMENTS = {"googlenet": _NO_AUXILIARY, "inception_v3": _NO_AUXILIARY}
 
 
-def build(name: str, num_classes: int, image_size: int, num_params: int) -> nn.Module:
+def build(name: str, num_classes: int, image_size: Size, num_params: int) -> nn.Module:
     """Builds the network of that name, without auxiliary heads.
 
     Args:
         name: jaxcnn model name.
         num_classes: Number of classes.
-        image_size: Height and width of the images, in pixels.
+        image_size: Size of the images, in pixels: a number, or (height, width).
         num_params: Number of trainable parameters, which must equal our network's.
 
     Raises:

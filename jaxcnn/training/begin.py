@@ -145,12 +145,12 @@ def init_state(run: Run) -> TrainState:
     # Each process initialises on one device, so that transferred weights can be filled
     # in.
     variables = jax.jit(init)(run.keys[0])
-    imprint = models.imprint(run.config.model)
+    imprint = models.imprint(run.model)
     if imprint is not None:
         key = jax.random.fold_in(run.keys[0], 1)
         images = feed.some_images(run, _NUM_IMPRINTED)
         images = augment.normalise(images, run.info.mean, run.info.std)
-        variables = imprint(run.model, variables, images, key)
+        variables = imprint(variables, images, key)
     if run.start is not None:
         variables = run.start.fill(variables)
     shardings = run.layout.shardings(run.variable_shapes, run.mesh)

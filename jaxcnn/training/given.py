@@ -10,7 +10,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from jaxcnn import config_fields, names
+from jaxcnn import config_fields, models, names
 from jaxcnn.config import Config
 from jaxcnn.errors import require
 from jaxcnn.names import GIVEN
@@ -40,6 +40,7 @@ def _model(config: Config, model: Any) -> tuple[str, tuple[tuple[str, Any], ...]
     """(config.model, config.model_fields) for a module, or what gives one."""
     if not isinstance(model, nn.Module):
         return _name(model), config.model_fields
+    models.refuse_fields(type(model).__name__, dict(config.model_fields))
     return _of_object(model, ignored=("parent", "name"))
 
 

@@ -12,6 +12,7 @@ from jaxcnn import models, tasks
 from jaxcnn.config import Config
 from jaxcnn.data.examples import DatasetInfo
 from jaxcnn.data.transforms import height_and_width
+from jaxcnn.models import adapter
 from jaxcnn.tasks import Task
 from jaxcnn.training import checkpoint, parallel
 from jaxcnn.training.state import init_variables
@@ -26,17 +27,25 @@ def make_model(config: Config, task: Task, given: Any = None) -> nn.Module:
         task: The run's task.
         given: A Linen module, or what gives one; None: config.model names it.
     """
-    fields = {**task.outputs, **dict(config.model_fields)}
+    fields = dict(config.model_fields)
     if given is None:
-        model = models.build(config.model, fields)
+        model = models.build(config.model, fields, task.outputs)
     else:
-        model = models.adapt(given, fields)
-    norm_fields = {"axis_name": parallel.layout(config.parallel).norm_axis}
+        # The config of a run has the fields of a module that was given to it.
+        fields = {} if isinstance(given, nn.Module) else fields
+        model = models.adapt(given, fields, task.outputs)
+    field, value = "axis_name", parallel.layout(config.parallel).norm_axis
     if config.norm_examples is not None:
-        norm_fields = {"num_examples": config.norm_examples}
-    if hasattr(model, "norm") and any(norm_fields.values()):
-        model = model.clone(norm=functools.partial(model.norm, **norm_fields))
+        field, value = "num_examples", config.norm_examples
+    if value and norm_takes(model, field):
+        model = model.clone(norm=functools.partial(model.norm, **{field: value}))
     return model
+
+
+def norm_takes(model: Any, argument: str) -> bool:
+    """Whether the network has a field `norm` like ours, a class or function, that can
+    be called with an argument of that name."""
+    return adapter.takes(getattr(model, "norm", None), argument)
 
 
 def image_shape(config: Config, info: DatasetInfo) -> tuple[int, int, int]:

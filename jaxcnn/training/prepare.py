@@ -61,6 +61,8 @@ def prepare(
         dataset = data.load(config.data)
     else:
         dataset = data.checked(dataset, "dataset")
+    if info is None or info.fingerprint == dataset.info.fingerprint:
+        _check_made_with(config, dataset)  # other examples are cut as they are
     targets_lib.check_targets(dataset.info.targets)
     dataset, task = _with_task(config, dataset, info, task)
     _check_statistics(dataset)
@@ -109,6 +111,21 @@ def prepare(
     _check_norm(config, model, mesh)
     _check_adapted(run)
     return run
+
+
+def _check_made_with(config: Config, dataset: Dataset) -> None:
+    """Raises UserError where the data set was not made as the config says."""
+    made_with = {**dataset.made_with}
+    if config.data.channels is not None:
+        made_with["channels"] = dataset.info.channels
+    for field, value in made_with.items():
+        chosen = getattr(config.data, field)
+        if chosen != value:
+            raise errors.UserError(
+                f"data.{field} is {chosen!r}, but the data set was made with "
+                f"{value!r}: make it with the run's own choices, as in "
+                "Dataset.from_arrays(images, targets, config=config.data)."
+            )
 
 
 def _with_task(
@@ -169,7 +186,8 @@ def _check_output(task: Task, output: Any, image_shape: tuple[int, ...]) -> None
 def _check_adapted(run: Run) -> None:
     """Raises UserError for what only networks of this package can do."""
     config, model = run.config, run.model
-    has_norm = hasattr(model, "norm") or not run.variable_shapes["batch_stats"]
+    has_norm = network.norm_takes(model, "momentum")
+    has_norm = has_norm or not run.variable_shapes["batch_stats"]
     name, rule = config.average.name, "none or ema for a network without a field norm"
     errors.require(name != "swa" or has_norm, "average.name", name, rule)
     is_adapted = isinstance(model, Adapted)
@@ -253,7 +271,8 @@ def _check_norm(config: Config, model: nn.Module, mesh: Mesh) -> None:
     if number is None:
         return
     rule = f"None for {config.model}, which has no BatchNorm"
-    errors.require(hasattr(model, "norm"), "norm_examples", number, rule)
+    has_norm = network.norm_takes(model, "num_examples")
+    errors.require(has_norm, "norm_examples", number, rule)
     parts = config.data.micro_batch_size
     rule = "None with data.micro_batch_size, whose parts have their own statistics"
     errors.require(parts is None, "norm_examples", number, rule)
