@@ -1,5 +1,6 @@
 """A user's own network is trained and frozen as ours are."""
 
+import dataclasses
 import functools
 import sys
 from typing import Any
@@ -478,3 +479,55 @@ def test_a_run_trains_it_and_its_folder_predicts(given, has_name, tmp_path):
     images = dataset.splits["test"].images
     predictor = jaxcnn.load(tmp_path, model=None if has_name else given)
     assert predictor(images)["probabilities"].shape == (4, 2)
+
+
+class Counting(nn.Module):
+    """A network that counts how often it is called."""
+
+    @nn.compact
+    def __call__(self, images):
+        self.variable("counters", "calls", jnp.zeros, ())
+        return nn.Dense(2)(images.reshape(len(images), -1))
+
+
+class Noisy(nn.Module):
+    """A network that draws numbers under a name of its own."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = nn.Dense(2)(images.reshape(len(images), -1))
+        return x + jax.random.normal(self.make_rng("noise"), x.shape) if train else x
+
+
+class Flaxs(nn.Module):
+    """A network with Flax's BatchNorm, of which no field says anything."""
+
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(2)(nn.BatchNorm()(images).mean(axis=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "text"),
+    [
+        (
+            Counting(),
+            {},
+            "has variables in counters; only those in params and batch_st",
+        ),
+        (
+            Noisy(),
+            {},
+            "Noisy draws random numbers under a name of its own; .*'dropout'",
+        ),
+        (
+            Flaxs(),
+            {"parallel": "pmap"},
+            "parallel must be jit or fsdp for a network with",
+        ),
+    ],
+)
+def test_what_a_step_would_lose_is_refused_by_name(model, fields, text, tmp_path):
+    config = dataclasses.replace(make_config(), num_devices=2, **fields)
+    with pytest.raises(UserError, match=text):
+        jaxcnn.fit(config, tmp_path, model=model, dataset=noise())

@@ -576,4 +576,7 @@ def test_mistakes_in_naming_ones_own_network_get_one_line(flags, text, nets, cap
 
 def test_the_size_of_images_for_ones_own_network_must_be_given(nets, capsys):
     assert call("--model=my_nets.nets:ready") == 2
-    assert "needs --image_size=N or HEIGHTxWIDTH" in capsys.readouterr().err
+    assert (
+        "--image_size=N or HEIGHTxWIDTH is missing, which my_nets.nets:ready needs"
+        in capsys.readouterr().err
+    )

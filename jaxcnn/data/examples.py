@@ -327,7 +327,7 @@ def fields_used(
     """Dataset.made_with of a source.
 
     Args:
-        config: What it was made with.
+        config: Config with which the data set was made.
         *fields: Fields that it depends on in any case.
         validation: Whether the validation split was cut off by config.
         test: Whether the test split was cut off by config.

@@ -122,8 +122,8 @@ def build(
         name: A name in MODELS, or "module:attribute" of a user's own: a Linen module,
             or a module class, or a function that gives a module.
         fields: Values for fields of the module class, or arguments of the function.
-        outputs: What it is built with where it takes that and fields do not have it,
-            such as num_classes=10; networks of MODELS always take it.
+        outputs: Further arguments, such as num_classes=10, which fields override; a
+            user's own is given those that it takes, a network of MODELS all of them.
 
     Raises:
         UserError: An unknown name or field, or a value that the field cannot have.

@@ -14,6 +14,7 @@ import functools
 import inspect
 from typing import Any
 
+import flax
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -71,8 +72,15 @@ class Adapted:
         self, variables: Any, images: jax.Array, *, train: bool, **kwargs: Any
     ) -> Any:
         """The module's output, see flax.linen.Module.apply."""
-        with _told(train):
-            return self.module.apply(variables, images, **kwargs)
+        try:
+            with _told(train):
+                return self.module.apply(variables, images, **kwargs)
+        except flax.errors.InvalidRngError as error:
+            name = type(self.module).__name__
+            raise UserError(
+                f"{name} draws random numbers under a name of its own; a layer of a "
+                f"network is given a key for 'dropout' alone ({error})."
+            ) from error
 
     def clone(self, **fields: Any) -> "Adapted":
         """The same with other values of the module's fields."""

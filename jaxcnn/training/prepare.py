@@ -186,8 +186,18 @@ def _check_output(task: Task, output: Any, image_shape: tuple[int, ...]) -> None
 def _check_adapted(run: Run) -> None:
     """Raises UserError for what only networks of this package can do."""
     config, model = run.config, run.model
-    has_norm = network.norm_takes(model, "momentum")
-    has_norm = has_norm or not run.variable_shapes["batch_stats"]
+    has_statistics = bool(run.variable_shapes["batch_stats"])
+    others = run.variable_shapes.keys() - {"params", "batch_stats"}
+    if others:
+        raise errors.UserError(
+            f"{config.model} has variables in {', '.join(sorted(others))}; only those "
+            "in params and batch_stats are trained, saved and restored."
+        )
+    rule = "jit or fsdp for a network with statistics, but without a field norm"
+    shares = network.norm_takes(model, "axis_name") or not has_statistics
+    holds = shares or config.parallel != "pmap" or run.mesh.size == 1
+    errors.require(holds, "parallel", config.parallel, rule)
+    has_norm = network.norm_takes(model, "momentum") or not has_statistics
     name, rule = config.average.name, "none or ema for a network without a field norm"
     errors.require(name != "swa" or has_norm, "average.name", name, rule)
     is_adapted = isinstance(model, Adapted)
