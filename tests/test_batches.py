@@ -136,7 +136,8 @@ def main(argv):
             train_transform="random_resized_crop", test_fraction=0.2)
         dataset = folder.load(argv[1], config)
         train, targets = dataset.splits["train"], dataset.info.targets
-        read = batches.train_batches(train, config, targets, seed=0, num_steps=9)
+        options = {"channels": 3, "seed": 0, "num_steps": 9}
+        read = batches.train_batches(train, config, targets, **options)
         result.append([{k: v.copy() for k, v in b.items()} for b in read])
     assert len(result[0]) == len(result[1]) == 9
     for one, two in zip(*result):
@@ -145,7 +146,7 @@ def main(argv):
     for path in train.examples.examples.paths:
         open(path, "w").write("broken")
     try:
-        next(batches.train_batches(train, config, targets, seed=0, num_steps=9))
+        next(batches.train_batches(train, config, targets, **options))
     except Exception as error:
         print(type(error).__name__, error)
 
@@ -377,10 +378,6 @@ def test_a_label_that_is_no_class_is_refused(arrays, label):
     text = f"Example 7 of the train split: label {label} .* 10 classes .* 0 to 9"
     for examples in (bad, through_grain(bad)):
         with pytest.raises(UserError, match=text):
-            list(
-                batches.train_batches(
-                    examples, config_of(), of_ten, seed=0, num_steps=5
-                )
-            )
+            list(train_batches(examples, config_of(), targets=of_ten, num_steps=5))
         with pytest.raises(UserError, match=text.replace("train", "validation")):
-            list(batches.eval_batches(examples, config_of(), of_ten))
+            list(eval_batches(examples, config_of(), targets=of_ten))

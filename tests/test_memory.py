@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from jaxcnn.data import batches, memory, order
+from jaxcnn.data import memory, order
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import ArrayExamples, Subset
 from jaxcnn.data.transforms import TRANSFORMS
@@ -160,17 +160,16 @@ def test_ragged_targets_are_filled_up_in_memory_as_by_grain(arrays):
         column[i] = rng.normal(size=(i % 4, 2)).astype(np.float32)
     examples = ArrayExamples(arrays.images, {"points": column})
     targets = {"points": Target("points", "float32", (3, 2), ragged=True)}
-    config, row = config_of(eval_batch_size=64), TRANSFORMS["resize"]
-    bad_images = BadImages("error", "train")
-    kept = memory.in_memory(examples, row, config, targets, bad_images)
+    config, bad_images = config_of(eval_batch_size=64), BadImages("error", "train")
+    kept = in_memory(examples, "resize", config, bad_images, targets)
     assert isinstance(kept, memory.DecodedExamples)
-    options = {"seed": 0, "num_steps": 5}
+    options = {"targets": targets, "num_steps": 5}
     assert_equal(
-        batches.train_batches(kept, config, targets, **options),
-        batches.train_batches(examples, config, targets, **options),
+        train_batches(kept, config, **options),
+        train_batches(examples, config, **options),
     )
     (slow,), (fast,) = (
-        list(batches.eval_batches(e, config, targets)) for e in (examples, kept)
+        list(eval_batches(e, config, targets=targets)) for e in (examples, kept)
     )
     assert_equal([fast], [slow])
     counts = fast["points_mask"].sum(axis=1).tolist()

@@ -74,7 +74,9 @@ def test_a_fraction_outside_0_to_1_is_refused(fraction):
 
 
 def test_a_class_of_one_is_refused_by_name():
-    with pytest.raises(UserError, match="Class 'cat' has 1 examples where the test"):
+    with pytest.raises(
+        UserError, match="Class 'cat' has 1 example; at least 2 are needed"
+    ):
         stratified([0, 0, 1], 0.5, what="test", names=["dog", "cat"])
 
 

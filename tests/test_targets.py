@@ -8,12 +8,13 @@ from jaxcnn.errors import UserError
 from jaxcnn.targets import Target
 
 BOXES = Target("boxes", "float32", (3, 4), ragged=True)
-OF_BOXES = Target("label", "int32", (3,), ragged=True, of="boxes")
+NAMES = tuple("abcdefghi")
+OF_BOXES = Target("label", "int32", (3,), ragged=True, names=NAMES, of="boxes")
 
 
 def test_a_batch_has_an_array_for_each_target_and_one_mask_for_what_belongs_together():
     known = {
-        "label": Target("label", "int32"),
+        "label": Target("label", "int32", names=NAMES),
         "mask": Target("mask", "uint8"),
         "depth": Target("image", "float32", (1,)),
         "boxes": BOXES,
@@ -46,7 +47,7 @@ def test_a_batch_has_an_array_for_each_target_and_one_mask_for_what_belongs_toge
             "1 items in target 'number' and 2 in 'boxes', which they belong to.",
         ),
         (
-            {"label": Target("label", "int32")},
+            {"label": Target("label", "int32", names=NAMES)},
             {"label": [1, 2]},
             r"'label' of an example has shape \(2,\); it must be \(\).",
         ),
@@ -95,7 +96,7 @@ def test_a_target_that_cannot_be_is_refused(choices, text):
         ),
         (
             {"number": OF_BOXES, "boxes": Target("boxes", "float32", (5, 4), True)},
-            "Room of target 'number' must be 5, as that of 'boxes', .*, not 3.",
+            "The first axis of target 'number' must be 5, like that of 'boxes', not 3",
         ),
     ],
 )
@@ -130,7 +131,7 @@ def test_an_owner_that_cannot_be_is_refused(known, text):
             Target("boxes", "float32", (4,)),
             np.array([[0.0, 1, 2, 1]]),
             np.array([[3.0, 1, 2, 1]]),
-            r"0 of the train split: box \(3, 1, 2, 1\) is no \(y1, x1, y2, x2\); y1",
+            r"0 of the train split: box \(3, 1, 2, 1\) is not \(y1, x1, y2, x2\): y1",
         ),
     ],
 )

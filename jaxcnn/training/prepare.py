@@ -44,7 +44,8 @@ def prepare(
         info: What the folder of a run that has begun keeps of its data set: how images
             are normalised, and what the task learned of the targets. None for a new
             run.
-        dataset: The examples, or some of them; None: those that config.data names.
+        dataset: The examples, or some of them, or a function of config.data that gives
+            them; None: those that config.data names.
         model: A Linen module, or a class or function that gives one; None: the one
             that config.model names.
         task: A task, or its class; None: the one that config.task names.
@@ -60,7 +61,7 @@ def prepare(
     if dataset is None:
         dataset = data.load(config.data)
     else:
-        dataset = data.checked(dataset, "dataset")
+        dataset = data.checked(dataset, "dataset", config.data)
     targets_lib.check_targets(dataset.info.targets)
     dataset, task = _with_task(config, dataset, info, task)
     _check_statistics(dataset)
