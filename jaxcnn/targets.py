@@ -226,6 +226,12 @@ def classes(names: Sequence[str]) -> dict[str, Target]:
     return {"label": Target("label", "int32", names=tuple(names))}
 
 
+def only_label(targets: Targets) -> str | None:
+    """Name of the only target that gives each example a class; None: there is none."""
+    labels = [n for n, t in targets.items() if t.kind == "label" and t.shape == ()]
+    return labels[0] if len(labels) == 1 else None
+
+
 def check_targets(targets: Targets) -> None:
     """Raises UserError where targets cannot stand in one batch.
 

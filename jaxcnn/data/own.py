@@ -17,7 +17,14 @@ from jaxcnn.data.examples import (
     make_dataset,
 )
 from jaxcnn.errors import UserError, require
-from jaxcnn.targets import SPATIAL, Target, Targets, check_targets, classes
+from jaxcnn.targets import (
+    SPATIAL,
+    Target,
+    Targets,
+    check_targets,
+    classes,
+    only_label,
+)
 
 Part = tuple[Any, Any]  # images and their targets
 
@@ -57,7 +64,7 @@ def from_arrays(
         targets,
         {split: (pixels[split], columns[split]) for split in parts},
         config,
-        stratify_by=splits.only_label(targets),
+        stratify_by=only_label(targets),
     )
     return dataset.with_info(value_range=value_range)
 
@@ -271,7 +278,7 @@ def from_examples(
         with contextlib.suppress(BadImageError):  # data.bad_images says what to do
             check_example(part[0], targets, len(mean), split, 0)
         parts[split] = part if hasattr(part, "column") else _Columns(part, targets)
-    by = splits.only_label(targets)
+    by = only_label(targets)
     parts = splits.complete(parts, targets, config, stratify_by=by)
     lengths = {split: len(part) for split, part in parts.items()}
     return make_dataset(

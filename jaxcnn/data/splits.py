@@ -55,12 +55,6 @@ def complete(
     return {split: result[split] for split in SPLITS if split in result}
 
 
-def only_label(targets: Targets) -> str | None:
-    """Name of the only target that gives each example a class; None: there is none."""
-    labels = [n for n, t in targets.items() if t.kind == "label" and t.shape == ()]
-    return labels[0] if len(labels) == 1 else None
-
-
 def cut(
     examples: Examples,
     fraction: float,

@@ -34,7 +34,7 @@ from jaxcnn.data import images, splits
 from jaxcnn.data.examples import Dataset, make_dataset
 from jaxcnn.data.files import FileExamples
 from jaxcnn.errors import UserError, require, unknown
-from jaxcnn.targets import Target, classes
+from jaxcnn.targets import Target, classes, only_label
 
 SEPARATOR = ";"  # between the labels of an image
 
@@ -71,7 +71,7 @@ def load(path: str, config: DataConfig) -> Dataset:
             raise UserError(f"{path}, line {line}: there is no image {file!r}.")
     parts = _parts(path, rows, paths, values, channels)
     missing = ("test", "validation") if parts.keys() == {"train"} else ("validation",)
-    by = splits.only_label(targets)
+    by = only_label(targets)
     mean, std = images.STATISTICS[channels]
     return make_dataset(
         splits.complete(parts, targets, config, stratify_by=by, missing=missing),
