@@ -1,5 +1,7 @@
 """Data sets of arrays, of a CSV file, and of a user's own examples."""
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 import pytest
@@ -10,6 +12,7 @@ from jaxcnn.config import Config, DataConfig
 from jaxcnn.data import batches
 from jaxcnn.data.examples import Joined, Subset
 from jaxcnn.errors import UserError
+from jaxcnn.serving.predictor import Predictor
 from jaxcnn.targets import Target, classes
 from jaxcnn.training import prepare
 
@@ -338,6 +341,42 @@ def test_what_is_no_data_set_or_task_is_refused_before_anything_is_made(tmp_path
     ):
         jaxcnn.fit(config, workdir, dataset=dataset, task=Unfinished)
     assert not workdir.exists()
+
+
+@pytest.fixture
+def predictor():
+    """A predictor that says the mean of an image."""
+    return Predictor(
+        name="mean",
+        task=None,
+        channels=1,
+        image_size=(2, 2),
+        transform=lambda image: image,
+        predict_batch=lambda images: {"mean": images.mean(axis=(1, 2, 3))},
+        step=None,
+    )
+
+
+@pytest.mark.parametrize(
+    "one",
+    ["photo.jpg", b"photo", Path("photo.jpg"), GREY[0], Image.fromarray(GREY[0])],
+    ids=lambda one: type(one).__name__,
+)
+def test_one_image_in_place_of_a_list_is_refused(predictor, one):
+    with pytest.raises(UserError, match=r"takes a list of images; write \[image\]\."):
+        predictor(one)
+
+
+def test_an_array_of_images_is_a_list_of_images(predictor):
+    expected = GREY.mean(axis=(1, 2))
+    for images in (GREY, list(GREY), GREY[..., None], map(Image.fromarray, GREY)):
+        np.testing.assert_allclose(predictor(images)["mean"], expected)
+
+
+def test_an_image_that_is_refused_has_its_own_shape_in_the_message(predictor):
+    rule = r"must be \[H, W\], \[H, W, 1\] or \[H, W, 3\], not \(8, 8, 4\)"
+    with pytest.raises(UserError, match=f"The shape of the image {rule}"):
+        predictor([np.zeros((8, 8, 4), np.uint8)])
 
 
 @pytest.fixture
