@@ -9,7 +9,7 @@
 JAX itself is loaded on first use, so that `import jaxcnn` is quick.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 import importlib
 from importlib import metadata
@@ -49,7 +49,7 @@ def fit(
     workdir: str | Path,
     *,
     model: Any = None,
-    dataset: "Dataset | None" = None,
+    dataset: "Dataset | Callable[[_config.DataConfig], Dataset] | None" = None,
     task: Any = None,
     callbacks: "Sequence[Callback]" = (),
     writers: Sequence[Any] | None = None,
@@ -63,7 +63,8 @@ def fit(
         model: A Linen module, or a class or function that is called with the outputs
             that the task needs, such as num_classes=10, and gives one; None: the
             network that config.model names.
-        dataset: The examples; None: those that config.data names.
+        dataset: A Dataset, or a function that is called with config.data and gives
+            one; None: the one that config.data names.
         task: A tasks.Task, or its class; None: the one that config.task names.
         callbacks: Called while the run goes on, see training.fit.Callback.
         writers: Where the numbers go: names in report.writers.WRITERS, or functions

@@ -161,6 +161,12 @@ def test_a_mask_lies_beside_its_image():
             MASK,
             r"'mask' of the train split must be \(12, 2, 2\) for 12 images of 2 x 2",
         ),
+        ({"mask": [GREY[0], GREY[0, :1]]}, MASK, "must be an array of numbers, of one"),
+        (
+            {"mask": GREY.astype(str)},
+            MASK,
+            "must be an array of numbers, .*, not '<U3'",
+        ),
         ({"mask": GREY[:5]}, MASK, "12 images and 5 targets 'mask'"),
         (
             {"mask": GREY * 2.0},
@@ -266,9 +272,9 @@ def test_a_scale_that_is_not_one_of_grey_or_rgb_is_refused(changes, text):
 
 
 def test_the_validation_examples_of_a_users_own_keep_the_classes():
-    examples = [Squares()[i] | {"label": int(i >= 16)} for i in [*range(10)] * 2]
+    examples = [Squares()[i] for i in [*range(10)] * 2]
     for i, example in enumerate(examples):
-        example["label"] = int(i >= 16)
+        example["label"] = np.uint64(i >= 16)
     column = from_squares(examples).splits["validation"].column("label")
     assert column.tolist() == [0, 0, 1]  # round(0.1 * 16), and 1 of 4
 

@@ -162,7 +162,7 @@ def test_a_name_that_another_array_of_a_batch_has_is_refused(name):
         (
             Target("labels", "uint8", (2, 2), ragged=True, names=("a", "b")),
             [[[0, 1], [1, 1]], []],
-            [[[0, 1]], [[1, 1], [0, 2]]],
+            [[[0, 1]], [[1, 2], [0, 1]]],
             "Example 1 of the train split: 'b' is 2; it must be 0 or 1",
         ),
         (

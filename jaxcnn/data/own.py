@@ -78,9 +78,20 @@ def _declared(values: Any, targets: Targets, split: str) -> dict[str, np.ndarray
             f"The targets of the {split} split must be {rule}, not {found}."
         )
     return {
-        name: _ragged(values[name]) if target.ragged else np.asarray(values[name])
-        for name, target in targets.items()
+        name: _ragged(x) if targets[name].ragged else _stacked(name, x, split)
+        for name, x in values.items()
     }
+
+
+def _stacked(name: str, values: Any, split: str) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except ValueError:  # of lists that differ in length
+        array = np.empty(0, object)
+    what = f"Target {name!r} of the {split} split"
+    holds = array.dtype.kind in "biuf"
+    require(holds, what, str(array.dtype), "an array of numbers, of one shape")
+    return array
 
 
 def _ragged(values: Any) -> np.ndarray:

@@ -42,8 +42,9 @@ def complete(
         strata = names = None
         if stratify_by is not None:
             target = targets[stratify_by]
-            strata, names = result["train"].column(stratify_by), target.names
-            target.check(strata, "train")
+            column, names = result["train"].column(stratify_by), target.names
+            target.check(column, "train")
+            strata = target.cast(column)
         result["train"], result[split] = cut(
             result["train"],
             fractions[split],
