@@ -9,7 +9,7 @@
 JAX itself is loaded on first use, so that `import jaxcnn` is quick.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 import importlib
 from importlib import metadata
@@ -52,7 +52,7 @@ def fit(
     workdir: str | Path,
     *,
     model: Any = None,
-    dataset: "Dataset | None" = None,
+    dataset: "Dataset | Callable[[_config.DataConfig], Dataset] | None" = None,
     task: Any = None,
     callbacks: "Sequence[Callback]" = (),
     writers: Sequence[Any] | None = None,
@@ -66,7 +66,8 @@ def fit(
         model: A Linen module, or a class or function that returns one; it is called
             with config.model_fields and, if it takes them, the outputs that the task
             needs, such as num_classes=10. None: the network named by config.model.
-        dataset: The examples. None: those named by config.data.
+        dataset: A Dataset, or a function that is called with config.data and returns
+            one. None: the one named by config.data.
         task: A tasks.Task, or its class. None: the one named by config.task.
         callbacks: Callbacks of the run, see training.fit.Callback.
         writers: Destinations of the metrics: names in report.writers.WRITERS, or

@@ -33,8 +33,11 @@ KINDS = {
 }
 SPATIAL = frozenset({"image", "mask"})  # as high and wide as the image
 MOVED = SPATIAL | {"boxes", "points"}  # by a change of geometry
-MIN_SIDE_PIXELS = 0.01  # of a moved box: with less, nothing is seen but a rounding
+MIN_SIDE_PIXELS = 0.01  # smallest side of a moved box that still counts as visible
 _COORDINATES = {"boxes": 4, "points": 2}  # length of the last axis
+_CASTS = {"b": "b", "u": "bui", "i": "bui", "f": "buif"}  # dtype.kind -> castable to it
+# What else a batch holds, see data/batches.py and augment/mixing.py.
+RESERVED = frozenset({"image", "weight", "other", "other_share"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +47,8 @@ class Target:
     Attributes:
         kind: A key of KINDS.
         dtype: Name of the NumPy dtype in a batch.
-        shape: Shape in one example of a batch. Of a spatial kind it is what follows
-            height and width, which are those of the image.
+        shape: Shape of one example's target; for spatial kinds, the axes after height
+            and width.
         ragged: Whether the length of the first axis differs from example to example.
             In a batch it is filled up with zeros to shape[0], and NAME_mask, bool
             [B, shape[0]], is true where there is something.
@@ -67,7 +70,13 @@ class Target:
 
     def __post_init__(self):
         require(self.kind in KINDS, "A target's kind", self.kind, f"one of {[*KINDS]}")
-        spatial, dtype = self.kind in SPATIAL, np.dtype(self.dtype)
+        spatial, dtype = self.kind in SPATIAL, _numeric(self.dtype)
+        holds = isinstance(self.shape, tuple) and all(
+            isinstance(side, int | np.integer) and side > 0 for side in self.shape
+        )
+        rule = "a tuple of positive integers"
+        require(holds, "A target's shape", self.shape, rule)
+        self._check_names(dtype)
         if self.kind in _COORDINATES:
             length = _COORDINATES[self.kind]
             rule = f"(..., {length}) of kind {self.kind!r}"
@@ -87,6 +96,29 @@ class Target:
         require(self.of is None or self.ragged, "A target's of", self.of, rule)
         rule = f"0 of kind {self.kind!r}, which has no outside"
         require(spatial or not self.fill, "A target's fill", self.fill, rule)
+        is_whole = dtype.kind != "f" and float(self.fill).is_integer()
+        holds = dtype.kind == "f" or is_whole and int(self.fill) in _limits(dtype)
+        rule = f"a value of dtype {self.dtype!r}"
+        require(holds, "A target's fill", self.fill, rule)
+
+    def _check_names(self, dtype: np.dtype) -> None:
+        """Raises UserError where the names are not those of the classes."""
+        holds = isinstance(self.names, tuple) and all(
+            isinstance(name, str) for name in self.names
+        )
+        require(holds, "A target's names", self.names, "a tuple of texts")
+        if self.kind == "label":
+            rule = "one for each class of kind 'label', at least one"
+            require(len(self.names) > 0, "A target's names", self.names, rule)
+            rule = f"an integer up to {len(self.names) - 1} of kind 'label'"
+            holds = dtype.kind in "iu" and len(self.names) - 1 in _limits(dtype)
+            require(holds, "A target's dtype", self.dtype, rule)
+        if self.kind == "labels":
+            shape = self.shape[:1] if self.ragged else ()
+            shape += (len(self.names),)
+            rule = f"{shape}, with an axis of its {len(self.names)} names"
+            holds = self.shape == shape and len(self.names) > 0
+            require(holds, "The shape of a target of kind 'labels'", self.shape, rule)
 
     def array(self, value: Any) -> np.ndarray:
         """The target of one example as an array; of no items, too, in all its axes."""
@@ -94,6 +126,15 @@ class Target:
         if self.ragged and len(array) == 0:
             return array.reshape(0, *self.shape[1:])
         return array
+
+    def cast(self, column: np.ndarray) -> np.ndarray:
+        """A column of its dtype; of objects where the shapes of its rows differ."""
+        if column.dtype != object:
+            return column.astype(self.dtype)
+        arrays = np.empty(len(column), object)
+        for index, value in enumerate(column):
+            arrays[index] = self.array(value)
+        return arrays
 
     def check(self, values: np.ndarray, split: str, first: int = 0) -> None:
         """Raises UserError for the first example that is not allowed.
@@ -110,16 +151,23 @@ class Target:
 
     def problems(self, values: Any) -> Iterator[tuple[int, str]]:
         """(index of the example, what is wrong) for each number that is not allowed."""
-        if not (self.ragged and len(values)):
+        if not self.ragged and not _is_objects(values):
             yield from self._problems(np.asarray(values))
             return
-        owners = np.repeat(np.arange(len(values)), [len(v) for v in values])
-        items = np.concatenate([self.array(v) for v in values])
-        for index, problem in self._problems(items):
-            yield owners[index], problem
+        for index, value in enumerate(values):  # of shapes that differ
+            value = np.asarray(value)
+            if value.size:
+                for _, problem in self._problems(value[None]):
+                    yield index, problem
 
     def _problems(self, values: np.ndarray) -> Iterator[tuple[int, str]]:
-        if self.kind == "label" and self.names:
+        dtype = np.dtype(self.dtype)
+        if values.dtype.kind not in _CASTS[dtype.kind]:
+            text = (
+                f"its {self.kind} is of dtype {values.dtype}, which does not cast to "
+            )
+            yield 0, f"{text}{self.dtype}"
+        elif self.kind == "label":
             wrong = (values < 0) | (values >= len(self.names))
             rule = f"with {len(self.names)} classes it must be 0 to "
             rule += f"{len(self.names) - 1}"
@@ -128,20 +176,46 @@ class Target:
                 yield place[0], f"label {label} is out of range; {rule}"
         elif self.kind == "labels":
             for place in np.argwhere((values != 0) & (values != 1)):
-                name, value = self.names[place[1]], values[tuple(place)]
+                name, value = self.names[place[-1]], values[tuple(place)]
                 yield place[0], f"{name!r} is {value}; it must be 0 or 1"
-        elif np.issubdtype(values.dtype, np.floating):
+        elif dtype.kind in "iu" and not np.can_cast(values.dtype, dtype):
+            limits = _limits(dtype)
+            wrong = (values < limits.start) | (values >= limits.stop)
+            rule = f"{self.dtype} holds {limits.start} to {limits.stop - 1}"
+            for place in np.argwhere(wrong):
+                yield place[0], f"its {self.kind} is {values[tuple(place)]}; {rule}"
+        elif values.dtype.kind == "f":
             for place in np.argwhere(~np.isfinite(values)):
                 yield place[0], f"its {self.kind} is {values[tuple(place)]}"
-            if self.kind == "boxes":
-                turned = np.any(values[..., :2] > values[..., 2:], axis=-1)
-                for place in np.argwhere(turned):
-                    box = [f"{side:g}" for side in values[tuple(place)]]
-                    rule = "y1 may not be over y2, nor x1 over x2"
-                    yield (
-                        place[0],
-                        f"box ({', '.join(box)}) is no (y1, x1, y2, x2); {rule}",
-                    )
+        if self.kind == "boxes" and values.dtype.kind in _CASTS[dtype.kind]:
+            turned = np.any(values[..., :2] > values[..., 2:], axis=-1)
+            for place in np.argwhere(turned):
+                box = [f"{side:g}" for side in values[tuple(place)]]
+                rule = "y1 must not exceed y2, nor x1 exceed x2"
+                text = f"box ({', '.join(box)}) is not (y1, x1, y2, x2)"
+                yield place[0], f"{text}: {rule}"
+
+
+def _numeric(name: str) -> np.dtype:
+    """The dtype of that name; UserError unless it is one of numbers."""
+    try:
+        dtype = np.dtype(name)
+    except TypeError:
+        dtype = np.dtype(object)
+    require(dtype.kind in _CASTS, "A target's dtype", name, "bool, integer or float")
+    return dtype
+
+
+def _is_objects(values: Any) -> bool:
+    return isinstance(values, np.ndarray) and values.dtype.kind == "O"
+
+
+def _limits(dtype: np.dtype) -> range:
+    """The numbers that an integer or bool dtype holds."""
+    if dtype.kind == "b":
+        return range(2)
+    limits = np.iinfo(dtype)
+    return range(limits.min, limits.max + 1)
 
 
 Targets = Mapping[str, Target]
@@ -152,18 +226,33 @@ def classes(names: Sequence[str]) -> dict[str, Target]:
     return {"label": Target("label", "int32", names=tuple(names))}
 
 
+def only_label(targets: Targets) -> str | None:
+    """Name of the only target that gives each example a class; None: there is none."""
+    labels = [n for n, t in targets.items() if t.kind == "label" and t.shape == ()]
+    return labels[0] if len(labels) == 1 else None
+
+
 def check_targets(targets: Targets) -> None:
-    """Raises UserError where a target belongs to another that cannot be its owner."""
+    """Raises UserError where targets cannot stand in one batch.
+
+    A name is taken by another array, or a target belongs to another that cannot be its
+    owner.
+    """
+    masks = {
+        mask_name(name, target) for name, target in targets.items() if target.ragged
+    }
     for name, target in targets.items():
+        rule = f"other than {', '.join(sorted(RESERVED | masks))}, which a batch holds"
+        require(name not in RESERVED | masks, "The name of a target", name, rule)
         if target.of is None:
             continue
         owner = targets.get(target.of)
         holds = owner is not None and owner.ragged and owner.of is None
         rule = "the name of a ragged target that belongs to no other"
         require(holds, f"of in target {name!r}", target.of, rule)
-        rule = f"{owner.shape[0]}, as that of {target.of!r}, for each example"
+        rule = f"{owner.shape[0]}, like that of {target.of!r}"
         holds = target.shape[0] == owner.shape[0]
-        require(holds, f"Room of target {name!r}", target.shape[0], rule)
+        require(holds, f"The first axis of target {name!r}", target.shape[0], rule)
 
 
 def mask_name(name: str, target: Target) -> str:

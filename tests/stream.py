@@ -9,7 +9,7 @@ from jaxcnn import targets
 from jaxcnn.config import DataConfig
 from jaxcnn.data import batches, folder, memory
 from jaxcnn.data.bad_images import BadImages
-from jaxcnn.data.examples import ArrayExamples, BadImageError, Subset
+from jaxcnn.data.examples import ArrayExamples, BadImageError, Subset, path_of
 from jaxcnn.data.transforms import TRANSFORMS
 
 N = 50
@@ -45,17 +45,29 @@ def through_grain(examples: ArrayExamples) -> Subset:
     return Subset(examples, np.arange(len(examples)))
 
 
-def train_batches(examples, config, *, seed=0, **options):
-    return batches.train_batches(examples, config, TARGETS, seed=seed, **options)
+def channels_of(examples) -> int:
+    """The files are RGB, the arrays grey; kept in memory they say it."""
+    if hasattr(examples, "images"):
+        return examples.images.shape[-1]
+    return 1 if not len(examples) or path_of(examples, 0) is None else 3
 
 
-def eval_batches(examples, config, **options):
-    return batches.eval_batches(examples, config, TARGETS, **options)
+def train_batches(examples, config, *, targets=TARGETS, seed=0, **options):
+    return batches.train_batches(
+        examples, config, targets, channels=channels_of(examples), seed=seed, **options
+    )
 
 
-def in_memory(examples, transform, config, bad_images):
+def eval_batches(examples, config, *, targets=TARGETS, **options):
+    return batches.eval_batches(
+        examples, config, targets, channels=channels_of(examples), **options
+    )
+
+
+def in_memory(examples, transform, config, bad_images, targets=TARGETS):
     row = TRANSFORMS[transform]
-    return memory.in_memory(examples, row, config, TARGETS, bad_images)
+    channels = channels_of(examples)
+    return memory.in_memory(examples, row, config, targets, bad_images, channels)
 
 
 def assert_equal(found, expected) -> None:

@@ -26,9 +26,9 @@ TARGETS = {
     "depth": Target("image", "float32", (1,)),
     "mask": Target("mask", "uint8"),
     "boxes": Target("boxes", "float32", (8, 4), ragged=True),
-    "number": Target("label", "int32", (8,), ragged=True, of="boxes"),
+    "number": Target("label", "int32", (8,), ragged=True, names=("a", "b"), of="boxes"),
     "points": Target("points", "float32", (6, 2)),
-    "label": Target("label", "int32"),
+    "label": Target("label", "int32", names=("a", "b")),
 }
 
 
@@ -252,7 +252,9 @@ def test_what_belongs_to_a_box_is_dropped_with_it_and_filling_stays_filling():
     }
     targets = {
         "boxes": Target("boxes", "float32", (4, 4), ragged=True),
-        "number": Target("label", "int32", (4,), ragged=True, of="boxes"),
+        "number": Target(
+            "label", "int32", (4,), ragged=True, names=("a", "b"), of="boxes"
+        ),
         "joints": Target("points", "float32", (4, 2, 2), ragged=True, of="boxes"),
         "text": Target("text", "int32", (2,), ragged=True),
         "one": Target("boxes", "float32", (4,)),
@@ -298,7 +300,10 @@ def test_what_changes_colours_or_erases_leaves_targets_alone():
 
 
 def test_cutmix_of_what_has_a_place_in_the_image_is_refused():
-    targets = {"label": Target("label", "int32"), "mask": Target("mask", "uint8")}
+    targets = {
+        "label": Target("label", "int32", names=("a", "b")),
+        "mask": Target("mask", "uint8"),
+    }
     augment.check(AugmentConfig(mixup=0.2), 3, targets)
     text = "cutmix must be 0 with target 'mask' of kind 'mask', which .* hide, not 1.0"
     with pytest.raises(UserError, match=text):

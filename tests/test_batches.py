@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import targets
-from jaxcnn.data import batches, images, order
+from jaxcnn.data import batches, images, memory, order
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import (
     ArrayExamples,
@@ -22,6 +22,7 @@ from jaxcnn.data.examples import (
 from jaxcnn.data.transforms import TRANSFORMS
 from jaxcnn.errors import UserError
 from tests.stream import (
+    TARGETS,
     Broken,
     N,
     assert_equal,
@@ -136,7 +137,8 @@ def main(argv):
             train_transform="random_resized_crop", test_fraction=0.2)
         dataset = folder.load(argv[1], config)
         train, targets = dataset.splits["train"], dataset.info.targets
-        read = batches.train_batches(train, config, targets, seed=0, num_steps=9)
+        options = {"channels": 3, "seed": 0, "num_steps": 9}
+        read = batches.train_batches(train, config, targets, **options)
         result.append([{k: v.copy() for k, v in b.items()} for b in read])
     assert len(result[0]) == len(result[1]) == 9
     for one, two in zip(*result):
@@ -145,7 +147,7 @@ def main(argv):
     for path in train.examples.examples.paths:
         open(path, "w").write("broken")
     try:
-        next(batches.train_batches(train, config, targets, seed=0, num_steps=9))
+        next(batches.train_batches(train, config, targets, **options))
     except Exception as error:
         print(type(error).__name__, error)
 
@@ -377,10 +379,58 @@ def test_a_label_that_is_no_class_is_refused(arrays, label):
     text = f"Example 7 of the train split: label {label} .* 10 classes .* 0 to 9"
     for examples in (bad, through_grain(bad)):
         with pytest.raises(UserError, match=text):
-            list(
-                batches.train_batches(
-                    examples, config_of(), of_ten, seed=0, num_steps=5
-                )
-            )
+            list(train_batches(examples, config_of(), targets=of_ten, num_steps=5))
         with pytest.raises(UserError, match=text.replace("train", "validation")):
-            list(batches.eval_batches(examples, config_of(), of_ten))
+            list(eval_batches(examples, config_of(), targets=of_ten))
+
+
+GOOD = {"image": np.zeros((9, 9, 1), np.uint8), "label": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"image": np.full((9, 9, 1), 0.7, np.float32)}, "must be uint8 .H, W, 1., no"),
+        ({"image": np.zeros((9, 9), np.uint8)}, r"W, 1\], not uint8 \[9, 9\]"),
+        ({"image": np.zeros((9, 9, 5), np.uint8)}, r"not uint8 \[9, 9, 5\]"),
+        ({"image": "1.jpg"}, "its image must be .*, not str"),
+        ({"label": "a"}, "its label is of dtype <U1, which does not cast to int32"),
+        ({"label": 0.7}, "its label is of dtype float64, which does not cast to int32"),
+        ({"label": [[1], [1, 2]]}, "its target 'label' is no array"),
+        ({"label": None}, "it has no target 'label'; it has image"),
+    ],
+)
+def test_an_example_that_is_not_as_described_is_refused_where_it_is_read(changes, text):
+    bad = {name: x for name, x in (GOOD | changes).items() if x is not None}
+    examples = [GOOD, GOOD, bad, GOOD]
+    options = {"targets": TARGETS, "channels": 1}
+    ways = {
+        "train": lambda config: batches.train_batches(
+            examples, config, seed=0, num_steps=1, **options
+        ),
+        "validation": lambda config: batches.eval_batches(examples, config, **options),
+        "test": lambda config: memory.in_memory(
+            examples,
+            TRANSFORMS["resize"],
+            config,
+            TARGETS,
+            BadImages("error", "test"),
+            channels=1,
+        ),
+    }
+    for split, read in ways.items():
+        with pytest.raises(
+            UserError, match=f"Example 2 of the {split} split: .*{text}"
+        ):
+            list(read(config_of(batch_size=4)))
+
+
+def test_arrays_of_floats_are_refused_and_not_gathered(arrays):
+    scaled = ArrayExamples(arrays.images / np.float32(255), arrays.targets)
+    with pytest.raises(UserError, match="Example 0 of the train split: its image must"):
+        next(train_batches(scaled, config_of(), num_steps=1))
+    halves = ArrayExamples(arrays.images, {"label": np.arange(N) / 2})
+    with pytest.raises(
+        UserError, match="its label is of dtype float64, which does not"
+    ):
+        next(eval_batches(halves, config_of()))

@@ -20,7 +20,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.report import progress, writers
 from jaxcnn.studies import cross_validate
 from jaxcnn.targets import classes
-from jaxcnn.training import fit
+from jaxcnn.training import feed, fit
 from jaxcnn.training.run import Run
 from tests.test_cli import make_folder
 
@@ -169,6 +169,24 @@ def test_a_fold_is_a_run_of_its_own_with_phases_and_average(tmp_path, monkeypatc
     )
     assert result.best_step == result.step
     assert result.validation == found.folds[1].metrics
+
+
+def test_a_fold_trains_on_as_many_images_of_each_class_as_a_run(tmp_path, monkeypatch):
+    trained, train_batches = [], feed.train_batches
+
+    def noted(run, folder, start):
+        trained.append(run.dataset.splits["train"])
+        return train_batches(run, folder, start)
+
+    monkeypatch.setattr(feed, "train_batches", noted)
+    images = DataConfig(name="digits", image_size=8, batch_size=10, num_per_class=2)
+    found = cross_validate.cross_validate(make_config(data=images), 2, tmp_path)
+    first, second = trained[-2:]
+    assert np.bincount(first.column("label")).tolist() == [2] * 10
+    assert np.bincount(second.column("label")).tolist() == [2] * 10
+    unseen = [set(found.folds[i].indices.tolist()) for i in (0, 1)]
+    assert set(first.indices.tolist()) < unseen[1]  # of two folds, what is held out
+    assert set(second.indices.tolist()) < unseen[0]  # of one is seen by the other
 
 
 def interrupt_at(step):

@@ -146,6 +146,22 @@ def test_the_csv_file_of_the_docs_is_read(package, tmp_path):
     assert dataset.info.num_examples == {"train": 7, "validation": 1, "test": 2}
 
 
+def test_the_targets_of_the_docs_are_those_of_a_data_set():
+    import jaxcnn
+    from jaxcnn.targets import Target
+
+    (block,) = (b for b in blocks("docs/own_data.md", "python") if "Target(" in b)
+    images, counts = np.zeros((10, 4, 4), np.uint8), np.arange(10.0)
+    given = {"images": images, "masks": images, "counts": counts}
+    result = {"jaxcnn": jaxcnn, "Target": Target, **given}
+    exec(block, result)
+    columns = result["data"].splits["train"].targets
+    assert {name: x.shape for name, x in columns.items()} == {
+        "mask": (9, 4, 4),
+        "count": (9,),
+    }
+
+
 def test_the_writer_of_the_docs_is_a_writer(package, tmp_path, capsys):
     from jaxcnn.report import writers
 

@@ -209,7 +209,9 @@ def test_a_class_too_small_to_be_cut_is_refused_by_name_and_count(tmp_path):
     write(tmp_path, *numbered(".", "a", 9), *numbered(".", "b", 2))
     refused(tmp_path, "Class 'b' is too small .*: it has 2, three are needed. Add")
     write(tmp_path, *numbered("t/train", "a", 9), *numbered("t/train", "b", 1))
-    refused(tmp_path / "t", "Class 'b' has 1 examples where the validation split is")
+    refused(
+        tmp_path / "t", "Class 'b' has 1 example; at least 2 are needed to split off"
+    )
 
 
 def test_four_channels_are_refused(tmp_path):
@@ -224,8 +226,9 @@ def test_a_broken_file_is_named_with_its_path(tmp_path):
     dataset = folder.load(str(tmp_path), config)
     validation, targets = dataset.splits["validation"], dataset.info.targets
     with pytest.raises(UserError, match=r"val/b/1\.png: no JPEG, PNG"):
-        list(eval_batches(validation, config, targets))
+        list(eval_batches(validation, config, targets, channels=3))
     skip = BadImages("skip", "validation", tmp_path / "bad_images.txt", limit=0.5)
-    (batch,) = eval_batches(validation, config, targets, bad_images=skip)
+    options = {"channels": 3, "bad_images": skip}
+    (batch,) = eval_batches(validation, config, targets, **options)
     np.testing.assert_array_equal(batch["weight"][:3], [1, 0, 0])
     assert "validation\t" in (tmp_path / "bad_images.txt").read_text()

@@ -3,9 +3,10 @@
 import pathlib
 
 import numpy as np
+from PIL import Image
 import pytest
 
-from jaxcnn.data import batches, memory, order
+from jaxcnn.data import memory, order, transforms
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import ArrayExamples, Subset
 from jaxcnn.data.transforms import TRANSFORMS
@@ -160,17 +161,16 @@ def test_ragged_targets_are_filled_up_in_memory_as_by_grain(arrays):
         column[i] = rng.normal(size=(i % 4, 2)).astype(np.float32)
     examples = ArrayExamples(arrays.images, {"points": column})
     targets = {"points": Target("points", "float32", (3, 2), ragged=True)}
-    config, row = config_of(eval_batch_size=64), TRANSFORMS["resize"]
-    bad_images = BadImages("error", "train")
-    kept = memory.in_memory(examples, row, config, targets, bad_images)
+    config, bad_images = config_of(eval_batch_size=64), BadImages("error", "train")
+    kept = in_memory(examples, "resize", config, bad_images, targets)
     assert isinstance(kept, memory.DecodedExamples)
-    options = {"seed": 0, "num_steps": 5}
+    options = {"targets": targets, "num_steps": 5}
     assert_equal(
-        batches.train_batches(kept, config, targets, **options),
-        batches.train_batches(examples, config, targets, **options),
+        train_batches(kept, config, **options),
+        train_batches(examples, config, **options),
     )
     (slow,), (fast,) = (
-        list(batches.eval_batches(e, config, targets)) for e in (examples, kept)
+        list(eval_batches(e, config, targets=targets)) for e in (examples, kept)
     )
     assert_equal([fast], [slow])
     counts = fast["points_mask"].sum(axis=1).tolist()
@@ -178,3 +178,27 @@ def test_ragged_targets_are_filled_up_in_memory_as_by_grain(arrays):
     for i in range(N):
         np.testing.assert_array_equal(fast["points"][i, : i % 4], column[i])
         assert not fast["points"][i, i % 4 :].any()
+
+
+def zoomed(shape, size, rng):
+    """The middle half of the image, enlarged."""
+    height, width = shape
+    window = (height // 4, width // 4, height // 2, width // 2)
+    return transforms.Placement(window, size, (0, 0), size)
+
+
+def test_a_transform_that_changes_images_of_the_right_size_is_not_left_out(
+    arrays, monkeypatch
+):
+    monkeypatch.setitem(TRANSFORMS, "zoom", transforms.Transform(zoomed))
+    config = config_of(train_transform="zoom", eval_transform="zoom")
+    kept = in_memory(arrays, "zoom", config, BadImages("error", "train"))
+    for examples in (arrays, kept, through_grain(arrays)):
+        first = next(eval_batches(examples, config))["image"][0]
+        middle = Image.fromarray(arrays.images[0, 2:6, 2:6, 0])
+        expected = np.asarray(middle.resize((8, 8), Image.Resampling.BILINEAR))
+        np.testing.assert_array_equal(first[..., 0], expected)
+    assert_equal(
+        train_batches(kept, config, num_steps=3),
+        train_batches(through_grain(arrays), config, num_steps=3),
+    )

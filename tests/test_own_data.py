@@ -1,6 +1,7 @@
 """Data sets of arrays, of a CSV file, and of a user's own examples."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -9,8 +10,11 @@ import pytest
 import jaxcnn
 from jaxcnn import data
 from jaxcnn.config import Config, DataConfig
+from jaxcnn.data import batches
+from jaxcnn.data.examples import Joined, Subset
 from jaxcnn.errors import UserError
-from jaxcnn.targets import classes
+from jaxcnn.serving.predictor import Predictor
+from jaxcnn.targets import Target, classes
 from jaxcnn.training import prepare
 
 GREY = np.arange(4 * 12).reshape(12, 2, 2).astype(np.uint8)
@@ -35,6 +39,8 @@ def test_float_images_are_kept_as_grey_levels_of_their_range():
         (np.eye(3, dtype=int)[np.arange(12) % 3], "labels", ("0", "1", "2"), None),
         (np.linspace(0, 1, 12), "value", ("value",), None),
         (np.ones((12, 2)), "value", ("value0", "value1"), None),
+        (np.arange(12) % 2 == 0, "label", ("False", "True"), None),
+        (np.array(["cat", "dog"] * 6, object), "label", ("cat", "dog"), None),
     ],
 )
 def test_the_kind_of_a_target_is_that_of_its_array(targets, kind, names, first):
@@ -54,7 +60,7 @@ def test_the_kind_of_a_target_is_that_of_its_array(targets, kind, names, first):
             GREY / 255,
             np.arange(12),
             {},
-            r"dtype of the train images is float64: say what",
+            r"dtype of the train images is float64: pass the values",
         ),
         (GREY / 255, np.arange(12), {"value_range": (0, 0.1)}, "There is a value of"),
         (
@@ -75,7 +81,27 @@ def test_the_kind_of_a_target_is_that_of_its_array(targets, kind, names, first):
             {},
             r"The shape of the train images must be \[N, H, W\]",
         ),
-        (GREY, np.arange(11), {}, "12 images and 11 targets"),
+        (GREY, np.arange(11), {}, "12 images and 11 targets 'label'"),
+        (
+            GREY,
+            np.arange(12),
+            {"validation": (GREY[:3], [0.9, 1.7, 0.2])},
+            r"validation targets are float64 \[3\] and the training targets int64 \[12",
+        ),
+        (
+            GREY,
+            np.ones((12, 3)),
+            {"test": (GREY[:3], np.ones((3, 2)))},
+            r"The test targets are float64 \[3, 2\] and the .* float64 \[12, 3\]; th",
+        ),
+        (
+            np.stack([GREY] * 3, axis=-1),
+            np.arange(12) % 2,
+            {"test": (GREY, np.arange(12) % 2)},
+            "the test images have 1 channels and the training images 3; data.channels",
+        ),
+        (GREY, np.arange(12) % 2, {"names": "ab"}, "names must be a sequence of texts"),
+        (GREY, {"mask": GREY}, {}, "are not understood; .* targets= says what others"),
         (GREY, np.array([b"a"] * 12), {}, "of shape .12,. and dtype .S1 are not under"),
         (
             GREY,
@@ -202,6 +228,76 @@ def test_a_run_is_measured_on_other_examples_however_they_are_cut(tmp_path):
         jaxcnn.evaluate(tmp_path, dataset=make(GREY, targets, test=test))
 
 
+def test_names_may_be_an_array_as_in_scikit_learn():
+    names = np.array(["cat", "dog"])
+    dataset = jaxcnn.Dataset.from_arrays(GREY, np.arange(12) % 2, names=names)
+    assert dataset.info.targets["label"].names == ("cat", "dog")
+
+
+MASK = {"mask": Target("mask", "uint8")}
+BOXES = {
+    "boxes": Target("boxes", "float32", (3, 4), ragged=True),
+    "label": Target("label", "int32", names=("a", "b")),
+}
+
+
+def test_targets_of_any_kind_are_given_as_arrays():
+    boxes = [np.tile([0, 0, 1, 1 + i % 2], (i % 4, 1)) for i in range(12)]
+    values = {"boxes": boxes, "label": np.arange(12) % 2}
+    test = (GREY, values)
+    dataset = jaxcnn.Dataset.from_arrays(GREY, values, targets=BOXES, test=test)
+    config = DataConfig(image_size=2, eval_batch_size=12)
+    (batch,) = batches.eval_batches(
+        dataset.splits["test"], config, BOXES, split="test", channels=1
+    )
+    assert batch["boxes_mask"].sum(axis=1).tolist() == [i % 4 for i in range(12)]
+    assert batch["boxes"][7].tolist() == [[0, 0, 1, 2]] * 3
+    assert sorted(dataset.splits["validation"].column("label")) == [0, 1]
+    boxes[3][0, 0] += 1
+    other = jaxcnn.Dataset.from_arrays(GREY, values, targets=BOXES, test=test)
+    assert other.info.fingerprint != dataset.info.fingerprint
+
+
+def test_a_mask_lies_beside_its_image():
+    dataset = jaxcnn.Dataset.from_arrays(GREY, {"mask": GREY}, targets=MASK)
+    for part in dataset.splits.values():
+        np.testing.assert_array_equal(part.column("mask"), part.images[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("values", "targets", "text"),
+    [
+        ({"masks": GREY}, MASK, r"must be a dict .* \['mask'\], not \['masks'\]"),
+        (GREY, MASK, "must be a dict of arrays with the names .'mask'., not ndarray"),
+        (
+            {"mask": GREY[:, :1]},
+            MASK,
+            r"'mask' of the train split must be \(12, 2, 2\) for 12 images of 2 x 2",
+        ),
+        ({"mask": [GREY[0], GREY[0, :1]]}, MASK, "must be an array of numbers, of one"),
+        (
+            {"mask": GREY.astype(str)},
+            MASK,
+            "must be an array of numbers, .*, not '<U3'",
+        ),
+        ({"mask": GREY[:5]}, MASK, "12 images and 5 targets 'mask'"),
+        (
+            {"mask": GREY * 2.0},
+            MASK,
+            "its mask is of dtype float64, which does not cast",
+        ),
+        (
+            {"weight": GREY},
+            {"weight": MASK["mask"]},
+            "The name of a target must be other",
+        ),
+    ],
+)
+def test_targets_that_are_not_as_they_are_said_to_be_are_refused(values, targets, text):
+    with pytest.raises(UserError, match=text):
+        jaxcnn.Dataset.from_arrays(GREY, values, targets=targets)
+
+
 class Squares:
     """Examples with a length and an index alone."""
 
@@ -217,8 +313,120 @@ def test_anything_with_a_length_and_an_index_is_a_data_set():
         Squares(), classes(["even", "odd"]), mean=(0.2,), std=(0.1,), name="squares"
     )
     train = dataset.splits["train"]
-    assert dataset.info.num_examples == {"train": 9, "validation": 1}
-    assert train.column("label").tolist() == [train[i]["label"] for i in range(9)]
+    assert dataset.info.num_examples == {"train": 8, "validation": 2}
+    assert train.column("label").tolist() == [train[i]["label"] for i in range(8)]
+
+
+class Counted:
+    """One image of no items, one of one, and so on."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        image = np.zeros((4 + index, 4, 1), np.uint8)
+        return {
+            "image": image,
+            "mask": image[..., 0],
+            "points": np.full((index, 2), index, np.float32),
+        }
+
+
+def test_a_column_of_targets_that_differ_in_shape_holds_arrays():
+    targets = {"points": Target("points", "float32", (6, 2), ragged=True)} | MASK
+    dataset = jaxcnn.Dataset.from_examples(
+        Counted(), targets, mean=(0.2,), std=(0.1,), name="counted"
+    )
+    part = Joined([dataset.splits["train"], dataset.splits["validation"]])
+    for name, target in targets.items():
+        column = part.column(name)
+        target.check(column, "train")
+        assert column.shape == (6,)
+        for i in range(6):
+            np.testing.assert_array_equal(column[i], part[i][name])
+
+
+def from_squares(examples, **changes):
+    options = {"mean": (0.2,), "std": (0.1,), "name": "squares"}
+    targets = classes(["even", "odd"])
+    return jaxcnn.Dataset.from_examples(examples, targets, **options | changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            {"image": np.zeros((4, 4, 1), np.float32)},
+            "must be uint8 .H, W, 1., not flo",
+        ),
+        ({"image": np.zeros((4, 4, 3), np.uint8)}, r"not uint8 \[4, 4, 3\]"),
+        ({"label": 0.5}, "its label is of dtype float64"),
+    ],
+)
+def test_the_first_example_of_each_split_is_looked_at(change, text):
+    bad = [Squares()[0] | change, Squares()[1]]
+    with pytest.raises(UserError, match=f"Example 0 of the train split: .*{text}"):
+        from_squares(bad)
+    with pytest.raises(UserError, match=f"Example 0 of the validation split: .*{text}"):
+        from_squares(Squares(), validation=bad)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"mean": 0.5}, r"mean must be \(grey,\) or \(red, green, blue\), not 0.5"),
+        ({"std": (0.1, 0.1, 0.1)}, "std must be of 1 numbers, as mean is"),
+        ({"mean": [0.1] * 4, "std": [0.1] * 4}, r"mean must be \(grey,\) or"),
+    ],
+)
+def test_a_scale_that_is_not_one_of_grey_or_rgb_is_refused(changes, text):
+    with pytest.raises(UserError, match=text):
+        from_squares(Squares(), **changes)
+
+
+def test_the_validation_examples_of_a_users_own_keep_the_classes():
+    examples = [Squares()[i] for i in [*range(10)] * 2]
+    for i, example in enumerate(examples):
+        example["label"] = np.uint64(i >= 16)
+    column = from_squares(examples).splits["validation"].column("label")
+    assert column.tolist() == [0, 0, 1]  # round(0.1 * 16), and 1 of 4
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda d: d.with_splits({"train": d.splits["train"]}), "has no split 'valida"),
+        (
+            lambda d: d.with_splits({"test": d.splits["train"]}),
+            "no split 'train'; it ha",
+        ),
+        (
+            lambda d: d.with_splits(
+                {**d.splits, "validation": Subset(d.splits["train"], np.arange(0))}
+            ),
+            "dataset: the validation split is empty",
+        ),
+        (
+            lambda d: d.with_info(num_examples={"train": 8, "validation": 3}),
+            "info.num_examples must be the lengths .* 'validation': 2}, not {",
+        ),
+    ],
+)
+def test_a_data_set_that_no_run_can_train_on_is_refused(change, text):
+    with pytest.raises(UserError, match=text):
+        data.checked(change(from_squares(Squares())), "dataset", DataConfig())
+
+
+def test_a_function_of_the_data_config_is_a_data_set():
+    def made(config):
+        return jaxcnn.Dataset.from_arrays(GREY, np.arange(12) % 2, config=config)
+
+    config = Config(
+        model="softmax_regression",
+        data=DataConfig(image_size=2, batch_size=4, validation_fraction=0.5),
+    )
+    run = prepare.prepare(config, dataset=made)
+    assert run.info.num_examples == {"train": 6, "validation": 6}
 
 
 def test_what_can_only_be_iterated_is_refused_with_the_way_out():
@@ -252,6 +460,42 @@ def test_what_is_no_data_set_or_task_is_refused_before_anything_is_made(tmp_path
     ):
         jaxcnn.fit(config, workdir, dataset=dataset, task=Unfinished)
     assert not workdir.exists()
+
+
+@pytest.fixture
+def predictor():
+    """A predictor that says the mean of an image."""
+    return Predictor(
+        name="mean",
+        task=None,
+        channels=1,
+        image_size=(2, 2),
+        transform=lambda image: image,
+        predict_batch=lambda images: {"mean": images.mean(axis=(1, 2, 3))},
+        step=None,
+    )
+
+
+@pytest.mark.parametrize(
+    "one",
+    ["photo.jpg", b"photo", Path("photo.jpg"), GREY[0], Image.fromarray(GREY[0])],
+    ids=lambda one: type(one).__name__,
+)
+def test_one_image_in_place_of_a_list_is_refused(predictor, one):
+    with pytest.raises(UserError, match=r"takes a list of images; write \[image\]\."):
+        predictor(one)
+
+
+def test_an_array_of_images_is_a_list_of_images(predictor):
+    expected = GREY.mean(axis=(1, 2))
+    for images in (GREY, list(GREY), GREY[..., None], map(Image.fromarray, GREY)):
+        np.testing.assert_allclose(predictor(images)["mean"], expected)
+
+
+def test_an_image_that_is_refused_has_its_own_shape_in_the_message(predictor):
+    rule = r"must be \[H, W\], \[H, W, 1\] or \[H, W, 3\], not \(8, 8, 4\)"
+    with pytest.raises(UserError, match=f"The shape of the image {rule}"):
+        predictor([np.zeros((8, 8, 4), np.uint8)])
 
 
 @pytest.fixture
@@ -347,6 +591,52 @@ def test_mistakes_in_a_csv_file_name_the_line(listed, header, row, kind, text):
     name = listed(header, row)
     with pytest.raises(UserError, match=text):
         data.load(DataConfig(name=name, target_kind=kind, channels=1))
+
+
+@pytest.mark.parametrize(
+    ("lines", "kind", "text"),
+    [
+        (
+            ["images/0.png,a", "images/1.png,b"],
+            "label",
+            "has no header: .* 'images/0.pn",
+        ),
+        (["file,x,x", "images/0.png,1,2"], "value", "has 2 columns 'x'"),
+        (["file,k", "images/0.png,a", "images/1.png,a"], "label", "is one class, 'a'"),
+        (
+            ["file,k", "images/0.png,a", "images/1.png, "],
+            "label",
+            "line 3: column 'k' is",
+        ),
+        (
+            ["file,x", "", "images/0.png,1", "", "images/1.png,b"],
+            "value",
+            "line 5: x mu",
+        ),
+        (['file,"x', 'y"', "images/0.png,b"], "value", "line 3: x\ny must be a number"),
+    ],
+)
+def test_a_csv_file_that_would_be_misread_is_refused(listed, lines, kind, text):
+    name = listed("file,x", str)
+    with open(name.removeprefix("csv:"), "w") as file:
+        file.write("\n".join(lines))
+    with pytest.raises(UserError, match=text):
+        data.load(DataConfig(name=name, target_kind=kind, channels=1))
+
+
+@pytest.mark.parametrize(
+    ("others", "splits"),
+    [
+        ([], {"train", "validation", "test"}),
+        (["test"], {"train", "validation", "test"}),
+        (["validation"], {"train", "validation"}),
+    ],
+)
+def test_a_csv_file_is_cut_as_its_docstring_says(listed, others, splits):
+    named = ["train"] * 10 + (others * 2 or ["train"] * 2)
+    name = listed("file,x,split", lambda i: f"{i},{named[i]}")
+    dataset = data.load(DataConfig(name=name, target_kind="value", channels=1))
+    assert dataset.splits.keys() == splits
 
 
 def test_a_missing_image_or_file_is_named(listed, tmp_path):

@@ -20,7 +20,7 @@ REFERENCE = dict(np.load(pathlib.Path(__file__).parent / "reference/geometry.npz
 TARGETS = {
     "mask": Target("mask", "uint8"),
     "boxes": Target("boxes", "float32", (9, 4), ragged=True),
-    "number": Target("label", "int32", (9,), ragged=True, of="boxes"),
+    "number": Target("label", "int32", (9,), ragged=True, names=("a", "b"), of="boxes"),
     "points": Target("points", "float32", (6, 2)),
 }
 
@@ -150,7 +150,9 @@ def test_what_belongs_to_a_box_is_dropped_with_it_and_the_rest_stays():
         "text": np.array([1, 2]),
     }
     targets = {
-        "label": Target("label", "int32", (8,), ragged=True, of="boxes"),
+        "label": Target(
+            "label", "int32", (8,), ragged=True, names=("a", "b"), of="boxes"
+        ),
         "boxes": Target("boxes", "float32", (8, 4), ragged=True),
         "joints": Target("points", "float32", (8, 2, 2), ragged=True, of="boxes"),
         "text": Target("text", "int32", (8,), ragged=True),

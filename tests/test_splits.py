@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
+from jaxcnn.config import DataConfig
 from jaxcnn.data import splits
 from jaxcnn.data.examples import ArrayExamples, Dataset, make_dataset
 from jaxcnn.errors import UserError
@@ -74,7 +75,9 @@ def test_a_fraction_outside_0_to_1_is_refused(fraction):
 
 
 def test_a_class_of_one_is_refused_by_name():
-    with pytest.raises(UserError, match="Class 'cat' has 1 examples where the test"):
+    with pytest.raises(
+        UserError, match="Class 'cat' has 1 example; at least 2 are needed"
+    ):
         stratified([0, 0, 1], 0.5, what="test", names=["dog", "cat"])
 
 
@@ -127,3 +130,36 @@ def test_examples_without_classes_have_no_few_of_each():
 def test_a_class_without_images_has_no_few():
     with pytest.raises(UserError, match="at most 0, .* 'c'"):
         few(dataset([0, 0, 1, 1]), 1)
+
+
+def test_strata_without_names_are_called_by_their_number():
+    strata = np.array([1, 3, 1, 3, 3])  # no example has 0 or 2
+    whole = dataset([0, 0, 1, 1, 1])
+    some = splits.few(whole, strata, (), 2, 0).splits["train"]
+    assert sorted(strata[some.indices]) == [1, 1, 3, 3]
+    with pytest.raises(UserError, match="at most 2, the number .* images of 1, not 3"):
+        splits.few(whole, strata, (), 3, 0)
+
+
+def test_what_is_missing_is_cut_off_as_by_hand_and_what_is_there_stays():
+    whole = examples(MIXED)
+    config = DataConfig(test_fraction=0.25, validation_fraction=0.1, split_seed=3)
+    options = {"stratify_by": "label", "missing": ("test", "validation")}
+    found = splits.complete({"train": whole}, classes("abc"), config, **options)
+    rest, test = stratified(MIXED, 0.25, seed=3)
+    train, validation = splits.cut(
+        rest, 0.1, 3, "validation", strata=rest.column("label")
+    )
+    expected = {"train": train, "validation": validation, "test": test}
+    assert list(found) == list(expected)
+    for split, part in expected.items():
+        np.testing.assert_array_equal(
+            found[split].column("label"), part.column("label")
+        )
+    again = splits.complete(found, classes("abc"), config, **options)
+    assert again == found
+
+
+def test_a_split_of_one_example_without_classes_is_not_cut():
+    with pytest.raises(UserError, match="The training split has 1 example; at least 2"):
+        splits.cut(examples([0]), 0.5, 0, "validation")

@@ -8,12 +8,13 @@ from jaxcnn.errors import UserError
 from jaxcnn.targets import Target
 
 BOXES = Target("boxes", "float32", (3, 4), ragged=True)
-OF_BOXES = Target("label", "int32", (3,), ragged=True, of="boxes")
+NAMES = tuple("abcdefghi")
+OF_BOXES = Target("label", "int32", (3,), ragged=True, names=NAMES, of="boxes")
 
 
 def test_a_batch_has_an_array_for_each_target_and_one_mask_for_what_belongs_together():
     known = {
-        "label": Target("label", "int32"),
+        "label": Target("label", "int32", names=NAMES),
         "mask": Target("mask", "uint8"),
         "depth": Target("image", "float32", (1,)),
         "boxes": BOXES,
@@ -46,7 +47,7 @@ def test_a_batch_has_an_array_for_each_target_and_one_mask_for_what_belongs_toge
             "1 items in target 'number' and 2 in 'boxes', which they belong to.",
         ),
         (
-            {"label": Target("label", "int32")},
+            {"label": Target("label", "int32", names=NAMES)},
             {"label": [1, 2]},
             r"'label' of an example has shape \(2,\); it must be \(\).",
         ),
@@ -75,6 +76,34 @@ def test_an_example_that_does_not_fit_is_refused(known, example, text):
             {"of": "boxes"},
             "of must be None for a target that is not ragged, not 'boxes",
         ),
+        (
+            {"shape": [9, 4]},
+            r"shape must be a tuple of positive integers, not \[9, 4\]",
+        ),
+        ({"dtype": "float23"}, "dtype must be bool, integer or float, not 'float23'"),
+        ({"names": "cat"}, "names must be a tuple of texts, not 'cat'"),
+        ({"names": (1, 2)}, r"names must be a tuple of texts, not \(1, 2\)"),
+        ({"kind": "label", "dtype": "int32"}, "names must be one for each class of"),
+        (
+            {"kind": "label", "dtype": "float32", "names": ("a",)},
+            "dtype must be an integer up to 0 of kind 'label', not 'float32'",
+        ),
+        (
+            {"kind": "labels", "dtype": "uint8", "shape": (3,), "names": ("a", "b")},
+            r"'labels' must be \(2,\), with an axis of its 2 names, not \(3,\)",
+        ),
+        (
+            {"kind": "labels", "dtype": "uint8", "shape": (3,)},
+            r"'labels' must be \(0,\), .*, not \(3,\)",
+        ),
+        (
+            {"kind": "mask", "dtype": "uint8", "shape": (), "fill": -1},
+            "fill must be a value of dtype 'uint8', not -1",
+        ),
+        (
+            {"kind": "image", "dtype": "int32", "shape": (1,), "fill": 0.5},
+            "fill must be a value of dtype 'int32', not 0.5",
+        ),
         ({"fill": 1.0}, "fill must be 0 of kind 'boxes', which has no outside, not 1"),
     ],
 )
@@ -95,7 +124,7 @@ def test_a_target_that_cannot_be_is_refused(choices, text):
         ),
         (
             {"number": OF_BOXES, "boxes": Target("boxes", "float32", (5, 4), True)},
-            "Room of target 'number' must be 5, as that of 'boxes', .*, not 3.",
+            "The first axis of target 'number' must be 5, like that of 'boxes', not 3",
         ),
     ],
 )
@@ -106,8 +135,36 @@ def test_an_owner_that_cannot_be_is_refused(known, text):
 
 
 @pytest.mark.parametrize(
+    "name", ["image", "weight", "other", "other_share", "boxes_mask"]
+)
+def test_a_name_that_another_array_of_a_batch_has_is_refused(name):
+    value = Target("value", "float32", (1,))
+    targets.check_targets({"boxes": BOXES, "value": value})
+    with pytest.raises(UserError, match=f"of a target must be other .*, not '{name}'"):
+        targets.check_targets({"boxes": BOXES, name: value})
+
+
+@pytest.mark.parametrize(
     ("target", "good", "bad", "text"),
     [
+        (
+            Target("value", "int32", (1,)),
+            np.array([[1], [0]]),
+            np.array([[1.0], [0.9]]),
+            "Example 0 of the train split: its value is of dtype float64, which does",
+        ),
+        (
+            Target("mask", "uint8"),
+            np.array([[[0, 255]]]),
+            np.array([[[0, 256]]]),
+            "0 of the train split: its mask is 256; uint8 holds 0 to 255",
+        ),
+        (
+            Target("labels", "uint8", (2, 2), ragged=True, names=("a", "b")),
+            [[[0, 1], [1, 1]], []],
+            [[[0, 1]], [[1, 2], [0, 1]]],
+            "Example 1 of the train split: 'b' is 2; it must be 0 or 1",
+        ),
         (
             Target("label", "int32", names=("a", "b")),
             [0, 1],
@@ -130,7 +187,7 @@ def test_an_owner_that_cannot_be_is_refused(known, text):
             Target("boxes", "float32", (4,)),
             np.array([[0.0, 1, 2, 1]]),
             np.array([[3.0, 1, 2, 1]]),
-            r"0 of the train split: box \(3, 1, 2, 1\) is no \(y1, x1, y2, x2\); y1",
+            r"0 of the train split: box \(3, 1, 2, 1\) is not \(y1, x1, y2, x2\): y1",
         ),
     ],
 )

@@ -2,13 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 import hashlib
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import splits
-from jaxcnn.data.examples import ArrayExamples, Dataset, fields_used, make_dataset
+from jaxcnn.data.examples import (
+    ArrayExamples,
+    Dataset,
+    Examples,
+    fields_used,
+    make_dataset,
+)
 from jaxcnn.errors import UserError
 from jaxcnn.targets import Targets, classes
 
@@ -60,37 +67,25 @@ def dataset(
     """
     digest = hashlib.sha256()
     examples = {}
-    cut_off = "validation" not in parts
+    channels = config.channels or parts["train"][0].shape[-1]
     for part, (images, columns) in parts.items():
         if len(images) == 0:
             raise UserError(f"Dataset {name!r}: the {part} split has no images.")
+        if config.channels is None and images.shape[-1] != channels:
+            raise UserError(
+                f"Dataset {name!r}: the {part} images have {images.shape[-1]} channels "
+                f"and the training images {channels}; data.channels makes them equal."
+            )
         digest.update(f"{part} {images.shape}".encode())
         digest.update(np.ascontiguousarray(images))
         cast = {}
         for target, row in targets.items():
             row.check(columns[target], part)
-            cast[target] = columns[target].astype(row.dtype)
-            digest.update(np.ascontiguousarray(cast[target]))
-        channels = config.channels or images.shape[-1]
+            cast[target] = row.cast(columns[target])
+            _hash(digest, cast[target])
         examples[part] = ArrayExamples(with_channels(images, channels), cast)
-    if cut_off:
-        whole = examples["train"]
-        by = None if stratify_by is None else targets[stratify_by]
-        halves = splits.cut(
-            whole,
-            config.validation_fraction,
-            config.split_seed,
-            "validation",
-            strata=None if stratify_by is None else whole.column(stratify_by),
-            names=None if by is None else by.names,
-        )
-        examples["train"], examples["validation"] = (
-            ArrayExamples(
-                whole.images[half.indices],
-                {name: column[half.indices] for name, column in whole.targets.items()},
-            )
-            for half in halves
-        )
+    completed = splits.complete(examples, targets, config, stratify_by=stratify_by)
+    examples = {part: _gathered(chosen) for part, chosen in completed.items()}
     mean, std = channel_statistics(examples["train"].images)
     return make_dataset(
         examples,
@@ -99,8 +94,26 @@ def dataset(
         mean=mean,
         std=std,
         fingerprint=digest.hexdigest(),
-        made_with=fields_used(config, validation=cut_off),
+        made_with=fields_used(config, validation="validation" not in parts),
     )
+
+
+def _hash(digest: Any, column: np.ndarray) -> None:
+    if column.dtype != object:
+        digest.update(np.ascontiguousarray(column))
+        return
+    for array in column:  # of shapes that differ
+        digest.update(f"{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+
+
+def _gathered(examples: Examples) -> ArrayExamples:
+    """Examples in memory, or those of them that a cut chose, as arrays."""
+    if isinstance(examples, ArrayExamples):
+        return examples
+    whole, indices = examples.examples, examples.indices
+    columns = {name: column[indices] for name, column in whole.targets.items()}
+    return ArrayExamples(whole.images[indices], columns)
 
 
 def with_channels(images: np.ndarray, channels: int) -> np.ndarray:

@@ -25,7 +25,13 @@ from jaxcnn import targets as targets_lib
 from jaxcnn.config import DataConfig
 from jaxcnn.data import memory, transforms
 from jaxcnn.data.bad_images import BadImages
-from jaxcnn.data.examples import ArrayExamples, BadImageError, Examples, encoded
+from jaxcnn.data.examples import (
+    ArrayExamples,
+    BadImageError,
+    Examples,
+    check_example,
+    encoded,
+)
 from jaxcnn.data.order import SAMPLING, Stream
 from jaxcnn.data.transforms import TRANSFORMS, Transform
 from jaxcnn.errors import UserError, require, unknown
@@ -90,6 +96,7 @@ def train_batches(
     targets: Targets,
     *,
     seed: int,
+    channels: int,
     num_steps: int,
     start_step: int = 0,
     process_index: int = 0,
@@ -108,6 +115,7 @@ def train_batches(
         config: Data settings of the run.
         targets: Targets that a batch holds besides images.
         seed: Seed of the order and of random transforms, at least 0.
+        channels: Number of channels of every image.
         num_steps: Steps of the whole run.
         start_step: Steps that were taken before.
         process_index: Number of this host, from 0.
@@ -138,7 +146,7 @@ def train_batches(
     steps = range(start_step, num_steps)
     share = config.batch_size // process_count
     if memory.is_gatherable(examples, transform, config, targets):
-        _check_columns(examples, targets, "train")
+        _check_columns(examples, targets, channels, "train")
         starts = ((step * process_count + process_index) * share for step in steps)
         return _gathered_train(examples, stream, targets, starts, share)
     draw = _Draw(
@@ -147,6 +155,7 @@ def train_batches(
         transform,
         transforms.height_and_width(config.image_size),
         encoded if config.scaled_decoding else operator.getitem,
+        channels,
         targets,
         bad_images,
     )
@@ -163,6 +172,7 @@ def eval_batches(
     config: DataConfig,
     targets: Targets,
     *,
+    channels: int,
     split: str = "validation",
     process_index: int = 0,
     process_count: int = 1,
@@ -177,6 +187,7 @@ def eval_batches(
         examples: Examples of one split, best passed through memory.in_memory.
         config: Data settings of the run.
         targets: Targets that a batch holds besides images.
+        channels: Number of channels of every image.
         split: Name of the split, for errors.
         process_index: Number of this host, from 0.
         process_count: Number of hosts.
@@ -197,7 +208,7 @@ def eval_batches(
     share = size // process_count
     num_batches = -(-len(examples) // size)
     if memory.is_gatherable(examples, transform, config, targets):
-        _check_columns(examples, targets, split)
+        _check_columns(examples, targets, channels, split)
         starts = range(process_index * share, num_batches * size, size)
         return _gathered_eval(examples, targets, starts, share)
     source = _EvalSource(
@@ -205,7 +216,7 @@ def eval_batches(
         num_batches * size,
         transforms.height_and_width(config.image_size),
         transform,
-        memory.num_channels(examples, bad_images),
+        channels,
         targets,
         bad_images,
     )
@@ -225,6 +236,7 @@ class _Draw:
     transform: Transform
     size: tuple[int, int]
     read: Callable[[Examples, int], dict[str, Any]]
+    channels: int
     targets: Targets
     bad_images: BadImages
 
@@ -234,7 +246,7 @@ class _Draw:
         while True:  # ends: too many bad images are an error
             try:
                 example = self.read(examples, index)
-                _check_example(example, index, self.targets, "train")
+                check_example(example, self.targets, self.channels, "train", index)
                 return transforms.for_batch(
                     self.transform, example, self.targets, self.size, rng
                 )
@@ -267,7 +279,7 @@ class _EvalSource:
                 self.bad_images.handle(error, len(self.examples))
             else:
                 split = self.bad_images.split
-                _check_example(example, position, self.targets, split)
+                check_example(example, self.targets, self.channels, split, position)
                 moved = transforms.for_batch(
                     self.transform, example, self.targets, self.size, None
                 )
@@ -280,14 +292,12 @@ class _EvalSource:
         return {"image": image, **filling, "weight": np.float32(0)}
 
 
-def _check_example(
-    example: dict[str, Any], index: int, targets: Targets, split: str
+def _check_columns(
+    examples: ArrayExamples, targets: Targets, channels: int, split: str
 ) -> None:
-    for name, target in targets.items():
-        target.check(np.asarray(example[name])[None], split, index)
-
-
-def _check_columns(examples: ArrayExamples, targets: Targets, split: str) -> None:
+    if isinstance(examples, memory.DecodedExamples):  # each was checked when decoded
+        return
+    check_example(examples[0], targets, channels, split, 0)
     for name, target in targets.items():
         target.check(examples.column(name), split)
 

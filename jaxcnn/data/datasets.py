@@ -9,7 +9,7 @@ from jaxcnn.config import DATA_PREFIXES, DataConfig
 from jaxcnn.data import cifar, embedded, folder, glyphs, mnist, shapes, table
 from jaxcnn.data.examples import Dataset
 from jaxcnn.data.tfds_source import TfdsSet, prepared_folder
-from jaxcnn.errors import UserError, unknown
+from jaxcnn.errors import UserError, require, unknown
 
 Source = Callable[[DataConfig], Dataset]
 
@@ -100,12 +100,22 @@ def load(config: DataConfig) -> Dataset:
         prefixed = [f"{prefix}:{rest}" for prefix, rest in DATA_PREFIXES.items()]
         raise unknown("dataset", config.name, [*DATASETS, *prefixed])
     dataset = names.resolve(config.name, DATASETS, "dataset")
-    dataset = dataset(config) if callable(dataset) else dataset
-    return checked(dataset, f"data.name={config.name!r}")
+    return checked(dataset, f"data.name={config.name!r}", config)
 
 
-def checked(dataset: Any, what: str) -> Dataset:
-    """The data set; UserError where what is given is none."""
+def checked(dataset: Any, what: str, config: DataConfig) -> Dataset:
+    """The data set that is given, or that a function of the config gives.
+
+    Args:
+        dataset: A Dataset, or a function that is called with the config and gives one.
+        what: Where it is from, for errors.
+        config: The run's config of its data.
+
+    Raises:
+        UserError: It is no Dataset, or one that no run can train on.
+    """
+    if callable(dataset):
+        dataset = dataset(config)
     if not isinstance(dataset, Dataset):
         raise UserError(
             f"{what} gives a {type(dataset).__name__}; it must be a jaxcnn.Dataset, or "
@@ -113,4 +123,18 @@ def checked(dataset: Any, what: str) -> Dataset:
             "cannot be resumed exactly: Dataset.from_arrays takes arrays, and "
             "Dataset.from_examples anything with a length and an index."
         )
+    for split in ("train", "validation"):
+        if split not in dataset.splits:
+            raise UserError(
+                f"{what} has no split {split!r}; it has "
+                f"{', '.join(dataset.splits) or 'none'}, and a run needs train and "
+                "validation."
+            )
+    lengths = {split: len(part) for split, part in dataset.splits.items()}
+    for split, number in lengths.items():
+        if number == 0:
+            raise UserError(f"{what}: the {split} split is empty.")
+    rule = f"the lengths of its splits, {lengths}"
+    stated = dict(dataset.info.num_examples)
+    require(stated == lengths, f"{what}: info.num_examples", stated, rule)
     return dataset

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from jaxcnn.config import DataConfig
+from jaxcnn.errors import UserError
 from jaxcnn.targets import Targets
 
 
@@ -111,6 +112,42 @@ class Joined:
         raise IndexError(f"There are {len(self)} examples.")
 
 
+def check_example(
+    example: Mapping[str, Any], targets: Targets, channels: int, split: str, index: int
+) -> None:
+    """Raises UserError unless an example is as Examples.__getitem__ says.
+
+    Args:
+        example: The example; its image may be an images.Encoded.
+        targets: What it must hold besides its image.
+        channels: Number of channels that its image must have.
+        split: Name of its split, for errors.
+        index: Its index in the split.
+    """
+    image = example.get("image")
+    dtype, shape = (getattr(image, name, None) for name in ("dtype", "shape"))
+    if dtype != np.uint8 or len(shape) != 3 or shape[2] != channels:
+        what = type(image).__name__ if shape is None else f"{dtype} {[*shape]}"
+        raise UserError(
+            f"Example {index} of the {split} split: its image must be uint8 "
+            f"[H, W, {channels}], not {what}."
+        )
+    for name, target in targets.items():
+        if name not in example:
+            raise UserError(
+                f"Example {index} of the {split} split: it has no target {name!r}; it "
+                f"has {', '.join(example)}."
+            )
+        try:
+            value = np.asarray(example[name])
+        except ValueError as error:  # of lists that differ in length
+            raise UserError(
+                f"Example {index} of the {split} split: its target {name!r} is no "
+                f"array: {error}"
+            ) from error
+        target.check(value[None], split, index)
+
+
 def _source(examples: Examples, index: int) -> tuple[Examples, int]:
     """What a Subset or Joined has an example from, and its index there."""
     while True:
@@ -190,8 +227,9 @@ class Dataset:
     def from_arrays(
         cls,
         images: Any,
-        targets: Any,
+        values: Any,
         *,
+        targets: Targets | None = None,
         validation: tuple[Any, Any] | None = None,
         test: tuple[Any, Any] | None = None,
         names: Sequence[str] | None = None,
@@ -203,11 +241,14 @@ class Dataset:
         Args:
             images: Training images, [N, H, W] or [N, H, W, C]: uint8, or floats whose
                 range is said.
-            targets: Their targets: integers or texts [N] for one class each; 0 and 1
-                [N, K] for several classes; floats [N] or [N, D] for numbers.
-            validation: (images, targets) of the validation split; None: it is cut off
+            values: Their targets: integers, texts or truth values [N] for one class
+                each; 0 and 1 [N, K] for several classes; floats [N] or [N, D] for
+                numbers. With targets, a dict with an array for each of them.
+            targets: What each array is, such as {"mask": Target("mask", "uint8")};
+                None: its shape and dtype say it.
+            validation: (images, values) of the validation split; None: it is cut off
                 the training images.
-            test: (images, targets) of the test split; None: there is none.
+            test: (images, values) of the test split; None: there is none.
             names: Names of the classes or numbers; None: they are numbered.
             value_range: (black, white) of float images, which are kept as 256 levels
                 of grey; None for uint8.
@@ -222,7 +263,8 @@ class Dataset:
 
         return own.from_arrays(
             images,
-            targets,
+            values,
+            targets=targets,
             validation=validation,
             test=test,
             names=names,
@@ -284,7 +326,8 @@ class Dataset:
             config: Gives the cut, and is to be the run's; None: DataConfig().
 
         Raises:
-            UserError: What is given can only be iterated.
+            UserError: What is given can only be iterated, its first example is not as
+                it must be, or a class is too small to be cut.
         """
         from jaxcnn.data import own
 

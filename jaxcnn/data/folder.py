@@ -18,23 +18,15 @@ import numpy as np
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import images, splits
-from jaxcnn.data.examples import Dataset, Examples, Subset, fields_used, make_dataset
+from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
 from jaxcnn.data.files import FileExamples
 from jaxcnn.errors import UserError
-from jaxcnn.targets import classes
+from jaxcnn.targets import Targets, classes
 
 SPLIT_FOLDERS = {
     "train": ("train",),
     "validation": ("val", "valid", "validation"),
     "test": ("test",),
-}
-
-# Mean and standard deviation of ImageNet's training images, as in torchvision and timm.
-# For grey: the luma of the means, and of the standard deviations, which is exact if the
-# three channels are perfectly correlated.
-STATISTICS = {
-    1: ((0.459,), (0.226,)),
-    3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 
 
@@ -48,7 +40,7 @@ def load(path: str, config: DataConfig) -> Dataset:
     if not os.path.isdir(path):
         raise UserError(f"There is no folder {path!r} of images.")
     channels = 3 if config.channels is None else config.channels
-    if channels not in STATISTICS:
+    if channels not in images.STATISTICS:
         raise UserError(
             f"Config field data.channels is {channels}; of a folder's images it can be "
             "1 (grey), 3 (RGB) or None (RGB)."
@@ -62,10 +54,11 @@ def load(path: str, config: DataConfig) -> Dataset:
         _check_classes(split, list(found), class_names)
 
     whole = {split: _examples(found, channels) for split, found in files.items()}
-    mean, std = STATISTICS[channels]
+    mean, std = images.STATISTICS[channels]
+    targets = classes(class_names)
     return make_dataset(
-        _cut(whole, class_names, config),
-        targets=classes(class_names),
+        _complete(whole, targets, config),
+        targets=targets,
         channels=channels,
         mean=mean,
         std=std,
@@ -185,39 +178,27 @@ def _examples(files: Mapping[str, list[str]], channels: int) -> FileExamples:
     return FileExamples(sum(files.values(), []), {"label": labels}, channels)
 
 
-def _cut(
-    whole: Mapping[str, FileExamples], class_names: list[str], config: DataConfig
+def _complete(
+    whole: Mapping[str, FileExamples], targets: Targets, config: DataConfig
 ) -> dict[str, Examples]:
     """Train, validation and, unless there is only train/ and val/, test."""
-    result: dict[str, FileExamples | Subset] = dict(whole)
-    seed = config.split_seed
-    if "all" in result:
-        counts = np.bincount(result["all"].column("label"))
-        smallest, count = int(counts.argmin()), int(counts.min())
-        if count < 3:
-            raise UserError(
-                f"Class {class_names[smallest]!r} is too small to be cut into train, "
-                f"validation and test: it has {count}, three are needed. Add images, "
-                "or make folders train/, val/ and test/."
-            )
-        everything = result.pop("all")
-        result["train"], result["test"] = splits.cut(
-            everything,
-            config.test_fraction,
-            seed,
-            "test",
-            strata=everything.column("label"),
+    if "all" not in whole:
+        return splits.complete(whole, targets, config, stratify_by="label")
+    counts = np.bincount(whole["all"].column("label"))
+    smallest, count = int(counts.argmin()), int(counts.min())
+    if count < 3:
+        raise UserError(
+            f"Class {targets['label'].names[smallest]!r} is too small to be cut into "
+            f"train, validation and test: it has {count}, three are needed. Add "
+            "images, or make folders train/, val/ and test/."
         )
-    if "validation" not in result:
-        result["train"], result["validation"] = splits.cut(
-            result["train"],
-            config.validation_fraction,
-            seed,
-            "validation",
-            strata=result["train"].column("label"),
-            names=class_names,
-        )
-    return {split: result[split] for split in SPLIT_FOLDERS if split in result}
+    return splits.complete(
+        {"train": whole["all"]},
+        targets,
+        config,
+        stratify_by="label",
+        missing=("test", "validation"),
+    )
 
 
 def _fingerprint(path: str, whole: Mapping[str, FileExamples]) -> str:

@@ -39,6 +39,14 @@ from jaxcnn.data.examples import BadImageError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")  # upper or lower case
 
+# Mean and standard deviation of ImageNet's training images, as in torchvision and timm.
+# For grey: the luma of the means, and of the standard deviations, which is exact if the
+# three channels are perfectly correlated.
+STATISTICS = {
+    1: ((0.459,), (0.226,)),
+    3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
 SCALES = (8, 4, 2, 1)  # a JPEG can be decoded at 1 / scale; Pillow's draft
 # EXIF orientations that swap rows and columns, and those that reverse the stored image
 # vertically and horizontally (EXIF 2.3, tag 274).
@@ -72,7 +80,10 @@ class Encoded:
     Attributes:
         shape: Shape (H, W, channels) of the full image, with the EXIF orientation
             applied.
+        dtype: Dtype of its pixels.
     """
+
+    dtype = np.dtype(np.uint8)
 
     def __init__(
         self, source: bytes | str | os.PathLike, channels: int, name: str | None = None

@@ -11,7 +11,12 @@ from jaxcnn import targets as targets_lib
 from jaxcnn.config import DataConfig
 from jaxcnn.data import transforms
 from jaxcnn.data.bad_images import BadImages
-from jaxcnn.data.examples import ArrayExamples, BadImageError, Examples
+from jaxcnn.data.examples import (
+    ArrayExamples,
+    BadImageError,
+    Examples,
+    check_example,
+)
 from jaxcnn.data.transforms import Transform
 from jaxcnn.errors import UserError
 from jaxcnn.targets import Targets
@@ -49,6 +54,7 @@ def in_memory(
     config: DataConfig,
     targets: Targets,
     bad_images: BadImages,
+    channels: int,
 ) -> Examples:
     """The examples decoded, transformed and kept, if they can be; else as they are.
 
@@ -61,9 +67,10 @@ def in_memory(
         config: Its image_size, in_memory_mib and num_threads are used.
         targets: Targets that a batch holds besides images.
         bad_images: Handling of unreadable images.
+        channels: Number of channels of every image.
 
     Raises:
-        UserError: An image is unreadable, or a target is not allowed.
+        UserError: An image is unreadable, or an example is not allowed.
     """
     size = transforms.height_and_width(config.image_size)
     if transform.random or len(examples) == 0:
@@ -72,7 +79,6 @@ def in_memory(
         return examples
     number = len(examples)
     shapes = targets_lib.batch_shapes(targets, *size)
-    channels = num_channels(examples, bad_images)
     shapes["image"] = (*size, channels), np.dtype(np.uint8)
     num_bytes = sum(
         number * np.prod(shape, dtype=np.int64) * dtype.itemsize
@@ -93,6 +99,7 @@ def in_memory(
             bad_images.handle(error, number)
             errors[index] = str(error)
             return
+        check_example(example, targets, channels, bad_images.split, index)
         moved = transforms.for_batch(transform, example, targets, size, None)
         for name, value in moved.items():
             arrays[name][index] = value
@@ -106,18 +113,10 @@ def in_memory(
     with concurrent.futures.ThreadPoolExecutor(max(1, config.num_threads)) as threads:
         for _ in threads.map(decode_block, blocks):
             pass
+    if len(errors) == number:
+        raise UserError(f"No image of the {bad_images.split} split is readable.")
     images = arrays.pop("image")
     return DecodedExamples(images, arrays, dict(sorted(errors.items())))
-
-
-def num_channels(examples: Examples, bad_images: BadImages) -> int:
-    """Channels of the first readable image."""
-    for index in range(len(examples)):
-        try:
-            return examples[index]["image"].shape[2]
-        except BadImageError as error:
-            bad_images.handle(error, len(examples))
-    raise UserError(f"No image of the {bad_images.split} split is readable.")
 
 
 def is_gatherable(
@@ -126,10 +125,12 @@ def is_gatherable(
     """Whether batches are rows of arrays, as they are."""
     if isinstance(examples, DecodedExamples):
         return True
+    size = transforms.height_and_width(config.image_size)
     return (
         isinstance(examples, ArrayExamples)
         and not transform.random
-        and examples.images.shape[1:3] == transforms.height_and_width(config.image_size)
+        and examples.images.shape[1:3] == size
+        and transforms.is_identity(transform.place(size, size, None), size)
         and not any(target.ragged for target in targets.values())
     )
 

@@ -10,14 +10,15 @@ import dataclasses
 import numpy as np
 
 
-def _rng(seed: int, epoch: int) -> np.random.Generator:
-    sequence = np.random.SeedSequence(seed, spawn_key=(epoch,))
+def generator(seed: int, *keys: int) -> np.random.Generator:
+    """The random numbers of a seed and of what else they depend on."""
+    sequence = np.random.SeedSequence(seed, spawn_key=keys)
     return np.random.Generator(np.random.Philox(sequence))
 
 
 def order(seed: int, epoch: int, num_examples: int) -> np.ndarray:
     """int64 [num_examples], a permutation: the examples of an epoch, in order."""
-    return _rng(seed, epoch).permutation(num_examples)
+    return generator(seed, epoch).permutation(num_examples)
 
 
 def balanced_order(seed: int, epoch: int, strata: np.ndarray) -> np.ndarray:
@@ -30,7 +31,7 @@ def balanced_order(seed: int, epoch: int, strata: np.ndarray) -> np.ndarray:
         epoch: Number of the epoch, from 0.
         strata: int [N], the stratum of each example, such as its class.
     """
-    rng = _rng(seed, epoch)
+    rng = generator(seed, epoch)
     kinds = rng.permutation(np.unique(strata))
     share, rest = divmod(len(strata), len(kinds))
     drawn = [

@@ -1,6 +1,7 @@
 """Data sets of a user's own, from arrays or anything with a length and an index."""
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import hashlib
 from typing import Any
 
@@ -8,17 +9,32 @@ import numpy as np
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import arrays, splits
-from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
+from jaxcnn.data.examples import (
+    BadImageError,
+    Dataset,
+    Examples,
+    check_example,
+    fields_used,
+    make_dataset,
+)
 from jaxcnn.errors import UserError, require
-from jaxcnn.targets import Target, Targets, classes
+from jaxcnn.targets import (
+    SPATIAL,
+    Target,
+    Targets,
+    check_targets,
+    classes,
+    only_label,
+)
 
 Part = tuple[Any, Any]  # images and their targets
 
 
 def from_arrays(
     images: Any,
-    targets: Any,
+    values: Any,
     *,
+    targets: Targets | None,
     validation: Part | None,
     test: Part | None,
     names: Sequence[str] | None,
@@ -26,33 +42,91 @@ def from_arrays(
     config: DataConfig,
 ) -> Dataset:
     """The data set of Dataset.from_arrays, which says what the arguments are."""
-    given = {"train": (images, targets), "validation": validation, "test": test}
+    given = {"train": (images, values), "validation": validation, "test": test}
     parts = {split: part for split, part in given.items() if part is not None}
-    name, target, columns = _target(
-        {split: np.asarray(part[1]) for split, part in parts.items()}, names
-    )
     pixels = {
         split: to_uint8(np.asarray(part[0]), value_range, f"the {split} images")
         for split, part in parts.items()
     }
+    named = {split: part[1] for split, part in parts.items()}
+    if targets is None:
+        targets, columns = _inferred(named, names)
+    else:
+        require(
+            names is None, "names", names, "None with targets, which have their own"
+        )
+        check_targets(targets)
+        columns = {split: _declared(named[split], targets, split) for split in named}
     for split in parts:
-        if len(pixels[split]) != len(columns[split]):
-            raise UserError(
-                f"The {split} split has {len(pixels[split])} images and "
-                f"{len(columns[split])} targets; there must be one for each image."
-            )
+        for name, target in targets.items():
+            _check_shape(name, target, columns[split][name], pixels[split], split)
     dataset = arrays.dataset(
         "from_arrays",
-        {name: target},
-        {split: (pixels[split], {name: columns[split]}) for split in parts},
+        targets,
+        {split: (pixels[split], columns[split]) for split in parts},
         config,
-        stratify_by="label" if name == "label" else None,
+        stratify_by=only_label(targets),
     )
     return dataset.with_info(value_range=value_range)
 
 
+def _declared(values: Any, targets: Targets, split: str) -> dict[str, np.ndarray]:
+    """The column of each target, as the targets say what it is."""
+    if not isinstance(values, Mapping) or values.keys() != targets.keys():
+        found = [*values] if isinstance(values, Mapping) else type(values).__name__
+        rule = f"a dict of arrays with the names {[*targets]}"
+        raise UserError(
+            f"The targets of the {split} split must be {rule}, not {found}."
+        )
+    return {
+        name: _ragged(x) if targets[name].ragged else _stacked(name, x, split)
+        for name, x in values.items()
+    }
+
+
+def _stacked(name: str, values: Any, split: str) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except ValueError:  # of lists that differ in length
+        array = np.empty(0, object)
+    what = f"Target {name!r} of the {split} split"
+    holds = array.dtype.kind in "biuf"
+    require(holds, what, str(array.dtype), "an array of numbers, of one shape")
+    return array
+
+
+def _ragged(values: Any) -> np.ndarray:
+    """An object array of arrays whose shapes may differ."""
+    column = np.empty(len(values), object)
+    for index, value in enumerate(values):
+        column[index] = np.asarray(value)
+    return column
+
+
+def _check_shape(
+    name: str, target: Target, column: np.ndarray, images: np.ndarray, split: str
+) -> None:
+    """Raises UserError where there is not one target for each image, of its shape."""
+    if len(column) != len(images):
+        raise UserError(
+            f"The {split} split has {len(images)} images and {len(column)} targets "
+            f"{name!r}; there must be one for each image."
+        )
+    if target.ragged:  # their shapes are checked as they are read
+        return
+    shape = images.shape[:3] if target.kind in SPATIAL else images.shape[:1]
+    rule = f"{shape + target.shape} for {len(images)} images"
+    if target.kind in SPATIAL:
+        rule += f" of {images.shape[1]} x {images.shape[2]} pixels"
+    what = f"The shape of target {name!r} of the {split} split"
+    require(column.shape == shape + target.shape, what, column.shape, rule)
+
+
 def to_uint8(
-    images: np.ndarray, value_range: tuple[float, float] | None, what: str
+    images: np.ndarray,
+    value_range: tuple[float, float] | None,
+    what: str,
+    leading: tuple[str, ...] = ("N",),
 ) -> np.ndarray:
     """[N, H, W] or [N, H, W, C] of uint8 or float -> uint8 [N, H, W, C].
 
@@ -60,15 +134,17 @@ def to_uint8(
         images: The images.
         value_range: Black and white in float images; None for uint8.
         what: Whose images they are, for errors.
+        leading: Names of the axes before height and width; () for one image.
 
     Raises:
         UserError: Another shape or dtype, floats without a range or beyond it.
     """
-    if images.ndim == 3:
+    axes, shape = (*leading, "H", "W"), images.shape
+    if images.ndim == len(axes):
         images = images[..., None]
-    holds = images.ndim == 4 and images.shape[-1] in (1, 3)
-    rule = "[N, H, W], [N, H, W, 1] or [N, H, W, 3]"
-    require(holds, f"The shape of {what}", images.shape, rule)
+    holds = images.ndim == len(axes) + 1 and images.shape[-1] in (1, 3)
+    grey, one, three = (f"[{', '.join([*axes, *c])}]" for c in ("", "1", "3"))
+    require(holds, f"The shape of {what}", shape, f"{grey}, {one} or {three}")
     if images.dtype == np.uint8 and value_range is None:
         return images
     if not np.issubdtype(images.dtype, np.floating):
@@ -78,8 +154,8 @@ def to_uint8(
         raise UserError(f"The dtype of {what} must be {rule}, not {images.dtype}.")
     if value_range is None:
         raise UserError(
-            f"The dtype of {what} is {images.dtype}: say what black and white are by "
-            "value_range, such as value_range=(0, 1)."
+            f"The dtype of {what} is {images.dtype}: pass the values of black and "
+            "white, such as value_range=(0, 1)."
         )
     low, high = value_range
     require(low < high, "value_range", value_range, "(black, white), black first")
@@ -93,18 +169,51 @@ def to_uint8(
     return np.round(scaled).astype(np.uint8)
 
 
-def _target(
-    columns: Mapping[str, np.ndarray], names: Sequence[str] | None
-) -> tuple[str, Target, dict[str, np.ndarray]]:
-    """(name of the target, the target, split -> its column), by what is in the arrays.
+def _inferred(
+    values: Mapping[str, Any], names: Sequence[str] | None
+) -> tuple[Targets, dict[str, dict[str, np.ndarray]]]:
+    """(the one target, split -> its column), by what is in the arrays.
 
-    Integers or texts [N] are labels, whole numbers 0 and 1 or truth values [N, K]
-    labels of which an image may have several, and floats [N] or [N, D] values.
+    Integers, texts or truth values [N] are labels, whole numbers 0 and 1 or truth
+    values [N, K] labels of which an image may have several, and floats [N] or [N, D]
+    values.
     """
+    require(not isinstance(names, str), "names", names, "a sequence of texts")
+    names = None if names is None else tuple(map(str, names))
+    columns = {split: _plain(column) for split, column in values.items()}
+    train = columns["train"]
+    for split, column in columns.items():
+        if (_KINDS.get(column.dtype.kind), column.shape[1:]) != (
+            _KINDS.get(train.dtype.kind),
+            train.shape[1:],
+        ):
+            raise UserError(
+                f"The {split} targets are {column.dtype} {[*column.shape]} and the "
+                f"training targets {train.dtype} {[*train.shape]}; they must be alike."
+            )
+    name, target, columns = _target(columns, names)
+    return {name: target}, {split: {name: x} for split, x in columns.items()}
+
+
+_KINDS = {"i": "integer", "u": "integer", "b": "bool", "f": "float", "U": "text"}
+
+
+def _plain(values: Any) -> np.ndarray:
+    """An array; of texts where they are objects, as in a column of pandas."""
+    array = np.asarray(values)
+    if array.dtype == object and all(isinstance(x, str) for x in array.flat):
+        return array.astype(str)
+    return array
+
+
+def _target(
+    columns: Mapping[str, np.ndarray], names: tuple[str, ...] | None
+) -> tuple[str, Target, dict[str, np.ndarray]]:
+    """(name of the target, the target, split -> its column)."""
     train = columns["train"]
     kind, ndim = train.dtype.kind, train.ndim
     if kind == "U" and ndim == 1:
-        names = tuple(names or sorted(set(train.tolist())))
+        names = names or tuple(sorted(set(train.tolist())))
         number = {name: i for i, name in enumerate(names)}
         for split, column in columns.items():
             for text in column.tolist():
@@ -118,12 +227,12 @@ def _target(
             for split, column in columns.items()
         }
         return "label", classes(names)["label"], labels
-    if kind in "iu" and ndim == 1:
+    if kind in "iub" and ndim == 1:
         largest = max(int(column.max(initial=0)) for column in columns.values())
-        names = names or [str(label) for label in range(largest + 1)]
-        return "label", classes(names)["label"], dict(columns)
+        numbers = map(str, (False, True) if kind == "b" else range(largest + 1))
+        return "label", classes(names or tuple(numbers))["label"], dict(columns)
     if kind in "iub" and ndim == 2:
-        names = tuple(names or map(str, range(train.shape[1])))
+        names = names or tuple(map(str, range(train.shape[1])))
         _check_names(names, train.shape[1])
         target = Target("labels", "uint8", train.shape[1:], names=names)
         return "labels", target, dict(columns)
@@ -131,13 +240,13 @@ def _target(
         wide = {s: column.reshape(len(column), -1) for s, column in columns.items()}
         size = wide["train"].shape[1]
         default = ["value"] if size == 1 else [f"value{i}" for i in range(size)]
-        names = tuple(names or default)
+        names = names or tuple(default)
         _check_names(names, size)
         return "value", Target("value", "float32", (size,), names=names), wide
     raise UserError(
         f"Targets of shape {train.shape} and dtype {train.dtype} are not understood; "
-        "integers or texts [N] are classes, 0 and 1 [N, K] several classes, floats [N] "
-        "or [N, D] numbers."
+        "integers, texts or truth values [N] are classes, 0 and 1 [N, K] several "
+        "classes, floats [N] or [N, D] numbers; targets= says what others are."
     )
 
 
@@ -160,6 +269,13 @@ def from_examples(
     """The data set of Dataset.from_examples, which says what the arguments are."""
     parts = {"train": examples, "validation": validation, "test": test}
     parts = {split: part for split, part in parts.items() if part is not None}
+    check_targets(targets)
+    for field, numbers in (("mean", mean), ("std", std)):
+        holds = np.ndim(numbers) == 1 and len(numbers) in (1, 3)
+        rule = "(grey,) or (red, green, blue)"
+        require(holds, field, numbers, rule)
+    holds, rule = len(mean) == len(std), f"of {len(mean)} numbers, as mean is"
+    require(holds, "std", std, rule)
     for split, part in parts.items():
         missing = [m for m in ("__len__", "__getitem__") if not hasattr(part, m)]
         if missing:
@@ -169,19 +285,21 @@ def from_examples(
                 "examples by number, which an iterator cannot. Make them arrays and "
                 "use Dataset.from_arrays, or a class with a length and an index."
             )
-        parts[split] = part if hasattr(part, "column") else _Columns(part)
+        if len(part) == 0:
+            raise UserError(f"The {split} split is empty.")
+        with contextlib.suppress(BadImageError):  # data.bad_images says what to do
+            check_example(part[0], targets, len(mean), split, 0)
+        parts[split] = part if hasattr(part, "column") else _Columns(part, targets)
+    by = only_label(targets)
     cut_off = "validation" not in parts
-    if cut_off:
-        parts["train"], parts["validation"] = splits.cut(
-            parts["train"], config.validation_fraction, config.split_seed, "validation"
-        )
+    parts = splits.complete(parts, targets, config, stratify_by=by)
     lengths = {split: len(part) for split, part in parts.items()}
     return make_dataset(
         parts,
         targets=targets,
         channels=len(mean),
-        mean=tuple(mean),
-        std=tuple(std),
+        mean=tuple(map(float, mean)),
+        std=tuple(map(float, std)),
         fingerprint=hashlib.sha256(f"{name} {lengths}".encode()).hexdigest(),
         made_with=fields_used(config, validation=cut_off),
     )
@@ -190,14 +308,17 @@ def from_examples(
 class _Columns:
     """Examples whose columns are read example by example."""
 
-    def __init__(self, examples: Any) -> None:
+    def __init__(self, examples: Any, targets: Targets) -> None:
         self._examples = examples
+        self._targets = targets
         self._columns: dict[str, np.ndarray] = {}
 
     def column(self, target: str) -> np.ndarray:
         if target not in self._columns:
             values = [self._examples[i][target] for i in range(len(self))]
-            self._columns[target] = np.array(values)
+            row = self._targets[target]
+            may_differ = row.ragged or row.kind in SPATIAL
+            self._columns[target] = _ragged(values) if may_differ else np.array(values)
         return self._columns[target]
 
     def __len__(self) -> int:

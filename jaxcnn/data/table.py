@@ -12,10 +12,14 @@
     image,label                    data.target_kind=label: the name of its class
     photos/1.jpg,cat
 
-The first column is the path of an image, relative to the folder of the CSV file. A
-column `split` says train, validation or test; without it, or where it has no such
-rows, test and validation are cut off by data.split_seed. All other columns are targets,
-unless data.target_columns names some of them.
+The first line names the columns. The first column is the path of an image, relative to
+the folder of the CSV file. A column `split` says train, validation or test. All other
+columns are targets, unless data.target_columns names some of them.
+
+Where `split` says train alone, or is missing, the test split (data.test_fraction) and
+then the validation split (data.validation_fraction) are cut off by data.split_seed.
+Where it names test but not validation, validation is cut off train. Where it names
+validation but not test, there is no test split.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,16 +31,14 @@ import numpy as np
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import images, splits
-from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
+from jaxcnn.data.examples import Dataset, fields_used, make_dataset
 from jaxcnn.data.files import FileExamples
-from jaxcnn.data.folder import STATISTICS
 from jaxcnn.errors import UserError, require, unknown
-from jaxcnn.targets import Target, Targets, classes
+from jaxcnn.targets import Target, classes, only_label
 
-SPLITS = ("train", "validation", "test")
 SEPARATOR = ";"  # between the labels of an image
 
-Rows = Sequence[Mapping[str, str]]
+Rows = Mapping[int, Mapping[str, str]]  # number of its line -> column -> value
 
 
 def load(path: str, config: DataConfig) -> Dataset:
@@ -47,8 +49,8 @@ def load(path: str, config: DataConfig) -> Dataset:
             image that it lists is missing.
     """
     rows = _read(path)
-    image_column = next(iter(rows[0]))
-    others = [name for name in rows[0] if name not in (image_column, "split")]
+    image_column, *others = next(iter(rows.values()))
+    others = [name for name in others if name != "split"]
     columns = [*config.target_columns] or others
     for name in columns:
         if name not in others:
@@ -60,16 +62,19 @@ def load(path: str, config: DataConfig) -> Dataset:
         raise unknown("data.target_kind", config.target_kind, kinds)
     targets, values = kinds[config.target_kind](path, rows, columns)
     channels = 3 if config.channels is None else config.channels
-    require(channels in STATISTICS, "data.channels", channels, "1 (grey) or 3 (RGB)")
+    rule = "1 (grey) or 3 (RGB)"
+    require(channels in images.STATISTICS, "data.channels", channels, rule)
     folder = os.path.dirname(path)
-    paths = [os.path.join(folder, row[image_column]) for row in rows]
-    for line, file in enumerate(paths, start=2):
+    paths = [os.path.join(folder, row[image_column]) for row in rows.values()]
+    for line, file in zip(rows, paths, strict=True):
         if not os.path.isfile(file):
             raise UserError(f"{path}, line {line}: there is no image {file!r}.")
     parts = _parts(path, rows, paths, values, channels)
-    mean, std = STATISTICS[channels]
+    missing = ("test", "validation") if parts.keys() == {"train"} else ("validation",)
+    by = only_label(targets)
+    mean, std = images.STATISTICS[channels]
     return make_dataset(
-        _cut(parts, targets, config),
+        splits.complete(parts, targets, config, stratify_by=by, missing=missing),
         targets=targets,
         channels=channels,
         mean=mean,
@@ -79,27 +84,45 @@ def load(path: str, config: DataConfig) -> Dataset:
             config,
             *("target_kind", "target_columns"),
             validation="validation" not in parts,
-            test=len(parts) == 1,
+            test="test" in missing,
         ),
         decoder=images.decoder(),
     )
 
 
-def _read(path: str) -> list[dict[str, str]]:
-    """The rows of a CSV file, each with a value for every column."""
+def _read(path: str) -> dict[int, dict[str, str]]:
+    """The rows of a CSV file by their line, each with a value for every column."""
     if not os.path.isfile(path):
         raise UserError(f"There is no CSV file {path!r}.")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, strict=True))
+            reader = csv.DictReader(file, strict=True)
+            header = list(reader.fieldnames or ())
+            rows = {}
+            for row in reader:
+                rows[reader.line_num] = row
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as CSV in UTF-8: {error}.") from error
+    if header and _is_image(path, header[0]):
+        raise UserError(
+            f"{path} has no header: its first line must name the columns, such as "
+            f"image,label, not the image {header[0]!r}."
+        )
+    for name in header:
+        if header.count(name) > 1:
+            raise UserError(f"{path} has {header.count(name)} columns {name!r}.")
     if not rows:
         raise UserError(f"{path} has no row below its header.")
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows.items():
         if None in row or None in row.values():
             raise UserError(f"{path}, line {line}: not as many values as the header.")
     return rows
+
+
+def _is_image(path: str, name: str) -> bool:
+    """Whether the first cell of a CSV file is an image, and no name of a column."""
+    file = os.path.join(os.path.dirname(path), name)
+    return name.lower().endswith(images.EXTENSIONS) or os.path.isfile(file)
 
 
 def _label(
@@ -111,8 +134,15 @@ def _label(
             f"{path}: data.target_kind='label' needs one column of class names, not "
             f"{', '.join(columns)}; data.target_columns chooses one."
         )
-    column = [row[columns[0]].strip() for row in rows]
+    column = [row[columns[0]].strip() for row in rows.values()]
+    for line, name in zip(rows, column, strict=True):
+        if not name:
+            raise UserError(f"{path}, line {line}: column {columns[0]!r} is empty.")
     names = sorted(set(column))
+    if len(names) < 2:
+        raise UserError(
+            f"{path}: there is one class, {names[0]!r}; at least two are needed."
+        )
     number = {name: i for i, name in enumerate(names)}
     labels = np.array([number[name] for name in column], np.int32)
     return classes(names), {"label": labels}
@@ -125,7 +155,7 @@ def _labels(
     if len(columns) == 1:
         found = [
             {name.strip() for name in row[columns[0]].split(SEPARATOR)} - {""}
-            for row in rows
+            for row in rows.values()
         ]
         names = sorted(set().union(*found))
         labels = np.array([[name in has for name in names] for has in found], np.uint8)
@@ -134,10 +164,10 @@ def _labels(
         numbers = _numbers(path, rows, columns)
         wrong = np.argwhere((numbers != 0) & (numbers != 1))
         if len(wrong):
-            line, column = wrong[0]
+            index, column = wrong[0]
+            line, name = list(rows)[index], columns[column]
             raise UserError(
-                f"{path}, line {line + 2}: {columns[column]} must be 0 or 1, not "
-                f"{rows[line][columns[column]]!r}."
+                f"{path}, line {line}: {name} must be 0 or 1, not {rows[line][name]!r}."
             )
         labels = numbers.astype(np.uint8)
     if not names:
@@ -158,15 +188,15 @@ def _value(
 def _numbers(path: str, rows: Rows, columns: Sequence[str]) -> np.ndarray:
     """float64 [N, D], all of them finite."""
     numbers = np.zeros((len(rows), len(columns)))
-    for line, row in enumerate(rows):
+    for index, (line, row) in enumerate(rows.items()):
         for i, column in enumerate(columns):
             try:
-                numbers[line, i] = float(row[column])
+                numbers[index, i] = float(row[column])
             except ValueError:
-                numbers[line, i] = np.nan
-            if not np.isfinite(numbers[line, i]):
+                numbers[index, i] = np.nan
+            if not np.isfinite(numbers[index, i]):
                 raise UserError(
-                    f"{path}, line {line + 2}: {column} must be a number, not "
+                    f"{path}, line {line}: {column} must be a number, not "
                     f"{row[column]!r}."
                 )
     return numbers
@@ -180,12 +210,12 @@ def _parts(
     channels: int,
 ) -> dict[str, FileExamples]:
     """Split -> its examples; all are "train" where no column says it."""
-    wanted = [row.get("split", "train").strip() for row in rows]
-    for line, split in enumerate(wanted, start=2):
-        if split not in SPLITS:
+    wanted = [row.get("split", "train").strip() for row in rows.values()]
+    for line, split in zip(rows, wanted, strict=True):
+        if split not in splits.SPLITS:
             raise UserError(
-                f"{path}, line {line}: split must be one of {', '.join(SPLITS)}, not "
-                f"{split!r}."
+                f"{path}, line {line}: split must be one of "
+                f"{', '.join(splits.SPLITS)}, not {split!r}."
             )
     if "train" not in wanted:
         raise UserError(f"{path}: no image is in the train split.")
@@ -197,35 +227,10 @@ def _parts(
     return parts
 
 
-def _cut(
-    parts: Mapping[str, FileExamples], targets: Targets, config: DataConfig
-) -> dict[str, Examples]:
-    """Train, validation and, unless other splits are given, test."""
-    result: dict[str, Examples] = dict(parts)
-    names = targets["label"].names if "label" in targets else None
-
-    def cut(fraction: float, what: str) -> None:
-        strata = None if names is None else result["train"].column("label")
-        result["train"], result[what] = splits.cut(
-            result["train"],
-            fraction,
-            config.split_seed,
-            what,
-            strata=strata,
-            names=names,
-        )
-
-    if len(parts) == 1:
-        cut(config.test_fraction, "test")
-    if "validation" not in parts:
-        cut(config.validation_fraction, "validation")
-    return {split: result[split] for split in SPLITS if split in result}
-
-
 def _fingerprint(rows: Rows, paths: Sequence[str]) -> str:
     """SHA-256 of every row and of the size in bytes of its image."""
     digest = hashlib.sha256()
-    for row, path in zip(rows, paths, strict=True):
+    for row, path in zip(rows.values(), paths, strict=True):
         line = "\t".join([*row, *row.values(), str(os.path.getsize(path))])
         digest.update(os.fsencode(line + "\n"))
     return digest.hexdigest()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import arrays, folder, images, splits
+from jaxcnn.data import arrays, images, splits
 from jaxcnn.data.examples import Dataset, Examples, make_dataset
 from jaxcnn.errors import UserError
 from jaxcnn.targets import classes
@@ -68,12 +68,11 @@ class TfdsSet:
         builder = tfds.builder_from_directory(path)
         info = builder.info
         image_key, label_key = image_and_label(info)
-        class_names = tuple(info.features[label_key].names)
-        targets = classes(class_names)
+        targets = classes(info.features[label_key].names)
         channels = config.channels
         if channels is None:
             channels = 1 if info.features[image_key].shape[-1] == 1 else 3
-        if channels not in folder.STATISTICS:
+        if channels not in images.STATISTICS:
             raise UserError(
                 f"Config field data.channels is {channels}; it must be 1 (grey) or 3 "
                 "(RGB)."
@@ -95,22 +94,10 @@ class TfdsSet:
                 channels,
                 f"{path}:{split}",
             )
-        if "validation" not in examples:
-            whole = examples["train"]
-            labels = whole.column("label") if self.stratify else None
-            if labels is not None:
-                targets["label"].check(labels, "train")
-            examples["train"], examples["validation"] = splits.cut(
-                whole,
-                config.validation_fraction,
-                config.split_seed,
-                "validation",
-                strata=labels,
-                names=class_names,
-            )
-        mean, std = folder.STATISTICS[channels]
+        mean, std = images.STATISTICS[channels]
+        by = "label" if self.stratify else None
         return make_dataset(
-            examples,
+            splits.complete(examples, targets, config, stratify_by=by),
             targets=targets,
             channels=channels,
             mean=mean,

@@ -6,8 +6,9 @@ an example, and the image and each target are moved by it.
 
 Resizing is Pillow's bilinear, which averages over the source pixels when it shrinks.
 The deterministic transforms give an image that has the right size back unchanged, so
-images can be transformed once and kept. The random ones take a file that is not decoded
-yet as well, draw the same window as from its pixels, and decode no more than they need.
+arrays of that size are batches as they stand; a transform of your own is asked whether
+it does. The random ones take a file that is not decoded yet as well, draw the same
+window as from its pixels, and decode no more than they need.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -62,6 +63,11 @@ def _whole(
     shape: Size, resized: Size, origin: tuple[int, int], size: Size
 ) -> Placement:
     return Placement((0, 0, *shape), resized, origin, size)
+
+
+def is_identity(placement: Placement, size: Size) -> bool:
+    """Whether an image of that size is left as it is."""
+    return placement == _whole(size, size, (0, 0), size)
 
 
 def resize(shape: Size, size: Size, rng: np.random.Generator | None) -> Placement:

@@ -70,7 +70,7 @@ class Predictor:
                 UserError: It cannot be decoded, or is an array of an unsupported kind.
         """
         if isinstance(image, np.ndarray):
-            image = to_uint8(image[None], self.value_range, "the image")[0]
+            image = to_uint8(image, self.value_range, "the image", leading=())
         try:
             return self.transform(_pixels(image, self.channels))
         except BadImageError as error:
@@ -81,6 +81,9 @@ class Predictor:
 
         For a classification: "class", int [N], and "probabilities", float32 [N, K].
         """
+        is_one = isinstance(images, str | bytes | Path | Image.Image)
+        if is_one or isinstance(images, np.ndarray) and images.ndim == 2:
+            raise errors.UserError("A predictor takes a list of images; write [image].")
         batches = [self._predict(b) for b in _batched(map(self.read, images))]
         if not batches:  # empty arrays of the right shapes
             empty = np.zeros((1, *self.image_size, self.channels), np.uint8)

@@ -10,6 +10,9 @@ All folds share one step, compiled once for each set of trained parameters. The 
 in it that depend on the data are those of the fold with the fewest training images: the
 number of steps and the weights of classes. The mean and standard deviation of pixels
 are those of the data set. Other folds have at most one training image more.
+
+Of the images that a fold trains on, data.num_per_class keeps as many of each class as
+in a run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +29,7 @@ from sklearn import model_selection
 
 from jaxcnn import config_fields, data, models, tasks
 from jaxcnn.config import Config
+from jaxcnn.data import splits
 from jaxcnn.data.examples import Dataset, Examples, Joined, Subset, path_of
 from jaxcnn.errors import UserError, require
 from jaxcnn.studies import study
@@ -199,7 +203,8 @@ def _parts(
     """Returns (training images, images that are held out) of each fold.
 
     Raises:
-        UserError: A stratum, or the whole pool, has fewer images than folds.
+        UserError: A stratum, or the whole pool, has fewer images than folds, or what
+            is trained on has fewer of a stratum than data.num_per_class.
     """
     targets = dataset.info.targets
     for name, column in columns.items():
@@ -211,19 +216,27 @@ def _parts(
     number = len(next(iter(columns.values())))
     fold = {"n_splits": num_folds, "shuffle": True}
     fold["random_state"] = config.data.split_seed
+    names, per_class = task.strata_names, config.data.num_per_class
     if strata is None:
+        rule = "None for a task without classes"
+        require(per_class is None, "data.num_per_class", per_class, rule)
         require(number >= num_folds, "folds", num_folds, f"at most {number} images")
         return list(model_selection.KFold(**fold).split(np.zeros(number)))
-    names = task.strata_names
     counts = np.bincount(strata, minlength=len(names))
     if counts.min() < num_folds:
+        name = splits.stratum_name(names, int(counts.argmin()))
         raise UserError(
-            f"Stratum {names[int(counts.argmin())]!r} has {counts.min()} images "
-            "besides those of the test split; "
-            f"{num_folds} folds need at least {num_folds}."
+            f"Stratum {name!r} has {counts.min()} images besides those of the test "
+            f"split; {num_folds} folds need at least {num_folds}."
         )
     splitter = model_selection.StratifiedKFold(**fold)
-    return list(splitter.split(np.zeros(number), strata))
+    parts = list(splitter.split(np.zeros(number), strata))
+    if per_class is None:
+        return parts
+    return [
+        (seen[splits.few_indices(strata[seen], names, per_class, config.seed)], unseen)
+        for seen, unseen in parts
+    ]
 
 
 def _check_cache(run: Run) -> None:
@@ -258,11 +271,11 @@ def _trainer(
             progress(number * run.num_steps + done, num_folds * run.num_steps)
             return stop.received is not None
 
-        splits: Mapping[str, Examples] = dataset.splits
+        chosen: Mapping[str, Examples] = dataset.splits
         if features is not None:
-            splits = {n: features.take(part.indices) for n, part in splits.items()}
+            chosen = {n: features.take(part.indices) for n, part in chosen.items()}
         fold_run = dataclasses.replace(
-            run, dataset=dataclasses.replace(run.dataset, splits=splits)
+            run, dataset=dataclasses.replace(run.dataset, splits=chosen)
         )
         if models.imprint(run.model) is None:
             state = jax.tree.map(jnp.copy, initial)  # the step consumes its state

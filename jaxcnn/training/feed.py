@@ -60,9 +60,11 @@ def _batches_of_size(
             data_config,
             run.task.targets,
             bad_images,
+            run.info.channels,
         ),
         data_config,
         run.task.targets,
+        channels=run.info.channels,
         seed=run.config.seed,
         num_steps=after,
         start_step=before,
@@ -98,6 +100,7 @@ def decoder(run: Run, folder: Path | None) -> Callable[[str], Examples]:
             data_config,
             run.task.targets,
             _bad_images(data_config, split, folder),
+            run.info.channels,
         )
 
     return decode
@@ -119,6 +122,7 @@ def eval_batches(
         decoder(run, folder)(split) if examples is None else examples,
         run.eval_data_config,
         run.task.targets,
+        channels=run.info.channels,
         split=split,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
@@ -136,6 +140,7 @@ def some_images(run: Run, number: int) -> np.ndarray:
         Subset(examples, rows),
         data_config,
         run.task.targets,
+        channels=run.info.channels,
         split="train",
         bad_images=_bad_images(data_config, "train", None),
     )

@@ -44,7 +44,8 @@ def prepare(
         info: Description of the data set in the folder of a run that is resumed: it
             holds the normalisation of images and the statistics of the targets. None:
             a new run.
-        dataset: The examples, or some of them; None: those that config.data names.
+        dataset: The examples, or some of them, or a function of config.data that
+            returns them. None: those that config.data names.
         model: A Linen module, or a class or function that gives one; None: the one
             that config.model names.
         task: A task, or its class; None: the one that config.task names.
@@ -60,7 +61,7 @@ def prepare(
     if dataset is None:
         dataset = data.load(config.data)
     else:
-        dataset = data.checked(dataset, "dataset")
+        dataset = data.checked(dataset, "dataset", config.data)
     if info is None or info.fingerprint == dataset.info.fingerprint:
         _check_made_with(config, dataset)  # other examples are cut as they are
     targets_lib.check_targets(dataset.info.targets)
