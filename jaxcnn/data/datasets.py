@@ -108,8 +108,8 @@ def checked(dataset: Any, what: str, config: DataConfig) -> Dataset:
 
     Args:
         dataset: A Dataset, or a function that is called with the config and gives one.
-        what: Where it is from, for errors.
-        config: The run's config of its data.
+        what: Name of its origin in error messages.
+        config: Data settings of the run.
 
     Raises:
         UserError: It is no Dataset, or one that no run can train on.

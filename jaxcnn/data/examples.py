@@ -119,7 +119,7 @@ def check_example(
 
     Args:
         example: The example; its image may be an images.Encoded.
-        targets: What it must hold besides its image.
+        targets: Targets that it must have.
         channels: Number of channels that its image must have.
         split: Name of its split, for errors.
         index: Its index in the split.
@@ -239,13 +239,13 @@ class Dataset:
         """A data set of arrays in memory.
 
         Args:
-            images: Training images, [N, H, W] or [N, H, W, C]: uint8, or floats whose
-                range is said.
-            values: Their targets: integers, texts or truth values [N] for one class
-                each; 0 and 1 [N, K] for several classes; floats [N] or [N, D] for
-                numbers. With targets, a dict with an array for each of them.
-            targets: What each array is, such as {"mask": Target("mask", "uint8")};
-                None: its shape and dtype say it.
+            images: Training images, [N, H, W] or [N, H, W, C]: uint8, or floats with
+                a value_range.
+            values: Their targets: integers, strings or bools [N] for one class each;
+                0 and 1 [N, K] for several classes; floats [N] or [N, D] for numbers.
+                With targets, a dict with an array for each of them.
+            targets: Kind of each array, such as {"mask": Target("mask", "uint8")}.
+                None: values is one array, whose shape and dtype tell the kind.
             validation: (images, values) of the validation split; None: it is cut off
                 the training images.
             test: (images, values) of the test split; None: there is none.

@@ -25,7 +25,7 @@ def complete(
 
     Args:
         parts: "train", and other splits where there are such.
-        targets: What each example holds besides its image.
+        targets: Targets of each example.
         config: Gives the fractions and the seed.
         stratify_by: Target whose proportions the cuts keep; None: they keep none.
         missing: Splits that are cut off unless they are among the parts, in this order.
