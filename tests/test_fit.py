@@ -263,11 +263,11 @@ def test_a_run_begins_with_what_may_show_a_mistake(calls):
         calls.append("resume")
         return begin.Resumed()
 
-    begun = begin.begin(run, resume=resume)
+    started = begin.begin(run, resume=resume)
     in_order = ["check_training", "resume", "a batch", "resolve_auto", "init_state"]
     assert calls == in_order
     # The batch that was drawn is the first one of the run.
-    expected, found = list(feed.train_batches(run, None, 0)), list(begun.batches)
+    expected, found = list(feed.train_batches(run, None, 0)), list(started.batches)
     assert len(found) == len(expected) == NUM_STEPS
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
@@ -277,10 +277,10 @@ def test_a_run_that_is_over_draws_no_batch(calls):
     state = begin.init_state(run)
     calls.clear()
     resumed = begin.Resumed(start=4, state=state, is_over=True)
-    begun = begin.begin(run, resume=lambda: resumed)
-    begun.batches.close()
+    started = begin.begin(run, resume=lambda: resumed)
+    started.batches.close()
     assert calls == ["check_training", "resolve_auto"]
-    assert (begun.start, begun.state) == (4, state)
+    assert (started.start, started.state) == (4, state)
 
 
 @pytest.fixture

@@ -117,7 +117,7 @@ def _open(
     """Creates the writers with these names; if one fails, the others are closed."""
     factories = [_factory(name) for name in chosen]
     writers = []
-    with contextlib.ExitStack() as begun:
+    with contextlib.ExitStack() as opened:
         for factory in factories:
             writer = factory(folder, first_step)
             if not (hasattr(writer, "write") and hasattr(writer, "close")):
@@ -125,9 +125,9 @@ def _open(
                     f"A writer must have write() and close(); {factory!r} gave "
                     f"{writer!r}."
                 )
-            begun.callback(writer.close)
+            opened.callback(writer.close)
             writers.append(writer)
-        begun.pop_all()
+        opened.pop_all()
     return writers
 
 

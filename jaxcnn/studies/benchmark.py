@@ -323,10 +323,10 @@ class _Trainer:
         self.run = run
         self._key = run.run_key
         self._before = _allocated(run)
-        begun = begin.begin(run)
-        with contextlib.closing(begun.batches) as batches:
+        started = begin.begin(run)
+        with contextlib.closing(started.batches) as batches:
             self.batch = next(batches)
-        self._state, self._step, compiled = begin.enter_phase(run, begun.state, 0)
+        self._state, self._step, compiled = begin.start_phase(run, started.state, 0)
         self.compile_seconds, self.compile_cache = compiled.seconds, compiled.cache
 
     def take(self, num_steps: int, batches: Iterator[Any] | None = None) -> float:

@@ -256,9 +256,9 @@ def _trainer(
     progress: Callable[[int, int], None],
 ) -> Callable[[int, Dataset, np.ndarray], Fold | None]:
     """Returns train(number, dataset, indices held out) -> Fold, or None if stopped."""
-    begun = begin.begin(run, cached={"train": pool})
-    begun.batches.close()
-    run, initial = begun.run, begun.state
+    started = begin.begin(run, cached={"train": pool})
+    started.batches.close()
+    run, initial = started.run, started.state
     features = run.dataset.splits["train"] if run.has_features else None
     steps: dict[int, jax.stages.Compiled] = {}
     measure = functools.partial(_measure, run=run)

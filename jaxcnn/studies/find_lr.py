@@ -98,8 +98,8 @@ def find_lr(
     )
     run = prepare.prepare(config, dataset=dataset)
     train = {"train": run.dataset.splits["train"]}  # other features are not needed
-    begun = begin.begin(run, cached=train)
-    run = begun.run
+    started = begin.begin(run, cached=train)
+    run = started.run
 
     losses: list[float] = []
 
@@ -107,8 +107,8 @@ def find_lr(
         losses.append(float(metrics["loss"]))
         return _diverges(losses)
 
-    with contextlib.closing(begun.batches) as batches:
-        state, step, _ = begin.enter_phase(run, begun.state, 0)
+    with contextlib.closing(started.batches) as batches:
+        state, step, _ = begin.start_phase(run, started.state, 0)
         loop.train(
             state,
             batches,

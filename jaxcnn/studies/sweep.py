@@ -193,8 +193,7 @@ def metric_of(config: Config) -> Metric:
 
 def _goodness(trial: Trial, metric: Metric) -> float:
     """The metric such that higher is better; -inf for a trial that diverged."""
-    value = trial.validation.get(metric.name, math.nan)
-    return -math.inf if math.isnan(value) else metric.goodness(value)
+    return metric.goodness(trial.validation.get(metric.name, math.nan))
 
 
 def _ordered(

@@ -23,7 +23,7 @@ _NUM_IMPRINTED = 256  # training images that a network may look at before the fi
 
 
 @dataclasses.dataclass(frozen=True)
-class Begun:
+class Started:
     """A run whose next step can be taken.
 
     Attributes:
@@ -86,7 +86,7 @@ def begin(
     *,
     resume: Callable[[], Resumed] = Resumed,
     cached: dict[str, Examples] | None = None,
-) -> Begun:
+) -> Started:
     """Does all that comes before the first step of a run.
 
     In this order, so that a mistake shows before anything is compiled: the checks of
@@ -119,10 +119,10 @@ def begin(
     except BaseException:
         batches.close()
         raise
-    return Begun(run, state, start, batches, remarks)
+    return Started(run, state, start, batches, remarks)
 
 
-def enter_phase(
+def start_phase(
     run: Run, state: TrainState, step: int
 ) -> tuple[TrainState, jax.stages.Compiled, compilation.Compilation]:
     """What the phase that begins after `step` updates needs.

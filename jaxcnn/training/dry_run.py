@@ -23,13 +23,13 @@ def dry_run(config: Config) -> dict[str, str]:
     Raises:
         UserError: A mistake in config or data, see fit.fit.
     """
-    begun = begin.begin(prepare.prepare(config))
-    run, state = begun.run, begun.state
-    with contextlib.closing(begun.batches) as batches:
+    started = begin.begin(prepare.prepare(config))
+    run, state = started.run, started.state
+    with contextlib.closing(started.batches) as batches:
         first = batches.draw(_NUM_STEPS)
         images, seconds = _input_rate(batches, config.data.batch_size)
     num_params = sum(x.size for x in jax.tree.leaves(state.params))
-    state, step, compiled = begin.enter_phase(run, state, 0)
+    state, step, compiled = begin.start_phase(run, state, 0)
     memory = step.memory_analysis()
     for batch in first:
         start = time.perf_counter()
@@ -44,7 +44,7 @@ def dry_run(config: Config) -> dict[str, str]:
         "model": f"{config.model}, {num_params:,} parameters",
         "devices": f"{run.mesh.size} x {run.mesh.devices.flat[0].device_kind}",
         "steps": f"{run.num_steps:,}, {run.steps_per_epoch:.1f} an epoch",
-        **({"micro-batches": remark} if (remark := " ".join(begun.remarks)) else {}),
+        **({"micro-batches": remark} if (remark := " ".join(started.remarks)) else {}),
         "compilation": f"{compiled.seconds:.1f} s, persistent cache: {compiled.cache}",
         "a step": f"{step_seconds * 1000:.1f} ms, "
         f"{config.data.batch_size / step_seconds:,.0f} images/s",

@@ -24,7 +24,7 @@ from jaxcnn.training import (
     profile,
     workdir,
 )
-from jaxcnn.training.begin import Begun, Resumed, begin, enter_phase
+from jaxcnn.training.begin import Resumed, Started, begin, start_phase
 from jaxcnn.training.evaluation import Measured
 from jaxcnn.training.meter import Meter
 from jaxcnn.training.run import Run
@@ -32,7 +32,7 @@ from jaxcnn.training.signals import StopRequest
 from jaxcnn.training.state import TrainState
 
 
-class Writer(Protocol):
+class RunLog(Protocol):
     """Where the numbers of a run go."""
 
     def begin(self, run: Run, first_step: int) -> None:
@@ -116,7 +116,7 @@ def fit(
     config: Config,
     folder: str | Path,
     *,
-    make_writer: Callable[[Path, int, int], Writer],
+    make_writer: Callable[[Path, int, int], RunLog],
     model: Any = None,
     dataset: Dataset | None = None,
     task: Any = None,
@@ -219,22 +219,22 @@ class Session:
 
     def begin(
         self,
-        make_writer: Callable[[Path, int, int], Writer],
+        make_writer: Callable[[Path, int, int], RunLog],
         profile_steps: profile.Steps | None,
     ) -> None:
         """Does all that comes before the first step."""
-        enter, run = self._stack.enter_context, self.run
-        begun = begin(run, self.folder, resume=self._resume)
-        enter(contextlib.closing(begun.batches))
-        self._adopt(begun)
+        run, stack = self.run, self._stack
+        started = begin(run, self.folder, resume=self._resume)
+        stack.enter_context(contextlib.closing(started.batches))
+        self._adopt(started)
         if hosts.is_first():
             workdir.write(self.folder, self.run.config, self.run.info)
         profiler = profile.Profiler(self.folder / workdir.PROFILE, profile_steps)
-        self._profiler = enter(contextlib.closing(profiler))
+        self._profiler = stack.enter_context(contextlib.closing(profiler))
         writer = make_writer(self.folder, self._start, self.run.num_steps)
-        self._writer = enter(contextlib.closing(writer))
+        self._writer = stack.enter_context(contextlib.closing(writer))
         self._writer.begin(self.run, self._start)
-        for line in begun.remarks:
+        for line in started.remarks:
             self._writer.say(line)
 
     def _resume(self) -> Resumed:
@@ -257,14 +257,14 @@ class Session:
         is_over = self._stopping_rule.is_over(self.validations)
         return Resumed(newest.step, state, is_over)
 
-    def _adopt(self, begun: Begun) -> None:
-        self._begun, run = begun, begun.run
-        self.run, self.state, self.step = run, begun.state, begun.start
-        self._start = begun.start
+    def _adopt(self, started: Started) -> None:
+        self._started, run = started, started.run
+        self.run, self.state, self.step = run, started.state, started.start
+        self._start = started.start
         self._evaluate = evaluation.evaluator(run, self.folder)
         self._finish_average = evaluation.average_finisher(run, self.folder)
         self._begin_time = time.perf_counter()
-        self._meter = Meter(begun.start, run.num_steps, run.config.data.batch_size)
+        self._meter = Meter(started.start, run.num_steps, run.config.data.batch_size)
         self._eval_steps = due_steps(
             run.config.eval_every_epochs, run.steps_per_epoch, run.num_steps
         )
@@ -276,9 +276,9 @@ class Session:
         if self._stopping_rule.is_over(self.validations):
             self.stop("early stopping")
             return
-        batches = self._meter.wait_for(self._begun.batches)
+        batches = self._meter.wait_for(self._started.batches)
         for before, after in self.run.phases(self._start):
-            step = self._enter_phase(before)
+            step = self._start_phase(before)
             self.state = loop.train(
                 self.state,
                 batches,
@@ -290,7 +290,7 @@ class Session:
             if self.stop_reason is not None:
                 break
 
-    def _enter_phase(self, step: int) -> Callable[..., tuple[TrainState, Any]]:
+    def _start_phase(self, step: int) -> Callable[..., tuple[TrainState, Any]]:
         """Compiles the step of the phase that begins after `step` updates."""
         if self.run.config.data.image_size_stages:
             self._writer.say(
@@ -298,7 +298,7 @@ class Session:
                 "from here on, for which the step is compiled"
             )
         with self._meter.paused():
-            self.state, compiled, compile_time = enter_phase(self.run, self.state, step)
+            self.state, compiled, compile_time = start_phase(self.run, self.state, step)
             self._write("compile", compile_time.values, step)
             self._profiler.reached(step, self.state)
         return compiled
