@@ -91,7 +91,7 @@ def _cast(value: Any, declared: Any) -> Any:
     """value as the declared type; TypeError where it is of another one."""
     origin, arguments = typing.get_origin(declared), typing.get_args(declared)
     if declared in (Any, object):
-        if isinstance(value, tuple | list):
+        if type(value) in (list, tuple):  # a named tuple stays one
             return tuple(_cast(item, declared) for item in value)
         return value
     if origin is types.UnionType:  # T | None is the only union used here
