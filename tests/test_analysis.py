@@ -252,6 +252,7 @@ def check_fields(model, image_shape, at_most=None):
     assert measured == computed_fields(rows, image_shape, groups)
 
 
+@pytest.mark.slow
 def test_fields_of_resnet18_are_measured_to_be_so():
     # Table of Araujo et al. 2019: 435 pixels, which the image has.
     model = models.create_model("resnet18", 10)
@@ -261,6 +262,7 @@ def test_fields_of_resnet18_are_measured_to_be_so():
     check_fields(model, (480, 448, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet20_cifar", "lenet5"])
 def test_fields_of_small_networks_are_measured_to_be_so(name):
     variant = models.MODELS[name]
@@ -440,6 +442,7 @@ def test_units_of_a_field_by_hand():
 # Totals.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -466,6 +469,7 @@ def test_every_network_has_a_table_with_all_its_parameters_and_macs(name):
     assert (last.output_size, last.channels) == ((1, 1), variant.num_classes)
 
 
+@pytest.mark.slow
 def test_groups_have_the_parameters_and_macs_of_their_blocks():
     model = models.create_model("resnet18", 1000)
     groups = table.summarize_groups(model, (224, 224, 3))
@@ -534,6 +538,7 @@ def test_the_verb_writes_a_list_of_objects(capsys):
     assert (lines[0]["depth"], lines[1]["depth"]) == ("1", "")
 
 
+@pytest.mark.slow
 def test_the_verb_writes_groups(capsys):
     assert call("--model=resnet18", "--groups", "--format=json") == 0
     rows = json.loads(capsys.readouterr().out)
@@ -547,6 +552,7 @@ def test_the_verb_writes_groups(capsys):
     assert [line.split()[0] for line in lines].count("stem") == 1
 
 
+@pytest.mark.slow
 def test_groups_without_parameters_have_their_macs(capsys):
     # The Gabor filters of HMAX are computed, and come before its head.
     assert call("--model=hmax", "--groups", "--format=json") == 0

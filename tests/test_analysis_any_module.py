@@ -143,6 +143,7 @@ def seen(model, image_shape):
     return np.asarray(of_rows), np.asarray(of_columns)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fields_of_maps_that_change_their_size_are_those_of_the_gradient(name):
     model, image_shape = Steps(NETWORKS[name]), (12, 12, 4)

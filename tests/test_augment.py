@@ -206,6 +206,7 @@ COLOURS = AugmentConfig(
 HUNDREDTH = 0.01 / 255 / 0.2  # of a grey level
 
 
+@pytest.mark.slow
 # Warps and colours are rounded differently in batches of other sizes.
 @pytest.mark.parametrize(
     ("config", "tolerance"),

@@ -36,6 +36,7 @@ def mixed(mixup=0.0, cutmix=0.0, number=BATCH, size=(6, 9)):
     return own, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "alphas", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}], ids=str
 )
@@ -56,6 +57,7 @@ def test_labels_and_shares_are_those_of_the_pixels(alphas):
     )
 
 
+@pytest.mark.slow
 def test_every_target_is_that_of_the_larger_part_and_has_a_partner():
     rng = np.random.default_rng(0)
     batch = {
@@ -80,6 +82,7 @@ def test_every_target_is_that_of_the_larger_part_and_has_a_partner():
     assert len(set(np.asarray(found["label"] == np.arange(8)).tolist())) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
 def test_mixup_weighs_all_pixels_by_one_draw_of_beta(alpha):
     own, _ = mixed(mixup=alpha)
@@ -88,6 +91,7 @@ def test_mixup_weighs_all_pixels_by_one_draw_of_beta(alpha):
     assert stats.kstest(own[:, 0, 0], stats.beta(alpha, alpha).cdf).pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_cutmix_cuts_the_rectangles_of_its_algorithm():
     size = (20, 30)
     own, _ = mixed(cutmix=1.0, size=size)
@@ -109,12 +113,14 @@ def test_cutmix_cuts_the_rectangles_of_its_algorithm():
     assert stats.ks_2samp((own == 0).sum(axis=(1, 2)), expected).pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_of_both_each_has_half_of_the_examples():
     own, _ = mixed(mixup=1.0, cutmix=1.0)
     by_mixup = ((own > 0) & (own < 1)).all(axis=(1, 2)).sum()
     assert abs(by_mixup - BATCH / 2) < 4 * np.sqrt(BATCH / 4)
 
 
+@pytest.mark.slow
 def test_eight_devices_mix_as_one_does():
     config = AugmentConfig(flip=0.5, erasing=0.5, mixup=0.2, cutmix=1.0)
 

@@ -134,6 +134,7 @@ def images(count, size, channels=3):
     return rng.integers(0, 256, (count, *size, channels), np.uint8)
 
 
+@pytest.mark.slow
 def test_an_image_that_is_a_target_moves_as_the_image():
     pixels = images(12, (9, 13))
     targets = {
@@ -162,6 +163,7 @@ def test_the_operations_of_a_policy_that_move_pixels_move_targets(choices):
     assert (as_before & ~as_image).sum() > 10
 
 
+@pytest.mark.slow
 def test_a_policy_of_two_operations_moves_targets_twice():
     # A white square on black, which no operation at this strength darkens by half.
     count, size = 60, (32, 32)
@@ -235,6 +237,7 @@ def test_a_mask_that_fills_a_box_moves_as_the_box(choices, pixels):
         np.testing.assert_array_equal(found["boxes"][kept, 0], expected[kept])
 
 
+@pytest.mark.slow
 def test_what_belongs_to_a_box_is_dropped_with_it_and_filling_stays_filling():
     # Of an image 4 high and 6 wide the right half comes to lie at the left.
     shift = (jnp.eye(2)[None], jnp.array([[0.0, 3.0]]))
@@ -289,6 +292,7 @@ def test_what_is_outside_gets_the_value_that_its_target_says():
     np.testing.assert_array_equal(found["depth"][..., 0], [[[0.5, 0.5], [1, 1]]])
 
 
+@pytest.mark.slow
 def test_what_changes_colours_or_erases_leaves_targets_alone():
     pixels = images(4, (8, 9))
     batch = {"image": pixels, "mask": pixels[..., 0]}

@@ -80,6 +80,7 @@ def test_colour_jitter_is_that_of_pillow_for_what_it_draws():
     assert len(orders) == 6
 
 
+@pytest.mark.slow
 def test_the_hue_is_between_its_limits():
     red = np.zeros((2000, 1, 1, 3), np.uint8)
     red[..., 0] = 255

@@ -87,6 +87,7 @@ def about(count, number, probability):
     return abs(count - number * probability) < 4 * std
 
 
+@pytest.mark.slow
 def test_randaugment_draws_each_operation_of_torchvision_alike():
     number = 3000
     found = randaugment(number, num_operations=1)
@@ -109,6 +110,7 @@ def test_randaugment_draws_each_operation_of_torchvision_alike():
     assert explained.all()
 
 
+@pytest.mark.slow
 def test_the_operations_of_an_image_are_drawn_on_their_own():
     number = 3000
     one, two = (randaugment(number, num_operations=n) for n in (1, 2))
@@ -120,6 +122,7 @@ def test_the_operations_of_an_image_are_drawn_on_their_own():
     assert about(unchanged[1].sum(), number, once**2)
 
 
+@pytest.mark.slow
 def test_trivialaugment_draws_one_of_31_levels():
     number = 6000
     found = jax.jit(augment.trivialaugment)(copies(number), keys(number))

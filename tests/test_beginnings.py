@@ -167,6 +167,7 @@ def test_the_character_network_has_the_layers_of_the_practical():
     assert outputs["stage2_block1"].min() == 0
 
 
+@pytest.mark.slow
 def test_a_receptive_field_of_the_character_network_is_the_whole_image():
     model, variables = filled("character_net", 26, (32, 32, 1))
     images = GENERATOR.normal(size=(1, 32, 32, 1)).astype(np.float32)

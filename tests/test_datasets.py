@@ -36,6 +36,7 @@ def test_channels_are_those_of_the_config(channels):
     assert dataset.splits["test"][0]["image"].shape == (8, 8, channels)
 
 
+@pytest.mark.slow
 def test_prefixes_lead_to_folders_of_images_and_of_fonts(tmp_path):
     for label in ("cat", "dog"):
         (tmp_path / label).mkdir()

@@ -148,6 +148,7 @@ def unfreeze_at(step):
     return (("head", 0.0), ("stage1.*", step * 200 / 808))
 
 
+@pytest.mark.slow
 def test_the_average_is_watched_where_there_is_one_and_phases_end(
     config, tmp_path, steps
 ):

@@ -179,6 +179,7 @@ def test_every_choice_of_a_recipe_is_compiled():
         assert recipe(get_config(name)) <= compiled | ELSEWHERE, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", marked())
 def test_an_experiment_builds(name, monkeypatch):
     config = get_config(name)
@@ -187,6 +188,7 @@ def test_an_experiment_builds(name, monkeypatch):
     prepare_lib.check_training(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", marked(COMPILED))
 def test_an_experiment_takes_two_steps(name, monkeypatch):
     config = get_config(name)

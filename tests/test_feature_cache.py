@@ -110,7 +110,9 @@ def test_folds_whose_features_would_differ_have_no_cache(tmp_path):
     imprinted = dataclasses.replace(tiny.VARIANT, build=Imprinted)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.MODELS, "tiny", imprinted)
-        with pytest.raises(UserError, match="in cross-validation: the features of tiny"):
+        with pytest.raises(
+            UserError, match="in cross-validation: the features of tiny"
+        ):
             cross_validate.cross_validate(config(cache_features=True), 3, tmp_path)
 
 

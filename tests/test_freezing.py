@@ -72,6 +72,7 @@ def test_the_optimizer_remembers_nothing_of_what_is_frozen():
     assert not any("stem" in name for name in names)
 
 
+@pytest.mark.slow
 def test_a_frozen_group_behaves_as_in_evaluation():
     # With all but the head frozen nothing random is left: two keys, one loss.
     step, create = setup(Tiny(10, dropout=0.5), freeze=("stem", "stage1_.*"))
@@ -114,6 +115,7 @@ def costs(freeze):
     return analysis["flops"], compiled.memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 def test_what_is_frozen_costs_no_gradient():
     flops, memory = costs(())
     head_flops, head_memory = costs(("stem", "stage.*"))

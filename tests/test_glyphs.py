@@ -51,6 +51,7 @@ def test_every_font_has_a_glyph_of_its_own_for_each_letter():
             assert len({shapes[ord(c)] for c in string.ascii_lowercase}) == 26, file
 
 
+@pytest.mark.slow
 def test_no_letter_is_clipped_or_empty(dataset):
     # Ink that were cut off would touch the border.
     for examples in dataset.splits.values():
@@ -122,6 +123,7 @@ def fonts_folder(tmp_path, *names):
 FAMILIES = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "STIXGeneral", "cmr10")
 
 
+@pytest.mark.slow
 def test_a_folder_of_fonts_is_split_by_family(tmp_path):
     path = fonts_folder(tmp_path, *FAMILIES)
     seen = set()

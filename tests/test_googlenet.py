@@ -114,6 +114,7 @@ def test_without_classes_there_are_no_auxiliary_heads():
     assert groups[-1] == "stage3_block2"
 
 
+@pytest.mark.slow
 def test_a_module_of_the_paper_is_that_of_scipy():
     # Figure 2(b), at (3a): four branches, ReLU after each convolution.
     x = np.random.default_rng(0).normal(size=(1, 6, 5, 192)).astype(np.float32)

@@ -169,6 +169,7 @@ def test_patches_that_fit_nowhere_are_refused(small):
         models.create_model("hmax", 4, num_bands=9)
 
 
+@pytest.mark.slow
 def test_a_network_that_is_given_as_an_object_is_imprinted_as_one_by_its_name():
     images = np.random.default_rng(1).integers(0, 256, (8, 32, 32), np.uint8)
     config = Config(

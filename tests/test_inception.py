@@ -41,6 +41,7 @@ def test_multiply_adds_are_those_of_torchvision():
     assert round(macs / 1e9, 3) == 5.713
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_stages_end_with_the_sizes_of_the_papers(name):
     model = models.create_model(name, 1000)
@@ -58,6 +59,7 @@ def apply(model, image_size, train):
     return jax.eval_shape(run, variables, jnp.zeros((2, *shape)))
 
 
+@pytest.mark.slow
 def test_the_auxiliary_head_runs_in_training_alone():
     model = models.create_model("inception_v3", 7)
     logits, updated = apply(model, 299, train=True)

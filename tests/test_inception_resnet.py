@@ -41,6 +41,7 @@ def test_parameters_of_the_embedding_are_those_of_facenet():
     assert models.count_params(model, (160, 160, 3)) == 23_996_137
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIZES)
 def test_stages_end_with_the_sizes_of_the_paper(name):
     model = models.create_model(name, 10)

@@ -81,6 +81,7 @@ def test_batch_norm_has_the_epsilon_and_the_momentum_of_pytorch():
         np.testing.assert_allclose(y, expected, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_replicas_of_pmap_share_their_statistics_by_the_name_of_their_axis():
     norm = functools.partial(layers.BatchNorm, axis_name="replicas")
     unit = layers.ConvNorm(5, 3, norm=norm)

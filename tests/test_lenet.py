@@ -80,6 +80,7 @@ def test_maps_of_c3_see_the_maps_of_s2_in_table_1(printed):
     np.testing.assert_array_equal(connected, printed)
 
 
+@pytest.mark.slow
 def test_a_unit_of_s2_is_the_formula_of_the_paper(printed):
     model, variables, images = printed
     _, seen = model.apply(

@@ -121,6 +121,7 @@ class Mask(nn.Module):
         return Dropout(0.5)(jnp.broadcast_to(scale, (len(images), 64)), train=train)
 
 
+@pytest.mark.slow
 def test_each_part_draws_a_dropout_mask_of_its_own():
     now, run = make(Mask(), count=2, task=Outputs(tuple(map(str, range(64)))))
     _, metrics = run(now, batch_of(2), KEY)

@@ -121,6 +121,7 @@ def test_groups_end_with_the_head_and_the_others_are_told_whether_they_train(nam
     assert set(told.values()) <= {False}
 
 
+@pytest.mark.slow
 # The head of the TDNN is a weight for each class, and so is the layer before it.
 @pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if n.values != ("tdnn",)])
 def test_without_classes_a_network_gives_what_its_head_takes(name):
@@ -138,6 +139,7 @@ def test_without_classes_a_network_gives_what_its_head_takes(name):
     assert without == {g: with_head[g] for g in with_head.keys() - aux}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_OF_EACH)
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float64"])
 def test_logits_have_the_dtype_of_images_and_parameters(name, dtype):

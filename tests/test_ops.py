@@ -541,6 +541,7 @@ def counting(table):
     return ops.Table(**{n: count(n, f) for n, f in functions.items()}), calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_network_calls_the_table_for_all_that_it_computes(family):
     model, shape = small(family)

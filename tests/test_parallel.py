@@ -170,6 +170,7 @@ def tiny_on_one_device(num_examples):
         return train("jit", 1, 0.0, num_examples=num_examples)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("groups of batch norm")
 @pytest.mark.parametrize(
     ("layout", "num_devices"),

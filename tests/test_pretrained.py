@@ -83,6 +83,7 @@ def test_weights_for_grey_images_are_known_by_their_shape(tmp_path):
     assert colour.preprocessing.mean == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_refused_with_those_that_fit(resnet18, tmp_path):
     message = (
         r"does not fit resnet34 \(torchvision\); it fits resnet18 \(torchvision\); "
@@ -172,6 +173,7 @@ def edited(folder, path, **changes):
     return path
 
 
+@pytest.mark.slow
 def test_predictions_are_those_of_the_stored_preprocessing(folder, tmp_path, capsys):
     pixels = generated((250, 300, 3))
     image = tmp_path / "image.png"
@@ -193,6 +195,7 @@ def test_predictions_are_those_of_the_stored_preprocessing(folder, tmp_path, cap
     assert str(np.argmax(found)) in json.dumps(row)
 
 
+@pytest.mark.slow
 def test_channels_are_swapped_for_weights_that_want_bgr(folder, tmp_path):
     changed = edited(folder, tmp_path, order="BGR")
     image = generated((250, 300, 3))
@@ -340,6 +343,7 @@ def test_mistakes_in_exporting_are_told(folder, arguments, text, capsys, monkeyp
     assert text in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_is_exported(tmp_path):
     experiment = tmp_path / "experiment.py"
     experiment.write_text(

@@ -46,6 +46,7 @@ def test_parameters_and_multiply_adds_are_those_of_torchvision(name):
     assert round(macs / 1e9, 3) == giga_macs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER_STAGES)
 def test_stages_are_those_of_the_paper(name):
     model = models.create_model(name, num_classes=10)

@@ -149,6 +149,7 @@ DILATABLE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build",
     [

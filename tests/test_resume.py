@@ -82,6 +82,7 @@ def test_a_run_stopped_twice_ends_with_the_same_bits(tmp_path):
     assert records(stopped / "run") == records(whole / "run")
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_step_and_exits_with_130(tmp_path):
     assert run(tmp_path, stop_at="SIGINT:2") == 130
     assert (tmp_path / "run" / "checkpoints" / "2").is_dir()

@@ -60,6 +60,7 @@ def test_a_split_unit_passes_one_half_untouched():
     assert not np.allclose(y[..., 1::2], x[..., 4:])
 
 
+@pytest.mark.slow
 def test_a_strided_unit_appends_its_pooled_input():
     # Zhang et al. 2018, Figure 2c: the mean of 3x3 pixels, the border counted as 0.
     x = np.random.default_rng(0).uniform(size=(1, 4, 4, 4)).astype(np.float32)

@@ -171,6 +171,7 @@ def test_the_step_compiles_once():
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(before.params))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 @pytest.mark.parametrize("name", ["softmax_regression", "mlp", "lenet5", "resnet18"])
 def test_a_step_of_each_family_lowers_for(name, platform):

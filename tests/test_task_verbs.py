@@ -78,6 +78,7 @@ def test_train_resumes_and_evaluate_agrees_with_its_test(task, workdir, capsys):
     )
 
 
+@pytest.mark.slow
 def test_predict_prints_each_format(task, workdir, capsys):
     name, _, folder = task
     image = str(folder / "images/0.png")

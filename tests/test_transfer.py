@@ -57,6 +57,7 @@ def test_the_same_number_of_classes_keeps_the_head():
     assert start.dropped == ()
 
 
+@pytest.mark.slow
 def test_the_first_layers_are_one_line():
     source = source_of("vgg11_bn", 10, (32, 32, 3))
     model = models.create_model("vgg11_bn", 10)

@@ -68,7 +68,7 @@ def sweep(
     plan: Plan,
     output: Path,
     *,
-    make_writer: Callable[[Path, int, int], fit_lib.Writer],
+    make_writer: Callable[[Path, int, int], fit_lib.RunLog],
     measure_test: bool = False,
     on_trial: Callable[[int, Sweep, Trial], None] = lambda number, so_far, trial: None,
 ) -> Sweep:
@@ -152,7 +152,7 @@ def _run(
     config: Config,
     folder: Path,
     values: Values,
-    make_writer: Callable[[Path, int, int], fit_lib.Writer],
+    make_writer: Callable[[Path, int, int], fit_lib.RunLog],
     measure_test: bool,
     stop: StopRequest,
 ) -> Trial | None:
