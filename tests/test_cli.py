@@ -25,12 +25,13 @@ from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
 from jaxcnn.training.run import Run
 
 CONFIG = """
-from jaxcnn.config import Config, DataConfig, OptimConfig
+from jaxcnn.config import Config, DataConfig, OptimConfig, TaskConfig
 
 def get_config():
     return Config(
         model="softmax_regression",
         data=DataConfig(name="digits", batch_size=101, image_size=8),
+        task=TaskConfig(label_smoothing=0.01),
         optim=OptimConfig(peak_lr=0.3),
         num_epochs=4.0,
         num_devices=1,

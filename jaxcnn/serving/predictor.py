@@ -152,7 +152,6 @@ def load(
     if weights_lib.is_folder(folder):
         return _of_weights(weights_lib.open_folder(folder))
     config, info = workdir.read(folder)
-    task = network.open_task(config, info, task)
     number, variables = network.load_variables(
         folder,
         config,
@@ -163,6 +162,7 @@ def load(
         model=model,
         task=task,
     )
+    task = network.open_task(config, info, task)
     size = network.image_shape(config, info)[:2]
     forward = functools.partial(
         step.forward,
