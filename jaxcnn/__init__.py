@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxcnn import config as _config
 from jaxcnn import pretrained as pretrained
+from jaxcnn.errors import UserError
 
 if TYPE_CHECKING:
     from flax import linen as nn
@@ -86,6 +87,12 @@ def fit(
     from jaxcnn.report import writers as log
     from jaxcnn.training import fit, hosts
 
+    for value, kind, what in (
+        (config, _config.Config, "config, a jaxcnn.config.Config"),
+        (workdir, str | Path, "workdir, the path of a folder"),
+    ):
+        if not isinstance(value, kind):
+            raise UserError(f"fit needs {what}, not a {type(value).__name__}.")
     chosen = config.writers if writers is None else writers
     log.check(chosen)
     make_writer = functools.partial(log.make, chosen)

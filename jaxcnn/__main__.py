@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"jaxcnn: {error}", file=sys.stderr)
         return USER_MISTAKE
+    except FloatingPointError as error:  # a run that diverged
+        print(f"jaxcnn: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("jaxcnn: interrupted.", file=sys.stderr)
         return INTERRUPTED

@@ -31,6 +31,13 @@ def check_types(config: Config) -> None:
     An int is taken for a float and a list for a tuple, as Python files and JSON have
     them, and turned into the declared type in place.
     """
+    for name, default in vars(Config()).items():
+        kind = type(default)
+        section = getattr(config, name, None)
+        if dataclasses.is_dataclass(default) and not isinstance(section, kind):
+            raise UserError(
+                f"Config field {name} is {section!r}; it must be a {kind.__name__}."
+            )
     for name in _undeclared(config):
         raise unknown_field(name)
     for name, (field, value) in fields(config).items():

@@ -378,7 +378,7 @@ class Pair(nn.Module):
         ),
         ((), Pair(), r"Pair is called as \(x, y\); a network must be called as"),
         ((), Pair, r"Pair is called as \(x, y\); a network must be called as"),
-        ((), "Network", "must be a flax.linen.Module, not str"),
+        ((), "Network", "model must be an object; a name goes into config.model"),
     ],
 )
 def test_what_cannot_be_trained_leaves_no_folder_behind(fields, model, text, tmp_path):

@@ -150,16 +150,23 @@ def test_the_targets_of_the_docs_are_those_of_a_data_set():
     import jaxcnn
     from jaxcnn.targets import Target
 
-    (block,) = (b for b in blocks("docs/own_data.md", "python") if "Target(" in b)
+    arrays, examples = (
+        block for block in blocks("docs/own_data.md", "python") if "Target(" in block
+    )
     images, counts = np.zeros((10, 4, 4), np.uint8), np.arange(10.0)
     given = {"images": images, "masks": images, "counts": counts}
     result = {"jaxcnn": jaxcnn, "Target": Target, **given}
-    exec(block, result)
+    exec(arrays, result)
     columns = result["data"].splits["train"].targets
     assert {name: x.shape for name, x in columns.items()} == {
         "mask": (9, 4, 4),
         "count": (9,),
     }
+    example = {"image": np.zeros((5, 7, 3), np.uint8)}
+    given["Pictures"] = lambda: [{**example, "label": i % 2} for i in range(20)]
+    result = {"jaxcnn": jaxcnn, "Target": Target, **given}
+    exec(examples, result)
+    assert result["data"].info.num_examples == {"train": 18, "validation": 2}
 
 
 def test_the_writer_of_the_docs_is_a_writer(package, tmp_path, capsys):

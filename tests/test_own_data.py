@@ -447,7 +447,7 @@ def test_what_is_no_data_set_or_task_is_refused_before_anything_is_made(tmp_path
         jaxcnn.fit(config, workdir, dataset=iter([1]))
     dataset = jaxcnn.Dataset.from_arrays(GREY, np.arange(12) % 2)
     with pytest.raises(
-        UserError, match="must be a jaxcnn.Task or its class, not a str"
+        UserError, match="task must be an object; a name goes into config.task.name"
     ):
         jaxcnn.fit(config, workdir, dataset=dataset, task="regression")
 

@@ -12,6 +12,7 @@ others, otherwise with --coordinator_address, --num_processes and --process_id.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 import re
 
 from absl import flags
@@ -92,7 +93,10 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
             raise UserError("--profile_steps needs a run; leave out --dry_run.")
         from jaxcnn.report import text
         from jaxcnn.training import dry_run
+        from jaxcnn.training.workdir import check_folder
 
+        if values.workdir:
+            check_folder(Path(values.workdir))
         print(text.pairs(dry_run.dry_run(config)))
         return 0
     workdir = _flags.workdir(values)

@@ -124,6 +124,11 @@ def check_example(
         split: Name of its split, for errors.
         index: Its index in the split.
     """
+    if not isinstance(example, Mapping):
+        raise UserError(
+            f"Example {index} of the {split} split must be a dict with 'image' and "
+            f"{', '.join(map(repr, targets))}, not a {type(example).__name__}."
+        )
     image = example.get("image")
     dtype, shape = (getattr(image, name, None) for name in ("dtype", "shape"))
     if dtype != np.uint8 or len(shape) != 3 or shape[2] != channels:
@@ -208,7 +213,7 @@ class DatasetInfo:
     statistics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Dataset:
     """A data set, split.
 
@@ -222,6 +227,11 @@ class Dataset:
     info: DatasetInfo
     splits: Mapping[str, Examples]
     made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        lengths = [f"{len(part)} {split}" for split, part in self.splits.items()]
+        targets = [f"{name} ({t.kind})" for name, t in self.info.targets.items()]
+        return f"<Dataset: {', '.join(lengths)}; {', '.join(targets) or 'no targets'}>"
 
     @classmethod
     def from_arrays(

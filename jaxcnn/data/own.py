@@ -45,7 +45,9 @@ def from_arrays(
     given = {"train": (images, values), "validation": validation, "test": test}
     parts = {split: part for split, part in given.items() if part is not None}
     pixels = {
-        split: to_uint8(np.asarray(part[0]), value_range, f"the {split} images")
+        split: to_uint8(
+            _of_one_size(part[0], split), value_range, f"the {split} images"
+        )
         for split, part in parts.items()
     }
     named = {split: part[1] for split, part in parts.items()}
@@ -68,6 +70,16 @@ def from_arrays(
         stratify_by=only_label(targets),
     )
     return dataset.with_info(value_range=value_range)
+
+
+def _of_one_size(images: Any, split: str) -> np.ndarray:
+    try:
+        return np.asarray(images)
+    except ValueError as error:
+        raise UserError(
+            f"The {split} images are not all of one size; Dataset.from_examples takes "
+            "such."
+        ) from error
 
 
 def _declared(values: Any, targets: Targets, split: str) -> dict[str, np.ndarray]:
@@ -157,6 +169,8 @@ def to_uint8(
             f"The dtype of {what} is {images.dtype}: pass the values of black and "
             "white, such as value_range=(0, 1)."
         )
+    holds = isinstance(value_range, Sequence) and len(value_range) == 2
+    require(holds, "value_range", value_range, "(black, white), such as (0, 1)")
     low, high = value_range
     require(low < high, "value_range", value_range, "(black, white), black first")
     outside = (images < low) | (images > high) | ~np.isfinite(images)
@@ -228,9 +242,8 @@ def _target(
         }
         return "label", classes(names)["label"], labels
     if kind in "iub" and ndim == 1:
-        largest = max(int(column.max(initial=0)) for column in columns.values())
-        numbers = map(str, (False, True) if kind == "b" else range(largest + 1))
-        return "label", classes(names or tuple(numbers))["label"], dict(columns)
+        names = names or _numbered(columns)
+        return "label", classes(names)["label"], dict(columns)
     if kind in "iub" and ndim == 2:
         names = names or tuple(map(str, range(train.shape[1])))
         _check_names(names, train.shape[1])
@@ -248,6 +261,23 @@ def _target(
         "integers, texts or truth values [N] are classes, 0 and 1 [N, K] several "
         "classes, floats [N] or [N, D] numbers; targets= says what others are."
     )
+
+
+def _numbered(columns: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Names of the classes of labels that are numbers, each of them in training."""
+    train = columns["train"]
+    if train.dtype.kind == "b":
+        return ("False", "True")
+    largest = max(int(column.max(initial=0)) for column in columns.values())
+    absent = [label for label in range(largest + 1) if not (train == label).any()]
+    if absent:
+        raise UserError(
+            f"No training image has label {absent[0]}: labels are 0 to K - 1, and the "
+            f"largest is {largest}. names= says which classes there are."
+        )
+    if largest == 0:
+        raise UserError("All labels are 0; a classification needs two classes or more.")
+    return tuple(map(str, range(largest + 1)))
 
 
 def _check_names(names: Sequence[str], size: int) -> None:
@@ -274,6 +304,10 @@ def from_examples(
         holds = np.ndim(numbers) == 1 and len(numbers) in (1, 3)
         rule = "(grey,) or (red, green, blue)"
         require(holds, field, numbers, rule)
+    holds = all(0 <= number <= 1 for number in mean)
+    require(holds, "mean", mean, "in [0, 1], of pixels divided by 255")
+    holds = all(0 < number <= 1 for number in std)
+    require(holds, "std", std, "in (0, 1], of pixels divided by 255")
     holds, rule = len(mean) == len(std), f"of {len(mean)} numbers, as mean is"
     require(holds, "std", std, rule)
     for split, part in parts.items():

@@ -138,7 +138,7 @@ def adapt(
     given: Any,
     fields: Mapping[str, Any],
     outputs: Mapping[str, Any] = NO_OUTPUTS,
-    name: str = "given",
+    name: str | None = None,
 ) -> Any:
     """A user's own network with the interface of ours, see adapter.py.
 
@@ -146,12 +146,14 @@ def adapt(
         given: A Linen module; or a module class, or a function, that gives one.
         fields: Arguments of a class or function; nothing where it is a module already.
         outputs: Further arguments, of which it is given those that it takes.
-        name: Name of the model in error messages.
+        name: Name of the model in error messages. None: that of the class or function.
 
     Raises:
         UserError: It is no such thing, it is not called with images, or it does not
             take the fields.
     """
+    if name is None:
+        name = getattr(given, "__name__", type(given).__name__)
     gives_one = callable(given) and not isinstance(given, nn.Module)
     if gives_one:
         taken = {n: v for n, v in outputs.items() if adapter.takes(given, n)}

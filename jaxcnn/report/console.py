@@ -31,6 +31,10 @@ class Console:
 
     def begin(self, run: "Run", first_step: int) -> None:
         self.say(beginning.devices(run) if first_step else beginning.beginning(run))
+        if first_step >= run.num_steps:
+            self.say(f"This run is complete: all {first_step} steps were taken.")
+        elif first_step:
+            self.say(f"Resumed from the checkpoint of step {first_step}.")
 
     def say(self, line: str) -> None:
         self._console.print(line, soft_wrap=True, markup=False)

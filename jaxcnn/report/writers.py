@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import contextlib
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -108,6 +109,15 @@ def _factory(name: str | Factory) -> Factory:
             "A writer must be a name or a function (folder, first step) -> writer, not "
             f"{factory!r}."
         )
+    try:
+        inspect.signature(factory).bind(Path(), 0)
+    except TypeError as error:
+        raise UserError(
+            f"The writer {factory!r} must take the run's folder and the first step: "
+            f"{error}."
+        ) from error
+    except ValueError:  # some builtins have no signature
+        return factory
     return factory
 
 

@@ -67,7 +67,7 @@ class Predictor:
                 uint8, or floats where the run was trained on floats.
 
         Raises:
-                UserError: It cannot be decoded, or is an array of an unsupported kind.
+            UserError: It cannot be decoded, or is an array of an unsupported kind.
         """
         if isinstance(image, np.ndarray):
             image = to_uint8(image, self.value_range, "the image", leading=())
@@ -82,7 +82,11 @@ class Predictor:
         For a classification: "class", int [N], and "probabilities", float32 [N, K].
         """
         is_one = isinstance(images, str | bytes | Path | Image.Image)
-        if is_one or isinstance(images, np.ndarray) and images.ndim == 2:
+        if isinstance(images, np.ndarray):
+            is_one = images.ndim == 2 or (
+                images.ndim == 3 and images.shape[2] in (1, 3)
+            )
+        if is_one:
             raise errors.UserError("A predictor takes a list of images; write [image].")
         batches = [self._predict(b) for b in _batched(map(self.read, images))]
         if not batches:  # empty arrays of the right shapes

@@ -149,6 +149,7 @@ def load_part(directory: Path, which: str, metric: Metric, target: Any) -> Any:
     """
     if not directory.is_dir():
         raise errors.UserError(f"No checkpoint in {directory} yet.")
+    which = str(which)  # a step may be a number
     context = ocp.Context()
     context.pytree.loading.partial_load = True
     with Checkpointer(directory.absolute(), context=context) as checkpointer:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from jaxcnn.config import Config
 from jaxcnn.data.examples import Dataset
 from jaxcnn.data.transforms import size_text
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, unknown
 from jaxcnn.training import (
     checkpoint,
     early_stopping,
@@ -145,12 +145,9 @@ def fit(
             An image that is found unreadable later on.
         FloatingPointError: The loss is no longer finite.
     """
-    for callback in callbacks:
-        if not isinstance(callback, Callback):
-            raise UserError(
-                f"Callbacks must be instances of jaxcnn.Callback, not {callback!r}."
-            )
+    _check_callbacks(callbacks)
     folder = Path(folder)
+    workdir.check_folder(folder)
     config = given.named(config, model=model, dataset=dataset, task=task)
     existing = workdir.existing_run(folder)
     info = None
@@ -169,6 +166,22 @@ def fit(
         session.begin(make_writer, profile_steps)
         session.train()
         return session.end(measure_test)
+
+
+def _check_callbacks(callbacks: Any) -> None:
+    """Raises UserError for what is no callback, or would never be called."""
+    if not isinstance(callbacks, Sequence):
+        raise UserError(f"callbacks must be a list, not {callbacks!r}.")
+    known = [name for name in vars(Callback) if name.startswith("on_")]
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise UserError(
+                f"Callbacks must be instances of jaxcnn.Callback, not {callback!r}."
+            )
+        for name in dir(callback):
+            if name.startswith("on_") and name not in known:
+                where = f"method of {type(callback).__name__}"
+                raise unknown(where, name, known)
 
 
 class Session:

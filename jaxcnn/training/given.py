@@ -23,6 +23,13 @@ _CREATE = Task.create.__func__  # by which a task is made of its fields
 def named(config: Config, *, model: Any, dataset: Any, task: Any) -> Config:
     """The config with the names of what was given; None was not."""
     values: dict[str, Any] = {}
+    for what, value, field in (
+        ("model", model, "model"),
+        ("dataset", dataset, "data.name"),
+        ("task", task, "task.name"),
+    ):
+        rule = f"an object; a name goes into config.{field}"
+        require(not isinstance(value, str), what, value, rule)
     if model is not None:
         values["model"], values["model_fields"] = _model(config, model)
     if dataset is not None:

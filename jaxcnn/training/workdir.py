@@ -7,6 +7,7 @@ must know of the images. Both are written before the first step.
 from collections.abc import Callable
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,21 @@ def _from_json(values: dict[str, Any]) -> DatasetInfo:
     if values["value_range"] is not None:
         scale["value_range"] = tuple(values["value_range"])
     return DatasetInfo(**values | scale | {"targets": targets})
+
+
+def check_folder(workdir: Path) -> None:
+    """Raises UserError where no folder of that name can be."""
+    there = workdir
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise errors.UserError(
+            f"The folder of the run cannot be {workdir}: {there} is a file."
+        )
+    if not os.access(there, os.W_OK):
+        raise errors.UserError(
+            f"The folder of the run cannot be {workdir}: {there} may not be written."
+        )
 
 
 def has_checkpoints(workdir: Path) -> bool:
