@@ -14,11 +14,11 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 def pytest_configure(config):
     """Sets the flags of XLA, which the programs that tests start do not get.
 
-    Eight devices on the CPU; tests say how many they use. Most of the time of a fast
-    test is the compiler's, which needs less than half of it where it does not optimise;
-    slow tests compute more.
+    Eight devices on the CPU; tests say how many they use. Most of the time of a test is
+    the compiler's, which needs less than half of it where it does not optimise; not so
+    that of the heavy tests.
     """
     flags = ["--xla_force_host_platform_device_count=8"]
-    if config.option.markexpr == "not slow":
+    if config.option.markexpr in ("not slow", "slow and not heavy"):
         flags.append("--xla_backend_optimization_level=0")
     os.environ["XLA_FLAGS"] = " ".join(flags)

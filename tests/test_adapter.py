@@ -407,6 +407,7 @@ class Net(nn.Module):
 """
 
 
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")  # of the hint 3()
 @pytest.mark.parametrize(
     "hint",
     ["Float[Array, 'b c']", "nn.NoSuch", "3()", "tuple", "typing.Tuple", "tuple[()]"],

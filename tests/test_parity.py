@@ -22,6 +22,7 @@ SAMPLES = 3  # variables that are perturbed
 ROUNDING = {"float32": 1e-6, "float64": 1e-13, "second": 1e-13}
 
 ONE_SIZE = {"lenet"}  # families whose topology takes images of one size only
+HEAVY = (pytest.mark.slow, pytest.mark.heavy)
 # Families whose first row is compared within few seconds.
 QUICK = ("lenet", "squeezenet")
 
@@ -50,7 +51,7 @@ def rows(content="float32", quick=()):
         for i, row in enumerate(of_family):
             if content in contents(row):
                 fast = i == 0 and family in quick
-                found.append(parameter(row, *[pytest.mark.slow][fast:]))
+                found.append(parameter(row, *[] if fast else HEAVY))
     return found
 
 
@@ -87,6 +88,7 @@ def test_logits_and_gradients_in_training_are_those_of_the_reference(comparison)
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "comparison", [parameter(family[0]) for family in FAMILIES.values()], indirect=True
 )

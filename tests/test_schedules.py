@@ -120,7 +120,7 @@ def test_a_schedule_is_the_same_in_a_compiled_step():
         ({"warmup_epochs": -1.0}, "optim.warmup_epochs must be 0 or more, not -1.0."),
         (
             {"warmup_epochs": 10.0},
-            r"must be shorter than the run \(100 steps\), not 10.0 \(100 steps\)\.",
+            r"epochs is 10.0 \(100 steps\); it must be shorter than the run \(100",
         ),
         ({"decay_factor": 0.0}, "optim.decay_factor must be a positive number"),
         (

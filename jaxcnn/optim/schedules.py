@@ -135,8 +135,8 @@ def make_schedule(
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
     if warmup_steps >= num_steps:
         raise UserError(
-            f"optim.warmup_epochs must be shorter than the run ({num_steps} steps), "
-            f"not {config.warmup_epochs!r} ({warmup_steps} steps)."
+            f"optim.warmup_epochs is {config.warmup_epochs!r} ({warmup_steps} steps); "
+            f"it must be shorter than the run ({num_steps} steps)."
         )
     epochs = config.decay_epochs
     if config.schedule == "staircase":
