@@ -2,7 +2,8 @@ r"""Where a disc is in a picture and how large, by LeNet-5.
 
 Recipe: that of `lenet5_digits`, shorter, with the squared loss.
 Result: RMSE 0.187 ± 0.022 pixels, MAE 0.132 ± 0.013, R2 0.9980 ± 0.0004 on 500 test
-pictures, seeds 0 to 4, 2026-11-27, two CPU cores. The mean of the targets has RMSE 4.79.
+pictures, seeds 0 to 4, 2026-11-27, two CPU cores. The mean of the targets has RMSE
+4.79.
 
     jaxcnn train --config=experiments/disc_regression.py --workdir=runs/disc_regression
 """
