@@ -73,8 +73,11 @@ def start(
     folder.mkdir(exist_ok=True)
     config = folder / "experiment.py"
     config.write_text(CONFIG.format(parallel=parallel))
+    # As in conftest.py: most of the time of a process is the compiler's.
+    compiler = "--xla_backend_optimization_level=0"
+    devices = f"--xla_force_host_platform_device_count={num_devices}"
     environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+        "XLA_FLAGS": f"{compiler} {devices}",
         "JAX_ENABLE_X64": "1",
     }
     # Slurm's job numbers stand for the last 4,096 ports.
