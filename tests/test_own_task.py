@@ -213,7 +213,7 @@ def test_nan_is_never_the_best(greater_is_better):
     assert metric.goodness(math.nan) < metric.goodness(-1e300)
 
 
-def test_an_evaluation_on_another_target_is_refused(tmp_path):
+def test_an_evaluation_on_another_target_or_without_test_images_is_refused(tmp_path):
     named = {"age": Target("value", "float32", (1,), names=("age",))}
     other = jaxcnn.Dataset.from_examples(
         Few("age"), named, test=Few("age"), mean=[0.5], std=[0.5], name="ages"

@@ -88,10 +88,12 @@ def evaluate(
                 f"run in {folder} was trained on {_few(trained_on[name].names)}."
             )
     if split not in run.dataset.splits:
-        raise errors.UserError(
-            f"The data of this run have no split {split!r}; they have "
-            f"{', '.join(run.dataset.splits)}."
-        )
+        if split == "test":  # a data set need not have one
+            raise errors.UserError(
+                "The data of this run have no test split; they have "
+                f"{', '.join(run.dataset.splits)}."
+            )
+        raise errors.unknown("split", split, run.dataset.splits)
     step, variables = network.load_variables(
         folder, config, info, checkpoint, run.mesh, raw=raw, model=model, task=task
     )
