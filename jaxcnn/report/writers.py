@@ -110,14 +110,16 @@ def _factory(name: str | Factory) -> Factory:
             f"{factory!r}."
         )
     try:
-        inspect.signature(factory).bind(Path(), 0)
+        signature = inspect.signature(factory)
+    except ValueError:  # some functions in C have none
+        return factory
+    try:
+        signature.bind(Path(), 0)
     except TypeError as error:
         raise UserError(
             f"The writer {factory!r} must take the run's folder and the first step: "
             f"{error}."
         ) from error
-    except ValueError:  # some builtins have no signature
-        return factory
     return factory
 
 
