@@ -6,6 +6,20 @@ import jax
 from jaxcnn import models
 
 
+def shallow(name, num_classes=10):
+    """The network, with at most two blocks where more follow that are the same."""
+    network = models.create_model(name, num_classes)
+    fields = {}
+    if hasattr(network, "depths"):
+        fields["depths"] = tuple(min(depth, 2) for depth in network.depths)
+    stages = getattr(network, "stages", ())
+    if stages and hasattr(stages[0], "depth"):
+        fields["stages"] = tuple(
+            stage._replace(depth=min(stage.depth, 2)) for stage in stages
+        )
+    return network.clone(**fields)
+
+
 def output_shapes(model, image_shape):
     """Shape of what each top-level module gives for one image, without the image."""
     shapes = {}

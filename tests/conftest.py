@@ -12,7 +12,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
 def pytest_configure(config):
-    """Sets the flags of XLA, which the programs that tests start do not get.
+    """Sets the flags of XLA; a test that starts a program gives it others.
 
     Eight devices on the CPU; tests say how many they use. Most of the time of a test is
     the compiler's, which needs less than half of it where it does not optimise; not so
