@@ -14,12 +14,12 @@ from jaxcnn.data.transforms import size_text
 from jaxcnn.errors import UserError, unknown
 from jaxcnn.training import (
     checkpoint,
+    divergence,
     early_stopping,
     evaluation,
     given,
     hosts,
     loop,
-    loss_scale,
     prepare,
     profile,
     workdir,
@@ -143,7 +143,7 @@ def fit(
     Raises:
         UserError: A mistake in config, data or folder: before anything is compiled.
             An image that is found unreadable later on.
-        FloatingPointError: The loss is no longer finite.
+        FloatingPointError: A step's loss or gradients are not finite, see nonfinite.py.
     """
     _check_callbacks(callbacks)
     folder = Path(folder)
@@ -190,8 +190,8 @@ class Session:
     After each update, in this order:
 
       1. callbacks: on_step, which may stop the run after this step;
-      2. log: reads the loss, so that one that is not finite ends the run; where the
-         step is not logged, but measured or saved, it is read before that;
+      2. log: looks whether a step has failed, which ends the run; where the step is not
+         logged, but measured or saved, that is looked at before it;
       3. validate: measures the state that is saved next, with which its metrics are
          kept;
       4. save: before the run may stop, so that a run that stops has lost no step;
@@ -291,6 +291,7 @@ class Session:
             return
         batches = self._meter.wait_for(self._started.batches)
         for before, after in self.run.phases(self._start):
+            divergence.check(self.run, self.state, self.folder)
             step = self._start_phase(before)
             self.state = loop.train(
                 self.state,
@@ -331,21 +332,15 @@ class Session:
         with self._meter.paused():
             self._profiler.reached(number, state)
             if saves or self.stop_reason is not None:
-                self._checked(metrics)
+                divergence.check(self.run, self.state, self.folder, variables=True)
                 self._save(self._validate() if validates else None)
         if validates and self._stopping_rule.is_over(self.validations):
             self.stop("early stopping")
         return self.stop_reason is not None
 
-    def _checked(self, metrics: Any) -> dict[str, float]:
-        """The metrics of the last step; FloatingPointError for a loss that is lost."""
-        values = {name: float(x) for name, x in metrics.items()}
-        check_loss(self.step, values["loss"])
-        check_scale(self.step, values)
-        return values
-
     def _log(self, metrics: Any) -> None:
-        values = self._checked(metrics)
+        divergence.check(self.run, self.state, self.folder)
+        values = {name: float(x) for name, x in metrics.items()}
         values["epoch"] = self.step / self.run.steps_per_epoch
         values["learning_rate"] = float(self.run.schedule(self.step - 1))
         self._write("train", values | self._meter.read(self.step))
@@ -429,22 +424,3 @@ class Session:
             return best, validated[best], None
         state = checkpoint.restore(self._checkpoints, best, self.run.state_shapes(best))
         return best, validated[best], self._evaluate("test", state.averaged)
-
-
-def check_loss(number: int, loss: float) -> None:
-    """Raises FloatingPointError unless the loss of a step is finite."""
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"The loss of step {number} is {loss}; a lower optim.peak_lr, a warm-up or "
-            "optim.clip_norm may help."
-        )
-
-
-def check_scale(number: int, values: Mapping[str, float]) -> None:
-    """Raises FloatingPointError where no scale of the loss helps float16."""
-    skipped = not math.isfinite(values["grad_norm"])
-    if skipped and values.get("loss_scale") == loss_scale.SMALLEST:
-        raise FloatingPointError(
-            f"The gradients of step {number} do not fit into float16 with any scale of "
-            "the loss; compute_dtype='bfloat16' has a wider range."
-        )

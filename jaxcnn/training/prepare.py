@@ -28,6 +28,8 @@ from jaxcnn.training.run import Run
 from jaxcnn.training.state import init_variables, init_with_output
 from jaxcnn.training.transfer import make_start, open_source
 
+NAN_POLICIES = ("error", "skip")
+
 
 def prepare(
     config: Config,
@@ -217,6 +219,10 @@ def check_training(run: Run) -> None:
     An evaluation of the run, on other devices, does not ask for this.
     """
     data_config = run.config.data
+    if run.config.nan_policy not in NAN_POLICIES:
+        raise errors.unknown("nan_policy", run.config.nan_policy, NAN_POLICIES)
+    patience = run.config.nan_patience
+    errors.require(patience >= 1, "nan_patience", patience, "at least 1")
     parallel.check_batch_size("data.batch_size", data_config.batch_size, run.mesh)
     _check_micro_batches(run)
     _check_stages(run)
