@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 import importlib
+import os
 import pkgutil
+import signal
 import sys
 import types
 
@@ -10,10 +12,11 @@ from absl import flags
 
 import jaxcnn
 from jaxcnn import cli
-from jaxcnn.errors import UserError, unknown
+from jaxcnn.errors import StorageError, UserError, unknown
 
 USER_MISTAKE = 2
-INTERRUPTED = 130  # 128 + SIGINT
+_SIGNAL = 128  # exit codes over it are those of signals
+INTERRUPTED = _SIGNAL + signal.SIGINT
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"jaxcnn: {error}", file=sys.stderr)
         return USER_MISTAKE
-    except FloatingPointError as error:  # a run that diverged
+    except (FloatingPointError, StorageError) as error:  # a run that diverged, a disk
         print(f"jaxcnn: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -89,5 +92,15 @@ def _help(verb: types.ModuleType, values: flags.FlagValues) -> str:
     return "\n".join(lines)
 
 
+def run() -> None:
+    """Runs a verb and ends the process with its exit code."""
+    code = main()
+    if code > _SIGNAL:  # all is saved; a thread may hang in a slow read
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -165,9 +165,9 @@ def test_a_callback_ends_a_run_after_its_step_is_saved(at, tmp_path, whole):
 def test_a_signal_is_a_reason(tmp_path):
     send = lambda session: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     result = train(tmp_path, Recorder(("on_checkpoint", 2), send))
-    assert (result.step, result.stopped_by) == (3, signal.SIGTERM)
+    assert (result.step, result.stopped_by) == (2, signal.SIGTERM)
     assert result.stop_reason == f"signal {signal.SIGTERM}"
-    assert (tmp_path / "checkpoints" / "3").is_dir()
+    assert (tmp_path / "checkpoints" / "2").is_dir()
     assert result.test is None
 
 
