@@ -209,7 +209,7 @@ class Checkpoints:
             force=True,
             custom_metadata=_signed(record),
         )
-        target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), state)
+        target = jax.tree.map(_empty, state)
         reading = self.thread.submit(self._read_back, record, response, target)
         num_bytes = sum(x.nbytes for x in jax.tree.leaves(target))
         self._saving = _Saving(step, reading, num_bytes)
@@ -395,6 +395,24 @@ def _check_fit(
         raise errors.UserError(
             f"Checkpoint {name} does not fit the model. {differences}."
         )
+
+
+def load_all(path: Path) -> Any:
+    """Loads the whole checkpoint in a folder, as NumPy arrays.
+
+    Raises:
+        CorruptError: It cannot be read, or has been altered.
+    """
+    record = read_record(path)
+    try:
+        tree = ocp.metadata(path).metadata
+    except Exception as error:  # Orbax raises many types for damaged files
+        raise _corrupt(path, _first_line(error)) from error
+    return _restore(path, record, jax.tree.map(_empty, tree))
+
+
+def _empty(x: Any) -> np.ndarray:
+    return np.empty(x.shape, x.dtype)
 
 
 def find_step(directory: Path, which: str, metric: Metric) -> int:

@@ -211,6 +211,7 @@ class Session:
         step: Updates so far.
         state: The state after them. The next step consumes its arrays: who wants to
             keep one copies it.
+        batch: The batch of the last step, on the devices; None before the first.
         validations: Metrics of all validations so far.
         stop_reason: Why the run stops after this step; None: it goes on.
     """
@@ -223,6 +224,7 @@ class Session:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.run, self.folder = run, folder
+        self.batch: dict[str, Any] | None = None
         self.validations: list[dict[str, float]] = []
         self.stop_reason: str | None = None
         self._stack, self._callbacks = stack, callbacks
@@ -327,6 +329,7 @@ class Session:
                 batch = next(batches, None)
             if batch is None:
                 return
+            self.batch = batch
             yield batch
 
     def _is_validated(self, step: int) -> bool:
