@@ -65,6 +65,8 @@ def duration(seconds: float) -> str:
 def result(done: "Result", workdir: str) -> str:
     """A summary of a finished or stopped run."""
     if done.stopped_by is not None:
+        if done.step == 0:
+            return f"Stopped by signal {done.stopped_by} before the first step."
         return (
             f"Stopped by signal {done.stopped_by} after step {done.step}, which is "
             "saved; run the same command to resume from there."

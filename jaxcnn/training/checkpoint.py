@@ -14,10 +14,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 import contextlib
 import dataclasses
+import gc
 import itertools
 import json
+import logging
 from pathlib import Path
 import shutil
+import time
 from typing import Any, NamedTuple
 
 import jax
@@ -69,8 +72,8 @@ def open_checkpoints(
     if jax.process_index() == 0:
         for path in directory.glob(f"*{_DELETED}"):
             shutil.rmtree(path)
-    checkpoints = Checkpoints(directory.absolute(), keep, metric)
-    with ThreadPoolExecutor(1, "read back") as checkpoints.thread:
+    with _silent_orbax(), ThreadPoolExecutor(1, "read back") as thread:
+        checkpoints = Checkpoints(directory.absolute(), keep, metric, thread)
         checkpoints.checkpointer = ocp.training.Checkpointer(
             checkpoints.directory, cleanup_tmp_directories=True
         )
@@ -81,6 +84,25 @@ def open_checkpoints(
                 checkpoints.wait()
             finally:
                 checkpoints.close()
+
+
+@contextlib.contextmanager
+def _silent_orbax() -> Iterator[None]:
+    """Keeps Orbax from logging the errors, with tracebacks, that it raises as well."""
+    loggers = [logging.getLogger(name) for name in (None, "absl", "asyncio")]
+    for logger in loggers:
+        logger.addFilter(_is_other)
+    try:
+        yield
+    finally:
+        gc.collect()  # asyncio logs what nobody has asked for when it is freed
+        for logger in loggers:
+            logger.removeFilter(_is_other)
+
+
+def _is_other(record: logging.LogRecord) -> bool:
+    """Whether a record is neither Orbax's nor of its tasks."""
+    return "orbax" not in record.pathname and record.name != "asyncio"
 
 
 class _Saving(NamedTuple):
@@ -103,16 +125,17 @@ class Checkpoints:
     """
 
     checkpointer: ocp.training.Checkpointer
-    thread: ThreadPoolExecutor
 
-    def __init__(self, directory: Path, keep: int, metric: Metric) -> None:
-        self.directory = directory
+    def __init__(
+        self, directory: Path, keep: int, metric: Metric, thread: ThreadPoolExecutor
+    ) -> None:
+        self.directory, self.thread = directory, thread
         self.records: dict[int, Record] = {}
         self.messages: list[str] = []
         self._keep, self._metric = keep, metric
         self._verified: set[int] = set()
         self._saving: _Saving | None = None
-        self._failed = False
+        self._failed: int | None = None
         for step in steps_in(self.directory):
             try:
                 self.records[step] = read_record(self.directory / str(step))
@@ -260,13 +283,10 @@ class Checkpoints:
         try:
             record = saving.reading.result()
         except Exception as error:  # Orbax raises many types
-            self._failed = True
+            self._failed = saving.step
             why = storage.cause(error)
             if why is None and not isinstance(error, CorruptError):
                 raise
-            for left in self.directory.glob(f"{saving.step}{_UNFINISHED}*"):
-                shutil.rmtree(left, ignore_errors=True)
-            shutil.rmtree(path, ignore_errors=True)
             raise storage.failure(
                 path, why or str(error), self.safe, saving.num_bytes
             ) from error
@@ -277,12 +297,19 @@ class Checkpoints:
             _delete(self.directory / str(old))
 
     def close(self) -> None:
-        """Ends Orbax's threads."""
-        # It raises the error of a save that has failed once more.
-        with (
-            contextlib.suppress(Exception) if self._failed else contextlib.nullcontext()
-        ):
+        """Ends Orbax's threads, and removes what a save that has failed has left."""
+        if self._failed is None:
             self.checkpointer.close()
+            return
+        with contextlib.suppress(Exception):  # the error of the save once more
+            self.checkpointer.close()
+        # Orbax's tasks may go on for a moment, write, and fail without being asked.
+        logging.getLogger("asyncio").addFilter(_is_other)
+        path = self.directory / str(self._failed)
+        for _ in range(5):
+            time.sleep(0.2)
+            for left in path, path.with_name(f"{path.name}{_UNFINISHED}"):
+                shutil.rmtree(left, ignore_errors=True)
 
     @property
     def safe(self) -> str:
@@ -470,7 +497,11 @@ def load_part(directory: Path, which: str, metric: Metric, target: Any) -> Any:
         UserError: There is no such checkpoint, see find_step, it is corrupt, or it does
             not fit the target.
     """
-    directory, which = directory.absolute(), str(which)  # a step may be a number
+    with _silent_orbax():
+        return _load(directory.absolute(), str(which), metric, target)
+
+
+def _load(directory: Path, which: str, metric: Metric, target: Any) -> Any:
     if which.startswith("mean:"):
         newest = _newest(directory, which)
         parts = [_load_part(directory / str(step), target) for step in newest]

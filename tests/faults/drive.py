@@ -1,0 +1,245 @@
+r"""The long runs of the harness, and the table of docs/reliability.md.
+
+    python -m tests.faults.drive --kills=200 --signals=50 --full=20 --flips=100
+
+Hours of kills would say little more than minutes, so a run is small, see workload.py;
+what differs between the trials is when it is killed. A row that is not as it must be is
+written as it is, and the exit code is 1.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+from pathlib import Path
+import platform
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+
+from jaxcnn import config_fields
+from jaxcnn.config import Config
+from jaxcnn.studies import verify_resume
+from jaxcnn.training import checkpoint
+from tests.faults import test_checkpoint_damage as damage
+from tests.faults import workload
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "reliability.md"
+STEPS, CUTS = 120, 20  # of each run that is killed
+STOP_SECONDS = 5
+
+
+@dataclasses.dataclass
+class Row:
+    """A scenario: what was tried, how often, and what came of it."""
+
+    scenario: str
+    trials: int
+    wrong: list[str]
+    note: str
+
+    def line(self) -> str:
+        right = self.trials - len(self.wrong)
+        notes = "; ".join([self.note, *self.wrong[:3]])
+        return f"| {self.scenario} | {right} of {self.trials} | {notes} |"
+
+
+def kills(images: Path, folder: Path, count: int) -> Row:
+    done, repeated, wrong, number = 0, 0, [], 0
+    while done < count:
+        workers = 2 * (number % 2)
+        config = workload.make_config(images, num_workers=workers)
+        found = verify_resume.verify_resume(
+            config,
+            folder / f"kills{number}",
+            num_steps=STEPS,
+            num_cuts=min(CUTS, count - done),
+            seed=number,
+            say=lambda line: print(line, flush=True),
+        )
+        done, repeated = done + len(found.kills), repeated + found.repeated
+        wrong += [f"run {number}: {line}" for line in found.differences]
+        number += 1
+    return Row(
+        "SIGKILL at random moments, every second run with two worker processes",
+        done,
+        wrong,
+        f"{number} runs of {STEPS} steps, {repeated} steps taken again, 0 bits of "
+        "states, batches, keys, rates and losses differ"
+        if not wrong
+        else "differences",
+    )
+
+
+def write_experiment(file: Path, config: Config) -> Path:
+    text = config_fields.to_json(config)
+    file.write_text(
+        "from jaxcnn import config_fields\n\n\n"
+        f"def get_config():\n    return config_fields.from_json({text!r})\n"
+    )
+    return file
+
+
+def start(config: Path, folder: Path, limit: int | None = None) -> subprocess.Popen:
+    def set_limit() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "jaxcnn", "train"),
+            *(f"--config={config}", f"--workdir={folder}"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=set_limit,
+    )
+
+
+def last_logged(folder: Path) -> int:
+    """The last step of metrics.jsonl, which has a line for each."""
+    file = folder / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return max((json.loads(line)["step"] for line in lines), default=0)
+
+
+def signals(config: Path, folder: Path, count: int) -> Row:
+    rng, wrong, longest, steps = random.Random(0), [], 0.0, 0
+    for number in range(count):
+        which = rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+        place = folder / f"signal{number}"
+        process = start(config, place)
+        # Half of them while it starts and compiles, the others while it trains.
+        if number % 2:
+            while not last_logged(place):
+                time.sleep(0.05)
+        time.sleep(rng.uniform(0, 8))
+        begin = time.monotonic()
+        process.send_signal(which)
+        _, text = process.communicate()
+        seconds = time.monotonic() - begin
+        longest = max(longest, seconds)
+        step = last_logged(place)
+        steps += step > 0
+        problems = []
+        before = process.returncode == -which and step == 0  # it was still starting
+        if process.returncode != 128 + which and not before:
+            problems.append(f"exit code {process.returncode} for {which.name}")
+        if "Traceback" in text:
+            problems.append("a traceback")
+        if max(checkpoint.steps_in(place / "checkpoints"), default=0) != step:
+            problems.append(f"step {step} was not saved")
+        if seconds > STOP_SECONDS:
+            problems.append(f"took {seconds:.1f} s")
+        if problems:
+            wrong.append(f"trial {number}: {', '.join(problems)}")
+    return Row(
+        "SIGTERM, SIGINT, SIGHUP at random moments, half of them before the first step",
+        count,
+        wrong,
+        f"the last finished step is saved in the {steps} runs that had one, exit code "
+        f"128 + signal; at most {longest:.1f} s to the end",
+    )
+
+
+def full_disk(config: Path, folder: Path, count: int) -> Row:
+    rng, wrong = random.Random(0), []
+    for number in range(count):
+        place = folder / f"full{number}"
+        process = start(config, place, limit=rng.randrange(3_000, 60_000))
+        _, text = process.communicate()
+        lines = [line for line in text.splitlines() if line.strip()]
+        problems = []
+        if process.returncode != 1 or len(lines) != 1:
+            problems.append(f"exit code {process.returncode}, {len(lines)} lines")
+        if not lines or "could not be written: File too large" not in lines[-1]:
+            problems.append(f"it says {lines[-1:]}")
+        directory = place / "checkpoints"
+        for step in checkpoint.steps_in(directory):
+            try:
+                checkpoint.load_all(directory / str(step))
+            except checkpoint.CorruptError:
+                problems.append(f"the checkpoint of step {step} is corrupt")
+        if list(directory.glob("*tmp*")):
+            problems.append("a part of a checkpoint is left")
+        if problems:
+            wrong.append(f"trial {number}: {', '.join(problems)}")
+    return Row(
+        "files that may not grow beyond a limit (RLIMIT_FSIZE, 3 to 60 kB)",
+        count,
+        wrong,
+        "exit code 1, one line with path, bytes needed and free; what was saved loads",
+    )
+
+
+def damaged(folder: Path, flips: int) -> Row:
+    original = folder / "original"
+    damage.save_two(original)
+    trials = list(damage.damages(original, flips))
+    wrong, noticed = [], 0
+    for name, file, change in trials:
+        try:
+            noticed += damage.try_damage(original, folder / "copy", name, file, change)
+        except AssertionError as error:
+            wrong.append(str(error))
+    return Row(
+        f"files of a checkpoint emptied, halved, one byte short, deleted; {flips} bits "
+        "flipped",
+        len(trials),
+        wrong,
+        f"{noticed} noticed, set aside and the one before used; "
+        f"{len(trials) - noticed} without effect",
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in "kills", "signals", "full", "flips":
+        parser.add_argument(f"--{name}", type=int, default=10)
+    parser.add_argument("--output", type=Path, default=PAGE)
+    given = parser.parse_args()
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        images = folder / "images"
+        workload.make_images(images)
+        endless = workload.make_config(images, num_workers=2, num_epochs=400.0)
+        endless = write_experiment(folder / "endless.py", endless)
+        short = workload.make_config(images, num_epochs=2.0)
+        short = write_experiment(folder / "short.py", short)
+        rows = [
+            kills(images, folder, given.kills),
+            signals(endless, folder, given.signals),
+            full_disk(short, folder, given.full),
+            damaged(folder, given.flips),
+        ]
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
+    ).stdout.strip()
+    lines = [
+        "| what happens | as it must be | outcome |",
+        "|---|---|---|",
+        *(row.line() for row in rows),
+        "",
+        f"{datetime.date.today()}, commit {commit}, {platform.machine()}, "
+        f"{jax.devices()[0].device_kind}, {jax.local_device_count()} device, "
+        f"{(time.monotonic() - begin) / 60:.0f} minutes.",
+    ]
+    text = given.output.read_text()
+    before, _, after = text.partition("<!-- begin -->")
+    _, _, after = after.partition("<!-- end -->")
+    table = "\n".join(lines)
+    given.output.write_text(f"{before}<!-- begin -->\n\n{table}\n\n<!-- end -->{after}")
+    print(table)
+    return int(any(row.wrong for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
