@@ -24,7 +24,7 @@ import numpy as np
 from jaxcnn import targets as targets_lib
 from jaxcnn.config import DataConfig
 from jaxcnn.data import memory, transforms
-from jaxcnn.data.bad_images import BadImages
+from jaxcnn.data.bad_images import BadImages, check_policy
 from jaxcnn.data.examples import (
     ArrayExamples,
     BadImageError,
@@ -44,7 +44,7 @@ def check_training(
     examples: Examples, config: DataConfig, process_count: int = 1
 ) -> None:
     """Raises UserError where train_batches cannot work with the settings."""
-    BadImages(config.bad_images, "train")  # knows which policies there are
+    check_policy(config.bad_images)
     transform = transforms.find(config.train_transform)
     if config.scaled_decoding and not transform.random:
         scaling = [name for name, row in TRANSFORMS.items() if row.random]
@@ -121,8 +121,8 @@ def train_batches(
         process_index: Number of this host, from 0.
         process_count: Number of hosts.
         strata: int [N], the stratum of each example, for balanced sampling.
-        bad_images: Handling of unreadable images; None: config.bad_images, and
-            no list is written.
+        bad_images: Handling of unreadable images; None: config.bad_images, where
+            these examples are the whole data set, and no list is written.
 
     Yields:
         "image", uint8 [b, H, W, C], and the targets, [b, ...], for b = batch_size /
@@ -141,7 +141,8 @@ def train_batches(
             "which this task does not have; 'uniform' needs none."
         )
     transform = transforms.find(config.train_transform)
-    bad_images = bad_images or BadImages(config.bad_images, "train")
+    if bad_images is None:
+        bad_images = BadImages(config.bad_images, "train", len(examples))
     stream = Stream(len(examples), config.sampling, seed, config.repeats, strata)
     steps = range(start_step, num_steps)
     share = config.batch_size // process_count
@@ -191,8 +192,8 @@ def eval_batches(
         split: Name of the split, for errors.
         process_index: Number of this host, from 0.
         process_count: Number of hosts.
-        bad_images: Handling of unreadable images; None: config.bad_images, and
-            no list is written.
+        bad_images: Handling of unreadable images; None: config.bad_images, where
+            these examples are the whole data set, and no list is written.
 
     Yields:
         "image", uint8 [b, H, W, C], the targets, [b, ...], and "weight", float32 [b],
@@ -204,7 +205,8 @@ def eval_batches(
     """
     check_evaluation(examples, config, split, process_count)
     transform, size = transforms.find(config.eval_transform), config.eval_batch_size
-    bad_images = bad_images or BadImages(config.bad_images, split)
+    if bad_images is None:
+        bad_images = BadImages(config.bad_images, split, len(examples))
     share = size // process_count
     num_batches = -(-len(examples) // size)
     if memory.is_gatherable(examples, transform, config, targets):
@@ -251,7 +253,7 @@ class _Draw:
                     self.transform, example, self.targets, self.size, rng
                 )
             except BadImageError as error:
-                self.bad_images.handle(error, len(examples))
+                self.bad_images.handle(error)
                 index = (index + 1) % len(examples)
                 rng.bit_generator.state = start
 
@@ -276,7 +278,7 @@ class _EvalSource:
             try:
                 example = self.examples[position]
             except BadImageError as error:
-                self.bad_images.handle(error, len(self.examples))
+                self.bad_images.handle(error)
             else:
                 split = self.bad_images.split
                 check_example(example, self.targets, self.channels, split, position)

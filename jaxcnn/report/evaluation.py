@@ -18,10 +18,22 @@ def as_text(done: "Evaluation") -> str:
     }
     if not done.same_images:
         about["images"] = "not those of the run"
+    if any(done.num_used.values()):
+        about["seen"] = _seen(done)
     about |= {name: f"{value:.4f}" for name, value in measured.scalars.items()}
     report = done.task.report(measured.metrics, measured.records)
     sections = map(parts.as_text, report)
     return "\n\n".join([text.pairs(about), *filter(None, sections)])
+
+
+def _seen(done: "Evaluation") -> str:
+    """How many of the measured examples the run had used before."""
+    used = [
+        f"{done.num_used[split]} {verb}"
+        for split, verb in (("train", "trained on"), ("validation", "validated on"))
+        if done.num_used[split]
+    ]
+    return f"of these images the run has {' and '.join(used)}"
 
 
 def as_json(done: "Evaluation") -> str:
@@ -32,6 +44,7 @@ def as_json(done: "Evaluation") -> str:
             "split": done.split,
             "step": done.step,
             "same_images": done.same_images,
+            "num_used": dict(done.num_used),
             "num_examples": done.measured.num_examples,
             "targets": targets,
             **done.measured.metrics,

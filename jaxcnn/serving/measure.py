@@ -1,5 +1,6 @@
 """Evaluates a trained network on a split of a data set."""
 
+from collections.abc import Mapping
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ class Evaluation:
         split: Name of the split.
         step: Step of the checkpoint.
         same_images: Whether the examples are those of the run's own data set.
+        num_used: "train" and "validation" -> number of the measured examples that the
+            run was trained or validated on; {} where it is not known.
         measured: Metrics of the split.
     """
 
@@ -27,6 +30,7 @@ class Evaluation:
     split: str
     step: int
     same_images: bool
+    num_used: Mapping[str, int]
     measured: Measured
 
 
@@ -101,6 +105,7 @@ def evaluate(
         task=run.task,
         split=split,
         step=step,
+        num_used=workdir.num_used(folder, run.dataset.splits[split]),
         same_images=run.info.fingerprint == info.fingerprint,
         measured=evaluation.evaluator(run, None)(split, variables),
     )

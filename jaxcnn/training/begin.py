@@ -111,6 +111,7 @@ def begin(
         if not resumed.is_over:
             batches.draw(1)
         run, remarks = memory.resolve_auto(run)
+        remarks = [*run.dataset.remarks, *remarks]
         state = init_state(run) if state is None else state
         if run.config.cache_features:
             batches.close()
