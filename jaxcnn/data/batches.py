@@ -245,7 +245,7 @@ class _Draw:
     def __call__(self, position: int, rng: np.random.Generator) -> dict[str, Any]:
         examples, index = self.examples, self.stream[position]
         start = rng.bit_generator.state
-        while True:  # ends: too many bad images are an error
+        for _ in range(len(examples)):
             try:
                 example = self.read(examples, index)
                 check_example(example, self.targets, self.channels, "train", index)
@@ -256,6 +256,7 @@ class _Draw:
                 self.bad_images.handle(error)
                 index = (index + 1) % len(examples)
                 rng.bit_generator.state = start
+        raise UserError("No image of the train split is readable.")
 
 
 @dataclasses.dataclass

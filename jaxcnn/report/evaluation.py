@@ -18,22 +18,12 @@ def as_text(done: "Evaluation") -> str:
     }
     if not done.same_images:
         about["images"] = "not those of the run"
-    if any(done.num_used.values()):
-        about["seen"] = _seen(done)
+    if done.remark is not None:
+        about["known images"] = done.remark
     about |= {name: f"{value:.4f}" for name, value in measured.scalars.items()}
     report = done.task.report(measured.metrics, measured.records)
     sections = map(parts.as_text, report)
     return "\n\n".join([text.pairs(about), *filter(None, sections)])
-
-
-def _seen(done: "Evaluation") -> str:
-    """How many of the measured examples the run had used before."""
-    used = [
-        f"{done.num_used[split]} {verb}"
-        for split, verb in (("train", "trained on"), ("validation", "validated on"))
-        if done.num_used[split]
-    ]
-    return f"of these images the run has {' and '.join(used)}"
 
 
 def as_json(done: "Evaluation") -> str:

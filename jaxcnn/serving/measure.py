@@ -33,6 +33,17 @@ class Evaluation:
     num_used: Mapping[str, int]
     measured: Measured
 
+    @property
+    def remark(self) -> str | None:
+        """How many of the examples the run has used before; None: none is known."""
+        verbs = {"train": "trained on", "validation": "used for validation"}
+        used = [
+            f"{self.num_used[s]} were {verb}"
+            for s, verb in verbs.items()
+            if self.num_used.get(s)
+        ]
+        return f"in this run, {' and '.join(used)} already" if used else None
+
 
 def evaluate(
     folder: str | Path,
