@@ -209,7 +209,7 @@ def test_a_split_is_an_interval_of_the_hash_of_the_name():
     names = [f"cat/{i}.jpg" for i in range(500)]
     found = split_of(names, [0] * 500, seed=7)
     for name in names:
-        digest = hashlib.blake2b(f"split 7 {name}".encode(), digest_size=8).digest()
+        digest = hashlib.blake2b(f"position 7 {name}".encode(), digest_size=8).digest()
         position = int.from_bytes(digest, "big") / 2**64
         expected = "test" if position < 0.2 else "train"
         if 0.2 <= position < 0.2 + 0.8 * 0.1:  # of what the test split leaves

@@ -161,6 +161,8 @@ def to_uint8(
     holds = images.ndim == len(axes) + 1 and images.shape[-1] in (1, 3)
     grey, one, three = (f"[{', '.join([*axes, *c])}]" for c in ("", "1", "3"))
     require(holds, f"The shape of {what}", shape, f"{grey}, {one} or {three}")
+    if 0 in shape[len(leading) :]:
+        raise UserError(f"The shape of {what} is {shape}: it has no pixels.")
     if value_range is None:
         try:
             return images_lib.to_uint8(images)

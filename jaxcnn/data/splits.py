@@ -95,7 +95,7 @@ def complete(
     return {split: result[split] for split in SPLITS if split in result}
 
 
-def hashes(names: Sequence[str], seed: int, purpose: str = "split") -> np.ndarray:
+def hashes(names: Sequence[str], seed: int, purpose: str = "position") -> np.ndarray:
     """uint64 [N]: a hash of each name, which depends on the seed and the purpose."""
     start = hashlib.blake2b(f"{purpose} {seed} ".encode(), digest_size=8)
     found = np.empty(len(names), np.uint64)
