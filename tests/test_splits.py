@@ -295,6 +295,19 @@ def test_copies_of_one_array_are_in_the_same_split_and_fold():
     np.testing.assert_array_equal(folds[:60], folds[60:])
 
 
+def test_a_class_of_equal_images_is_cut_by_their_order():
+    images = np.zeros((40, 2, 2), np.uint8)
+    images[20:] = np.arange(80).reshape(20, 2, 2)
+    labels = np.arange(40) // 20
+    dataset = Dataset.from_arrays(images, labels)
+    for part in dataset.splits.values():
+        assert set(part.column("label")) == {0, 1}
+    (remark,) = dataset.remarks
+    assert remark.endswith("validation images are copies of training images.")
+    assert splits.apart(["a", "b", "a"], None, 2) == ["a", "b", "a"]
+    assert splits.apart(["a", "b", "a"], None, 3) == ["a", "b", "a 1"]
+
+
 def test_names_of_any_text_are_split():
     names = ["a\udcff.jpg", "\ud800", "", "é", "x" * 10_000]
     assert len(set(splits.hashes(names, 0).tolist())) == 5
@@ -363,7 +376,7 @@ def test_a_group_in_two_given_splits_and_examples_without_names_are_refused():
             stratify_by="label",
         )
     few_groups = [f"subject{i % 2}_{i}" for i in range(240)]
-    with pytest.raises(UserError, match="120 examples, of which 1 can be apart"):
+    with pytest.raises(UserError, match="120 examples in 1 group; at least 3 are"):
         split_of(few_groups, labels, groups="(subject[0-9]+)_")
 
 
@@ -390,7 +403,7 @@ def test_groups_are_in_one_fold_and_few_groups_are_refused():
     assert all(len(set(found[keys == key])) == 1 for key in keys)
     assert np.bincount(found).tolist() == [24] * 5
     with pytest.raises(
-        UserError, match="'a' has 60 images .* of which 10 can be .*; 11 folds need"
+        UserError, match="'a' has 60 images .* split in 10 groups; 11 folds need"
     ):
         splits.folds(keys, 11, strata=strata, names="ab")
     with pytest.raises(UserError, match="folds must be at most 20; there are 120"):

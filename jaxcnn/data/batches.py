@@ -32,6 +32,7 @@ from jaxcnn.data.examples import (
     check_example,
     encoded,
 )
+from jaxcnn.data.images import MOST_PIXELS
 from jaxcnn.data.order import SAMPLING, Stream
 from jaxcnn.data.transforms import TRANSFORMS, Transform
 from jaxcnn.errors import UserError, require, unknown
@@ -55,6 +56,8 @@ def check_training(
     if config.sampling not in SAMPLING:
         raise unknown("sampling", config.sampling, SAMPLING)
     require(config.repeats >= 1, "data.repeats", config.repeats, "at least 1")
+    holds, rule = 1 <= config.max_pixels <= MOST_PIXELS, f"1 to {MOST_PIXELS}"
+    require(holds, "data.max_pixels", config.max_pixels, f"{rule}, as Pillow decodes")
     _check_sizes(examples, "batch_size", config.batch_size, process_count, "train")
     if config.batch_size > len(examples):
         raise UserError(

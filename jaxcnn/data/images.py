@@ -47,6 +47,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 # Upper or lower case.
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = DataConfig.max_pixels
+MOST_PIXELS = 2 * 89_478_485  # of Pillow, which refuses a larger image as a bomb
 
 # Mean and standard deviation of ImageNet's training images, as in torchvision and timm.
 # For grey: the luma of the means, and of the standard deviations, which is exact if the

@@ -5,7 +5,8 @@ and sources of your own; the name of an array is its content), are split by name
 hash of its name and data.split_seed, divided by 2**64, is a position in [0, 1). Those
 below the share of the test split are tested, those in the next interval validate, and
 the others are trained on. An example that is added therefore moves no other, and copies
-of one array, or the examples of one group (data.groups), are in the same split.
+of one array, or the examples of one group (data.groups), are in the same split (copies
+are told apart by their order where a class has too few images otherwise).
 
 Each class is in every split, so a class that chance leaves out of one is mended:
   * Without a test example, its example with the smallest hash is tested.
@@ -24,6 +25,7 @@ cifar10, cifar100 and those of TFDS) have no names. They are split by a permutat
 positions, which gives each class its share exactly.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 import hashlib
 
@@ -65,8 +67,6 @@ def complete(
     """
     fractions = {"validation": config.validation_fraction, "test": config.test_fraction}
     fractions = {s: fractions[s] for s in missing if s not in parts}
-    for split, fraction in fractions.items():
-        _check_fraction(split, fraction)
     units = {split: names_of(examples) for split, examples in parts.items()}
     if config.groups is not None:
         units = groups_lib.of_splits(units, config.groups)
@@ -89,6 +89,8 @@ def complete(
             result["train"] = rest
             strata = None if strata is None else strata[rest.indices]
     elif fractions:
+        if config.groups is None:
+            units["train"] = apart(units["train"], strata, len(fractions) + 1)
         keys = hashes(units["train"], config.split_seed)
         cuts = by_hash(keys, fractions, strata=strata, names=names)
         result |= {split: Subset(train, indices) for split, indices in cuts.items()}
@@ -104,6 +106,28 @@ def hashes(names: Sequence[str], seed: int, purpose: str = "position") -> np.nda
         digest.update(name.encode("utf-8", "surrogatepass"))
         found[index] = int.from_bytes(digest.digest(), "big")
     return found
+
+
+def apart(names: Sequence[str], strata: np.ndarray | None, needed: int) -> list[str]:
+    """The names, with a number for copies where a stratum has too few without.
+
+    So a class of equal images can be cut, too. Elsewhere copies stay together.
+
+    Args:
+        names: Names of examples, equal for copies.
+        strata: int [N], the stratum of each example; None: they are of one.
+        needed: Number of different names that each stratum needs.
+    """
+    result, seen = list(names), Counter()
+    strata = np.zeros(len(result), np.int64) if strata is None else strata
+    for group in _members(strata):
+        if len({result[i] for i in group}) >= needed:
+            continue
+        for i in group:
+            number = seen[names[i]]
+            seen[names[i]] += 1
+            result[i] = f"{names[i]} {number}" if number else names[i]
+    return result
 
 
 def by_hash(
@@ -125,6 +149,8 @@ def by_hash(
     Raises:
         UserError: A stratum cannot be in every split.
     """
+    for split, fraction in fractions.items():
+        _check_fraction(split, fraction)
     whole = strata is None
     strata = np.zeros(len(keys), np.int64) if whole else strata
     units, unit_of = np.unique(keys, return_inverse=True)  # in the order of hashes
@@ -143,9 +169,10 @@ def by_hash(
         who = _who(None if whole else stratum_name(names or (), stratum), number)
         needed = len(kinds) + 1
         if len(group) < needed:
-            apart, wanted = _apart(number, len(group)), " and ".join(kinds)
+            number = f"{who}{_in_groups(number, len(group))}"
+            wanted = " and ".join(kinds)
             raise UserError(
-                f"{who}{apart}; at least {needed} are needed to split off {wanted}: "
+                f"{number}; at least {needed} are needed to split off {wanted}: "
                 "add images, or give splits of your own."
             )
         _mend(chosen, group, kinds)
@@ -196,11 +223,11 @@ def _who(name: str | int | None, number: int) -> str:
     return f"{whose} has {number} example{'' if number == 1 else 's'}"
 
 
-def _apart(number: int, units: int) -> str:
-    """A remark where some of a number of examples cannot be apart."""
+def _in_groups(number: int, units: int) -> str:
+    """A remark where examples are in groups, which cannot be cut."""
     if units == number:
         return ""
-    return f", of which {units} can be apart (copies and groups stay together)"
+    return f" in {units} group{'' if units == 1 else 's'}"
 
 
 def too_few(
@@ -217,14 +244,14 @@ def too_few(
         counts: Number of images of each stratum.
         stratum: The stratum.
         num_folds: Number of folds.
-        num_units: Number of its images that can be apart; None: all.
+        num_units: Number of groups that they are in; None: each is one.
     """
     number = int(counts[stratum])
-    apart = _apart(number, number if num_units is None else num_units)
+    in_groups = _in_groups(number, number if num_units is None else num_units)
     name = stratum_name(names, stratum)
     return UserError(
-        f"Stratum {name!r} has {number} images besides those of the test split{apart}; "
-        f"{num_folds} folds need at least {num_folds}."
+        f"Stratum {name!r} has {number} images besides those of the test split"
+        f"{in_groups}; {num_folds} folds need at least {num_folds}."
     )
 
 
@@ -263,8 +290,8 @@ def folds(
     for stratum, group in enumerate(_members(stratum_of[order][first], len(counts))):
         if len(group) < num_folds:
             if whole:
-                apart = _apart(int(counts[0]), len(group))
-                rule = f"at most {len(group)}; there are {counts[0]} images{apart}"
+                in_groups = _in_groups(int(counts[0]), len(group))
+                rule = f"at most {len(group)}; there are {counts[0]} images{in_groups}"
                 require(False, "folds", num_folds, rule)
             raise too_few(names, counts, stratum, num_folds, len(group))
         # Begins with another fold in each stratum, so that what is left over is spread.

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import arrays, images, splits
-from jaxcnn.data.examples import Dataset, Examples, make_dataset
+from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
 from jaxcnn.errors import UserError
 from jaxcnn.targets import classes
 
@@ -99,6 +99,9 @@ class TfdsSet:
         by = "label" if self.stratify else None
         return make_dataset(
             splits.complete(examples, targets, config, stratify_by=by),
+            made_with=fields_used(
+                config, "max_pixels", validation="validation" not in examples
+            ),
             targets=targets,
             channels=channels,
             mean=mean,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn import errors
+from jaxcnn.data import datasets
 from jaxcnn.data.examples import Dataset
 from jaxcnn.tasks import Task
 from jaxcnn.training import evaluation, network, prepare, workdir
@@ -77,6 +78,10 @@ def evaluate(
     """
     folder = Path(folder)
     config, info = workdir.read(folder)
+    name = data_name or config.data.name
+    rule = f"None for {name}, which is not in data.dir"
+    holds = data_dir is None or datasets.reads(name, "dir")
+    errors.require(holds, "data_dir", data_dir, rule)
     # The devices used in training do not matter here.
     config = dataclasses.replace(
         config,
@@ -84,7 +89,7 @@ def evaluate(
         parallel="jit",
         data=dataclasses.replace(
             config.data,
-            name=data_name or config.data.name,
+            name=name,
             dir=data_dir or config.data.dir,
         ),
     )

@@ -245,9 +245,10 @@ def _parts(
     if example_names is None:
         parts = _positional(number, num_folds, strata, names, config.data.split_seed)
     else:
-        units, pattern = example_names, config.data.groups
-        if pattern is not None:
-            units = groups.of_names(example_names, pattern)
+        if config.data.groups is None:
+            units = splits.apart(example_names, strata, num_folds)
+        else:
+            units = groups.of_names(example_names, config.data.groups)
         keys = splits.hashes(units, config.data.split_seed, "fold")
         fold_of = splits.folds(keys, num_folds, strata=strata, names=names)
         parts = [
