@@ -10,7 +10,7 @@ from absl import flags
 
 import jaxcnn
 from jaxcnn import cli
-from jaxcnn.errors import UserError, unknown
+from jaxcnn.errors import UserError, printable, unknown
 
 USER_MISTAKE = 2
 INTERRUPTED = 130  # 128 + SIGINT
@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(argv)
     except UserError as error:
-        print(f"jaxcnn: {error}", file=sys.stderr)
+        print(f"jaxcnn: {printable(str(error))}", file=sys.stderr)
         return USER_MISTAKE
     except FloatingPointError as error:  # a run that diverged
         print(f"jaxcnn: {error}", file=sys.stderr)

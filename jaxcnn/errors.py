@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 import difflib
+import re
 import traceback
 
 
@@ -29,6 +30,11 @@ def require(holds: bool, name: str, value: object, rule: str) -> None:
     """Raises UserError("NAME must be RULE, not VALUE.") unless `holds` is true."""
     if not holds:
         raise UserError(f"{name} must be {rule}, not {value!r}.")
+
+
+def printable(text: str) -> str:
+    """A text in one line that a terminal only shows: control characters as escapes."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)
 
 
 def in_one_line(error: BaseException) -> str:

@@ -267,6 +267,15 @@ def test_above_one_in_a_hundred_bad_images_stop(tmp_path):
         bad_images.handle(BadImageError("c.jpg: broken"))
 
 
+def test_a_name_of_several_lines_is_one_line_of_the_list(tmp_path):
+    path = tmp_path / "bad_images.txt"
+    for _ in range(2):
+        bad_images = BadImages("skip", "train", 50, path)
+        bad_images.handle(BadImageError("a\nb\x1b[31m\udcff é.jpg: broken"))
+    expected = b"train\ta\\nb\\x1b[31m\xff \xc3\xa9.jpg: broken\n"
+    assert path.read_bytes() == expected
+
+
 @pytest.mark.parametrize("path", [None, "bad_images.txt"])
 def test_one_bad_image_is_allowed_in_a_data_set_of_any_size(tmp_path, path):
     path = path and tmp_path / path

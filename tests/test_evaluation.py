@@ -283,6 +283,16 @@ def test_bad_images_are_listed_and_left_out(tmp_path):
         fit(small_config(data=data, num_epochs=1.0), tmp_path / "other")
 
 
+def test_a_run_says_what_its_data_took_and_ignored(monkeypatch):
+    monkeypatch.setattr(begin, "SLOW_SECONDS", 0.0)
+    data = dataclasses.replace(small_config().data, test_fraction=0.5)
+    started = begin.begin(prepare.prepare(small_config(data=data)))
+    started.batches.close()
+    ignored, took = started.remarks[0], started.remarks[-1]
+    assert ignored == "Warning: data.test_fraction=0.5 cuts nothing off digits."
+    assert took.startswith("The first batch took 0.")
+
+
 def test_a_data_set_of_one_colour_is_refused(tmp_path):
     # Its standard deviation is zero, and would divide.
     from jaxcnn.data import arrays

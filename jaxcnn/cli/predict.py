@@ -9,7 +9,6 @@ With --output, each image is written as a PNG with its prediction on it.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-import re
 import sys
 from typing import Any
 
@@ -17,7 +16,7 @@ from absl import flags
 
 import jaxcnn
 from jaxcnn.cli import _flags
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, printable
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
@@ -90,7 +89,7 @@ def _print(line: str, stream: Any) -> None:
     On a terminal, control characters are shown as escapes, since it would obey them.
     """
     if stream.isatty():
-        line = re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda c: repr(c[0])[1:-1], line)
+        line = printable(line)
     stream.flush()
     stream.buffer.write(f"{line}\n".encode("utf-8", "surrogateescape"))
     stream.buffer.flush()

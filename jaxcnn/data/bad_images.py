@@ -5,7 +5,7 @@ import fcntl
 import os
 
 from jaxcnn.data.examples import BadImageError
-from jaxcnn.errors import UserError, unknown
+from jaxcnn.errors import UserError, printable, unknown
 
 POLICIES = ("error", "skip")
 
@@ -51,8 +51,9 @@ class BadImages:
                 f"Unreadable image in the {self.split} split: {error} "
                 "(data.bad_images=skip goes on without it)."
             ) from error
-        if str(error) not in self.seen:
-            self.seen.update(self._list(str(error)))
+        image = printable(str(error))  # one line of the list
+        if image not in self.seen:
+            self.seen.update(self._list(image))
         count = len(self.seen)
         if count > max(1, self.limit * self.num_examples):
             where = f"; {self.path} lists them" if self.path else f", such as {error}"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
+import time
 from typing import Any
 
 from jaxcnn import names
@@ -13,6 +14,8 @@ from jaxcnn.data.tfds_source import TfdsSet, prepared_folder
 from jaxcnn.errors import UserError, require, unknown
 
 Source = Callable[[DataConfig], Dataset]
+
+SLOW_SECONDS = 2.0  # a run says how long its data took where it was more
 
 
 def _original(
@@ -150,16 +153,28 @@ def load(config: DataConfig) -> Dataset:
     Raises:
         UserError: The name is unknown, or the data is missing or broken.
     """
+    begin = time.perf_counter()
+    dataset = _without_effect(_load(config), config)
+    seconds, number = (
+        time.perf_counter() - begin,
+        sum(dataset.info.num_examples.values()),
+    )
+    if seconds < SLOW_SECONDS:
+        return dataset
+    remark = f"Loading {config.name}, {number:,} examples, took {seconds:.1f} s."
+    return dataclasses.replace(dataset, remarks=(*dataset.remarks, remark))
+
+
+def _load(config: DataConfig) -> Dataset:
     prefix, colon, rest = config.name.partition(":")
     if colon and rest and prefix in PREFIXES:
-        return _without_effect(PREFIXES[prefix](rest, config), config)
+        return PREFIXES[prefix](rest, config)
     is_name = config.name in DATASETS or config.name == names.GIVEN
     if not is_name and not names.is_import(config.name):
         prefixed = [f"{prefix}:{rest}" for prefix, rest in DATA_PREFIXES.items()]
         raise unknown("dataset", config.name, [*DATASETS, *prefixed])
     dataset = names.resolve(config.name, DATASETS, "dataset")
-    dataset = checked(dataset, f"data.name={config.name!r}", config)
-    return _without_effect(dataset, config)
+    return checked(dataset, f"data.name={config.name!r}", config)
 
 
 def checked(dataset: Any, what: str, config: DataConfig) -> Dataset:

@@ -20,7 +20,6 @@ import dataclasses
 import hashlib
 import os
 import re
-import time
 
 import numpy as np
 
@@ -38,7 +37,6 @@ SPLIT_NAMES = {
 }
 # Words that stand beside the name of a split, as in train_set, test-images or val2017.
 _BESIDE = re.compile(r"(data)?sets?|data|images?|imgs?|split|folder|part")
-_SLOW_SECONDS = 2.0  # a listing that takes longer is remarked on
 
 
 def load(path: str, config: DataConfig) -> Dataset:
@@ -56,7 +54,6 @@ def load(path: str, config: DataConfig) -> Dataset:
             f"Config field data.channels is {channels}; of a folder's images it can be "
             "1 (grey), 3 (RGB) or None (RGB)."
         )
-    begin = time.perf_counter()
     listing = _Listing()
     split_folders = _split_folders(path, listing)
     files = listing.class_files(path, split_folders)
@@ -68,10 +65,6 @@ def load(path: str, config: DataConfig) -> Dataset:
         split: _examples(path, found, channels, config.max_pixels)
         for split, found in files.items()
     }
-    seconds, remarks = time.perf_counter() - begin, []
-    if seconds > _SLOW_SECONDS:
-        number = sum(map(len, whole.values()))
-        remarks = [f"Listing {number:,} image files took {seconds:.1f} s."]
     mean, std = images.STATISTICS[channels]
     targets = classes(class_names)
     return make_dataset(
@@ -87,7 +80,6 @@ def load(path: str, config: DataConfig) -> Dataset:
             validation="validation" not in whole,
             test="all" in whole,
         ),
-        remarks=remarks,
         decoder=images.decoder(),
     )
 
