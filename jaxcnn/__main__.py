@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import sys
 import types
+import warnings
 
 from absl import flags
 
@@ -21,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if "" not in sys.path:  # "" is the current directory, for names.py
         sys.path.insert(0, "")
+    # A damaged image is one line of ours, without the remarks of its decoder.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         return _dispatch(argv)
     except UserError as error:

@@ -231,6 +231,15 @@ def test_folders_that_may_be_splits_are_no_classes(tmp_path, names):
     refused(tmp_path, "but no training classes: train/ with one sub-folder per")
 
 
+def test_splits_below_or_beside_classes_are_refused(tmp_path):
+    write(tmp_path / "p", *numbered("cat", "train", 5), *numbered("cat", "test", 5))
+    write(tmp_path / "p", *numbered("dog", "train", 5), *numbered("dog", "test", 5))
+    refused(tmp_path / "p", "p/cat' has test, train; splits must be above the classes")
+    write(tmp_path / "q", *numbered(".", "Training", 5), *numbered(".", "Testing", 5))
+    write(tmp_path / "q", *numbered(".", "more", 5))
+    refused(tmp_path / "q", "has Training, Testing but no training classes")
+
+
 def test_folders_are_read_once_whatever_links_there_are(tmp_path):
     write(tmp_path / "p", *numbered(".", "a", 10), *numbered(".", "b", 10))
     write(tmp_path / "outside", "x.png", "deep/y.png")

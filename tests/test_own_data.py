@@ -11,7 +11,7 @@ import jaxcnn
 from jaxcnn import data
 from jaxcnn.config import Config, DataConfig
 from jaxcnn.data import batches
-from jaxcnn.data.examples import Joined, Subset
+from jaxcnn.data.examples import Joined, Subset, names_of
 from jaxcnn.errors import UserError
 from jaxcnn.serving.predictor import Predictor
 from jaxcnn.targets import Target, classes
@@ -227,6 +227,27 @@ def test_a_run_is_measured_on_other_examples_however_they_are_cut(tmp_path):
     # Of the same examples, some that were trained on would validate.
     with pytest.raises(UserError, match="data.validation_fraction is 0.4, but the"):
         jaxcnn.evaluate(tmp_path, dataset=make(GREY, targets, test=test))
+
+
+def test_groups_need_names_which_arrays_lack_and_examples_may_have():
+    with pytest.raises(UserError, match="no names; it must be None for arrays. Data"):
+        jaxcnn.Dataset.from_arrays(
+            GREY, np.arange(12) % 2, config=DataConfig(groups="(.)")
+        )
+
+    class Named(Squares):
+        names = [f"subject{i // 2}_{i}" for i in range(10)]
+
+    config = DataConfig(groups="(subject[0-9])_")
+    dataset = from_squares(Named(), config=config)
+    assert dataset.made_with["groups"] == config.groups
+    inside = [{name[:8] for name in names_of(p)} for p in dataset.splits.values()]
+    assert sum(map(len, inside)) == 5
+    with pytest.raises(UserError, match="data.groups is None, but the data set was ma"):
+        prepare.prepare(small_config(), dataset=dataset)
+    Named.names = Named.names[1:]
+    with pytest.raises(UserError, match="names of the train examples must be 10 texts"):
+        from_squares(Named())
 
 
 def test_names_may_be_an_array_as_in_scikit_learn():

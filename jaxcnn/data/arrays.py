@@ -69,6 +69,11 @@ def dataset(
         UserError: A part is empty, a target is not allowed, or config.channels is
             neither 1 nor 3.
     """
+    if config.groups is not None:
+        raise UserError(
+            f"data.groups is {config.groups!r}, but the examples have no names; it "
+            "must be None for arrays. Dataset.from_examples takes examples with names."
+        )
     digest = hashlib.sha256(b"by content" if by_content else b"")
     examples = {}
     channels = config.channels or parts["train"][0].shape[-1]

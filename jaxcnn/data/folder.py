@@ -265,8 +265,11 @@ def split_of(name: str) -> str | None:
 def _split_folders(path: str, listing: _Listing) -> dict[str, str]:
     """Returns split -> its folder; {"all": "."} where the folders are classes.
 
-    Folders called like splits are classes if none of them has sub-folders and there
-    are others, or if there is one alone whose sub-folders are not those of another.
+    A folder called like a split is a class if there are other folders, none of which is
+    called like another split or has the same sub-folders.
+
+    Raises:
+        UserError: It is not clear which folders are splits and which are classes.
     """
     folders = listing.subfolders(path)
     named: dict[str, list[str]] = {split: [] for split in SPLIT_NAMES}
@@ -286,11 +289,20 @@ def _split_folders(path: str, listing: _Listing) -> dict[str, str]:
             for other in folders
             if other != name
         )
-        if (inside and not others) or shared:
+        several = sum(bool(names) for names in named.values()) > 1
+        if (inside and not others) or several or shared:
             raise UserError(
                 f"Folder {path!r} has {', '.join(inside)} but no training classes: "
                 "train/ with one sub-folder per class is missing."
             )
+        for name in folders:
+            below = listing.subfolders(os.path.join(path, name))
+            found = [folder for folder in below if split_of(folder) is not None]
+            if len({split_of(folder) for folder in found}) > 1:
+                raise UserError(
+                    f"Folder {os.path.join(path, name)!r} has {', '.join(found)}; "
+                    "splits must be above the classes, as in train/cat, not cat/train."
+                )
         return {"all": "."}
     for split, names in named.items():
         if len(names) > 1:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 import functools
 import itertools
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,13 +101,22 @@ class Predictor:
 
     def _read(self, image: ImageLike) -> np.ndarray:
         """Reads an image, see read; BadImageError if it cannot be decoded."""
-        if isinstance(image, np.ndarray):
+        if hasattr(image, "__array__"):
             image = to_uint8(
-                image, self.value_range, "the image", leading=(), hint=_FLOATS
+                np.asarray(image),
+                self.value_range,
+                "the image",
+                leading=(),
+                hint=_FLOATS,
             )
             image = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
         if isinstance(image, Image.Image):
             pixels = images_lib.from_pillow(image, self.channels, self.max_pixels)
+        elif not isinstance(image, str | bytes | os.PathLike):
+            raise errors.UserError(
+                "An image must be a path, bytes of a file, an image of Pillow or an "
+                f"array, not a {type(image).__name__}."
+            )
         else:
             pixels = images_lib.decode(image, self.channels, None, self.max_pixels)
         return self.transform(pixels)
@@ -116,8 +126,9 @@ class Predictor:
 
         For a classification: "class", int [N], and "probabilities", float32 [N, K].
         """
-        is_one = isinstance(images, str | bytes | Path | Image.Image)
-        if isinstance(images, np.ndarray):
+        is_one = isinstance(images, str | bytes | os.PathLike | Image.Image)
+        if hasattr(images, "__array__"):
+            images = np.asarray(images)
             is_one = images.ndim == 2 or (
                 images.ndim == 3 and images.shape[2] in (1, 3)
             )

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 import pytest
@@ -244,6 +245,17 @@ def test_arrays_that_are_not_clear_are_refused_by_dtype_and_range(read, image, t
             ),
         ):
             jaxcnn.Dataset.from_arrays(whole, np.arange(12) % 2)
+
+
+def test_arrays_of_other_libraries_are_taken_and_what_is_no_image_is_refused(read):
+    np.testing.assert_array_equal(read(jnp.asarray(GREYS))[..., 0], GREYS)
+    predictor = read.__self__
+    for images in ([[[0, 1], [2, 3]]], [None], [{"image": GREYS}]):
+        with pytest.raises(UserError, match="must be a path, .* or an array, not a"):
+            predictor(images)
+    for image in (GREYS, jnp.asarray(GREYS), "a.png", Image.fromarray(GREYS)):
+        with pytest.raises(UserError, match="takes a list of images; write .image"):
+            predictor(image)
 
 
 def test_float_images_need_the_range_that_the_run_was_trained_with(read):
