@@ -22,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if "" not in sys.path:  # "" is the current directory, for names.py
         sys.path.insert(0, "")
+    if hasattr(sys.stdout, "reconfigure"):  # names of files that are not UTF-8
+        sys.stdout.reconfigure(errors="surrogateescape")
     # A damaged image is one line of ours, without the remarks of its decoder.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:

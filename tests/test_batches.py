@@ -144,7 +144,7 @@ def main(argv):
     for one, two in zip(*result):
         for name in one:
             np.testing.assert_array_equal(one[name], two[name])
-    for path in train.examples.examples.paths:
+    for path in train.examples.paths:
         open(path, "w").write("broken")
     try:
         next(batches.train_batches(train, config, targets, **options))
