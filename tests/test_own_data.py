@@ -236,7 +236,7 @@ def test_groups_need_names_which_arrays_lack_and_examples_may_have():
         )
 
     class Named(Squares):
-        names = [f"subject{i // 2}_{i}" for i in range(10)]
+        example_names = [f"subject{i // 2}_{i}" for i in range(10)]
 
     config = DataConfig(groups="(subject[0-9])_")
     dataset = from_squares(Named(), config=config)
@@ -245,8 +245,10 @@ def test_groups_need_names_which_arrays_lack_and_examples_may_have():
     assert sum(map(len, inside)) == 5
     with pytest.raises(UserError, match="data.groups is None, but the data set was ma"):
         prepare.prepare(small_config(), dataset=dataset)
-    Named.names = Named.names[1:]
-    with pytest.raises(UserError, match="names of the train examples must be 10 texts"):
+    Named.example_names = Named.example_names[1:]
+    with pytest.raises(
+        UserError, match="example_names of the train split must be 10 texts"
+    ):
         from_squares(Named())
 
 

@@ -182,7 +182,7 @@ SHARES = {"test": 0.2, "validation": 0.1}
 
 def named(names, labels) -> ArrayExamples:
     whole = examples(labels)
-    return ArrayExamples(whole.images, whole.targets, names=list(names))
+    return ArrayExamples(whole.images, whole.targets, example_names=list(names))
 
 
 def split_of(names, labels, seed=0, groups=None, given=None, **fractions):
@@ -200,7 +200,10 @@ def split_of(names, labels, seed=0, groups=None, given=None, **fractions):
         missing=("test", "validation"),
     )
     assert sorted(sum((names_of(part) for part in found.values()), [])) == sorted(
-        [*names, *(name for part in (given or {}).values() for name in part.names)]
+        [
+            *names,
+            *(name for part in (given or {}).values() for name in part.example_names),
+        ]
     )
     return {name: split for split, part in found.items() for name in names_of(part)}
 

@@ -95,7 +95,7 @@ def dataset(
         examples[part] = ArrayExamples(
             with_channels(images, channels),
             cast,
-            names=_contents(images) if by_content else None,
+            example_names=_contents(images) if by_content else None,
         )
     completed = splits.complete(examples, targets, config, stratify_by=stratify_by)
     examples = {part: _gathered(chosen) for part, chosen in completed.items()}
@@ -125,9 +125,9 @@ def _contents(images: np.ndarray) -> list[str]:
 
 def _copies(examples: Mapping[str, ArrayExamples]) -> list[str]:
     """A remark for each split that has copies of training images."""
-    trained, remarks = set(examples["train"].names), []
+    trained, remarks = set(examples["train"].example_names), []
     for split in examples.keys() - {"train"}:
-        number = sum(name in trained for name in examples[split].names)
+        number = sum(name in trained for name in examples[split].example_names)
         if number:
             remarks.append(
                 f"Warning: {number} of {len(examples[split])} {split} images are "
@@ -152,7 +152,7 @@ def _gathered(examples: Examples) -> ArrayExamples:
     whole, indices = examples.examples, examples.indices
     columns = {name: column[indices] for name, column in whole.targets.items()}
     names = names_of(examples)
-    return ArrayExamples(whole.images[indices], columns, names=names)
+    return ArrayExamples(whole.images[indices], columns, example_names=names)
 
 
 def with_channels(images: np.ndarray, channels: int) -> np.ndarray:

@@ -23,9 +23,9 @@ class BadImageError(Exception):
 class Examples(Protocol):
     """The examples of one split, in an order of their own that never changes.
 
-    They may have an attribute `names`: a text for each example that stays its own when
-    others are added. A split then goes by it (data/splits.py), data.groups can be used,
-    and a run keeps which examples it was trained on.
+    They may have an attribute `example_names`: a text for each example that stays its
+    own when others are added. A split then goes by it (data/splits.py), data.groups can
+    be used, and a run keeps which examples it was trained on.
     """
 
     def column(self, target: str) -> np.ndarray:
@@ -51,12 +51,12 @@ class ArrayExamples:
     Attributes:
         images: uint8 [N, H, W, C].
         targets: Name of each target -> [N, ...].
-        names: Name of each example, see Examples; None: they have none.
+        example_names: Name of each example, see Examples; None: they have none.
     """
 
     images: np.ndarray
     targets: Mapping[str, np.ndarray]
-    names: Sequence[str] | None = dataclasses.field(default=None, kw_only=True)
+    example_names: Sequence[str] | None = dataclasses.field(default=None, kw_only=True)
 
     def column(self, target: str) -> np.ndarray:
         return self.targets[target]
@@ -179,9 +179,12 @@ def path_of(examples: Examples, index: int) -> str | None:
     return None if paths is None else paths[index]
 
 
+_NAMES = "example_names"  # attribute of Examples
+
+
 def names_of(examples: Examples) -> list[str] | None:
     """Name of each example, see Examples; None where they have none."""
-    return _gathered(examples, lambda source: getattr(source, "names", None), list)
+    return _gathered(examples, lambda source: getattr(source, _NAMES, None), list)
 
 
 def identities(examples: Examples) -> np.ndarray | None:
@@ -192,10 +195,10 @@ def identities(examples: Examples) -> np.ndarray | None:
     """
 
     def of_source(source: Examples) -> np.ndarray | None:
-        names = getattr(source, "names", None)
+        names = getattr(source, _NAMES, None)
         if names is None:
             return None
-        sizes = getattr(source, "sizes", None)
+        sizes = getattr(source, "file_sizes", None)
         if sizes is None:
             sizes = [0] * len(names)
         found = np.empty(len(names), np.uint64)

@@ -17,16 +17,16 @@ class FileExamples:
         paths: Path of each file.
         targets: Name of each target -> [N, ...].
         channels: 1 for grey, 3 for RGB.
-        names: Name of each file, see Examples.
-        sizes: Size of each file in bytes, int64 [N].
+        example_names: Name of each file, see Examples.
+        file_sizes: Size of each file in bytes, int64 [N].
         max_pixels: Number of pixels above which an image is not decoded.
     """
 
     paths: Sequence[str]
     targets: Mapping[str, np.ndarray]
     channels: int
-    names: Sequence[str]
-    sizes: np.ndarray
+    example_names: Sequence[str]
+    file_sizes: np.ndarray
     max_pixels: int = images.MAX_PIXELS
 
     def column(self, target: str) -> np.ndarray:

@@ -347,8 +347,8 @@ def _examples(
         paths,
         {"label": labels},
         channels,
-        names=[path[start:].replace(os.sep, "/") for path in paths],
-        sizes=np.array([_size(path) for path in paths], np.int64),
+        example_names=[path[start:].replace(os.sep, "/") for path in paths],
+        file_sizes=np.array([_size(path) for path in paths], np.int64),
         max_pixels=max_pixels,
     )
 
@@ -380,7 +380,9 @@ def _fingerprint(whole: Mapping[str, FileExamples], config: DataConfig) -> str:
     """SHA-256 of split, label, size in bytes and name of every file, and of groups."""
     digest = hashlib.sha256(f"by name {groups.digest(config.groups)}".encode())
     for split, examples in whole.items():
-        labels, sizes = examples.column("label").tolist(), examples.sizes.tolist()
-        for name, label, size in zip(examples.names, labels, sizes, strict=True):
+        labels, sizes = examples.column("label").tolist(), examples.file_sizes.tolist()
+        for name, label, size in zip(
+            examples.example_names, labels, sizes, strict=True
+        ):
             digest.update(os.fsencode(f"{split}\t{label}\t{size}\t{name}\n"))
     return digest.hexdigest()

@@ -346,17 +346,13 @@ def from_examples(
 
 def _check_example_names(examples: Examples, split: str) -> None:
     """Raises UserError unless examples that have names have one text each."""
-    names = getattr(examples, "names", None)
+    names = getattr(examples, "example_names", None)
     if names is None:
         return
-    what, rule = f"names of the {split} examples", f"{len(examples)} texts"
-    holds = isinstance(names, Sequence) and not isinstance(names, str)
+    what, rule = f"example_names of the {split} split", f"{len(examples)} texts"
+    holds = hasattr(names, "__len__") and not isinstance(names, str)
+    found = f"{type(names).__name__} of {len(names)}" if holds else names
     holds = holds and len(names) == len(examples)
-    found = (
-        f"{type(names).__name__} of {len(names)}"
-        if hasattr(names, "__len__")
-        else names
-    )
     require(holds and all(isinstance(n, str) for n in names), what, found, rule)
 
 
@@ -364,7 +360,7 @@ class _Columns:
     """Examples whose columns are read example by example."""
 
     def __init__(self, examples: Any, targets: Targets) -> None:
-        self.names: Sequence[str] | None = getattr(examples, "names", None)
+        self.example_names = getattr(examples, "example_names", None)
         self._examples = examples
         self._targets = targets
         self._columns: dict[str, np.ndarray] = {}
