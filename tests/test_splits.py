@@ -17,6 +17,7 @@ from jaxcnn.data.examples import (
     make_dataset,
     names_of,
 )
+from jaxcnn.data.files import FileExamples
 from jaxcnn.errors import UserError
 from jaxcnn.targets import classes
 
@@ -438,3 +439,8 @@ def test_identities_are_of_name_and_size_and_follow_a_subset():
     np.testing.assert_array_equal(identities(chosen), found[[2, 0]])
     assert names_of(chosen) == ["c", "a"]
     assert identities(examples([0, 1])) is None
+    first, same, other = (
+        identities(FileExamples([f"{root}/a.jpg"], {}, 3, ["a.jpg"], np.array([size])))
+        for root, size in (("x", 9), ("moved", 9), ("x", 10))
+    )
+    assert first == same != other
