@@ -180,6 +180,23 @@ def test_the_fingerprint_knows_names_sizes_labels_and_splits(tmp_path):
     assert len(seen) == 5
 
 
+def test_other_groups_are_another_data_set(tmp_path):
+    names = numbered("photos", "a", 20) + numbered("photos", "b", 20)
+    write(tmp_path, *names)
+    table = tmp_path / "groups.csv"
+
+    def fingerprint(size: int) -> str:
+        lines = [
+            f"{name.removeprefix('photos/')},{name[7]}{i // size}"
+            for i, name in enumerate(names)
+        ]
+        table.write_text("\n".join(lines))
+        config = DataConfig(groups=str(table))
+        return folder.load(str(tmp_path / "photos"), config).info.fingerprint
+
+    assert fingerprint(2) == fingerprint(2) != fingerprint(4)
+
+
 def refused(path: pathlib.Path, text: str, **fields) -> None:
     with pytest.raises(UserError, match=text) as caught:
         folder.load(str(path), DataConfig(**fields))
