@@ -28,7 +28,8 @@ NAMES = (
     b"not utf-8 \xff\xfe.png",
     b"[bold red]markup[on blue] :smile:.png",
     b"escape \x1b[31m and \x1b]0;title\x07.png",
-    b"line\nbreak,\rreturn\tand tab.png",
+    b"line\nbreak and\ttab.png",
+    b"carriage\rreturn.png",
     b'"quoted", with comma.png',
     "\N{RIGHT-TO-LEFT OVERRIDE}gnp 犬.png".encode(),
     b"x" * 251 + b".png",
@@ -104,7 +105,7 @@ def test_what_cannot_be_read_is_listed_last_and_the_rest_is_predicted(
         assert b"broken" not in done.out
         lines = done.err.splitlines()
         assert lines[-6:-3] == [
-            b"Could not be read: 2 of 10 images:",
+            f"Could not be read: 2 of {len(NAMES) + 2} images:".encode(),
             os.fsencode(images) + b"/broken.png: no JPEG, PNG, WebP, BMP, GIF or TIFF "
             b"image",
             lines[-4],
