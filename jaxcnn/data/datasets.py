@@ -155,12 +155,10 @@ def load(config: DataConfig) -> Dataset:
     """
     begin = time.perf_counter()
     dataset = _without_effect(_load(config), config)
-    seconds, number = (
-        time.perf_counter() - begin,
-        sum(dataset.info.num_examples.values()),
-    )
+    seconds = time.perf_counter() - begin
     if seconds < SLOW_SECONDS:
         return dataset
+    number = sum(dataset.info.num_examples.values())
     remark = f"Loading {config.name}, {number:,} examples, took {seconds:.1f} s."
     return dataclasses.replace(dataset, remarks=(*dataset.remarks, remark))
 
