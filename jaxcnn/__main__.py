@@ -11,7 +11,7 @@ from absl import flags
 
 import jaxcnn
 from jaxcnn import cli
-from jaxcnn.errors import UserError, printable, unknown
+from jaxcnn.errors import UserError, unknown
 
 USER_MISTAKE = 2
 INTERRUPTED = 130  # 128 + SIGINT
@@ -22,14 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if "" not in sys.path:  # "" is the current directory, for names.py
         sys.path.insert(0, "")
-    if hasattr(sys.stdout, "reconfigure"):  # names of files that are not UTF-8
-        sys.stdout.reconfigure(errors="surrogateescape")
-    # A damaged image is one line of ours, without the remarks of its decoder.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         return _dispatch(argv)
     except UserError as error:
-        print(f"jaxcnn: {printable(str(error))}", file=sys.stderr)
+        print(f"jaxcnn: {error}", file=sys.stderr)
         return USER_MISTAKE
     except FloatingPointError as error:  # a run that diverged
         print(f"jaxcnn: {error}", file=sys.stderr)
@@ -43,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
+    # A damaged image is one line of ours, without the remarks of its decoder.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     names = [module.name for module in pkgutil.iter_modules(cli.__path__)]
     verbs = [name for name in names if not name.startswith("_")]
     if not argv or argv[0] in ("-h", "--help", "help"):

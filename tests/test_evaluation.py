@@ -21,6 +21,7 @@ from jaxcnn.targets import classes
 from jaxcnn.tasks import Metric, Task, metric_table
 from jaxcnn.training import begin, evaluation, prepare
 from jaxcnn.training import fit as fit_lib
+from jaxcnn.training import used as used_lib
 from jaxcnn.training import workdir as workdir_lib
 from tests.interrupted import NoWriter
 from tests.test_cli import make_folder
@@ -220,8 +221,7 @@ def test_an_evaluation_says_which_examples_the_run_has_used(tmp_path, capsys):
     flat = f"folder:{tmp_path / 'flat'}"
     parts = prepare.prepare(small_config(data=dataclasses.replace(data, name=flat)))
     found = {
-        split: workdir_lib.num_used(run, part)
-        for split, part in parts.dataset.splits.items()
+        split: used_lib.count(run, part) for split, part in parts.dataset.splits.items()
     }
     assert sum(used["train"] for used in found.values()) == 2
     assert sum(used["validation"] for used in found.values()) == 1

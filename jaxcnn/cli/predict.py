@@ -16,7 +16,7 @@ from absl import flags
 
 import jaxcnn
 from jaxcnn.cli import _flags
-from jaxcnn.errors import UserError, printable
+from jaxcnn.errors import UNCHANGED, UserError, printable
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
@@ -91,5 +91,5 @@ def _print(line: str, stream: Any) -> None:
     if stream.isatty():
         line = printable(line)
     stream.flush()
-    stream.buffer.write(f"{line}\n".encode("utf-8", "surrogateescape"))
+    stream.buffer.write(f"{line}\n".encode("utf-8", UNCHANGED))
     stream.buffer.flush()

@@ -20,7 +20,7 @@ def write(
     """
     counts = np.asarray(confusion).astype(int)
     files = path.with_suffix(".csv"), path.with_suffix(".png")
-    with files[0].open("w", newline="", errors="surrogateescape") as file:
+    with files[0].open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("true \\ predicted", *class_names))
         writer.writerows(

@@ -59,7 +59,7 @@ def _write_matrix(path: Path, part: "Matrix") -> list[Path]:
 
 def _write_scatter(path: Path, part: "Scatter") -> list[Path]:
     files = [path.with_suffix(".csv"), path.with_suffix(".png")]
-    with files[0].open("w", newline="", errors="surrogateescape") as file:
+    with files[0].open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((part.x_label, part.y_label))
         writer.writerows(zip(part.x, part.y, strict=True))

@@ -1,7 +1,6 @@
 """Draws a task's answers on images."""
 
 from collections.abc import Callable, Mapping, Sequence
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 _SIDE = 512  # pixels; side of the square that an image is fitted into
 _MARGIN, _LINE = 6, 20  # pixels
-_LONGEST = 240  # bytes of a file's name, which may have 255, without "_1234" and ".png"
 _INK, _PAPER = "#222222", "#ffffff"
 
 
@@ -46,14 +44,10 @@ _DRAWERS: Mapping[str, Callable[..., Image.Image]] = {"caption": _caption}
 
 
 def file_names(images: Sequence[str]) -> list[str]:
-    """PNG names after the images' names; the second image of a name gets "_2".
-
-    Names that are too long for a file system lose their end.
-    """
+    """PNG names after the images' names; the second image of a name gets "_2"."""
     names, seen = [], set()
     for image in images:
-        whole = os.fsencode(Path(image).stem)[:_LONGEST]
-        name = stem = os.fsdecode(whole)
+        name = stem = Path(image).stem
         number = 1
         while name.casefold() in seen:
             number += 1

@@ -35,7 +35,7 @@ def table(
 
 def _render(renderable: Any) -> str:
     console = rich.console.Console(
-        file=io.StringIO(), width=10_000, highlight=False, markup=False, emoji=False
+        file=io.StringIO(), width=10_000, highlight=False, markup=False
     )
     console.print(renderable)
     lines = console.file.getvalue().splitlines()

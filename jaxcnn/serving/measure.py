@@ -9,7 +9,7 @@ from jaxcnn import errors
 from jaxcnn.data import datasets
 from jaxcnn.data.examples import Dataset
 from jaxcnn.tasks import Task
-from jaxcnn.training import evaluation, network, prepare, workdir
+from jaxcnn.training import evaluation, network, prepare, used, workdir
 from jaxcnn.training.evaluation import Measured
 
 
@@ -38,12 +38,12 @@ class Evaluation:
     def remark(self) -> str | None:
         """How many of the examples the run has used before; None: none is known."""
         verbs = {"train": "trained on", "validation": "used for validation"}
-        used = [
+        known = [
             f"{self.num_used[s]} were {verb}"
             for s, verb in verbs.items()
             if self.num_used.get(s)
         ]
-        return f"in this run, {' and '.join(used)} already" if used else None
+        return f"in this run, {' and '.join(known)} already" if known else None
 
 
 def evaluate(
@@ -121,7 +121,7 @@ def evaluate(
         task=run.task,
         split=split,
         step=step,
-        num_used=workdir.num_used(folder, run.dataset.splits[split]),
+        num_used=used.count(folder, run.dataset.splits[split]),
         same_images=run.info.fingerprint == info.fingerprint,
         measured=evaluation.evaluator(run, None)(split, variables),
     )

@@ -110,18 +110,17 @@ def begin(
     start, state = resumed.start, resumed.state
     batches = Batches(run, folder, start)
     try:
-        remarks = [*run.dataset.remarks]
+        of_data = [*run.dataset.remarks]
         begin_time = time.perf_counter()
         if not resumed.is_over:
             batches.draw(1)
         seconds = time.perf_counter() - begin_time
         if seconds > SLOW_SECONDS:
-            remarks.append(
+            of_data.append(
                 f"The first batch took {seconds:.1f} s; images that are kept in memory "
                 "are decoded before it."
             )
-        run, of_memory = memory.resolve_auto(run)
-        remarks += of_memory
+        run, remarks = memory.resolve_auto(run)
         state = init_state(run) if state is None else state
         if run.config.cache_features:
             batches.close()
@@ -130,7 +129,7 @@ def begin(
     except BaseException:
         batches.close()
         raise
-    return Started(run, state, start, batches, remarks)
+    return Started(run, state, start, batches, [*of_data, *remarks])
 
 
 def start_phase(

@@ -22,6 +22,7 @@ from jaxcnn.training import (
     loss_scale,
     prepare,
     profile,
+    used,
     workdir,
 )
 from jaxcnn.training.begin import Resumed, Started, begin, start_phase
@@ -242,7 +243,7 @@ class Session:
         self._adopt(started)
         if hosts.is_first():
             workdir.write(self.folder, self.run.config, self.run.info)
-            workdir.write_examples(self.folder, run.dataset.splits)
+            used.write(self.folder, run.dataset.splits)
         profiler = profile.Profiler(self.folder / workdir.PROFILE, profile_steps)
         self._profiler = stack.enter_context(contextlib.closing(profiler))
         writer = make_writer(self.folder, self._start, self.run.num_steps)

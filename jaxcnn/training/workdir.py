@@ -1,23 +1,19 @@
 """The folder of a run: what it holds besides checkpoints and logs.
 
 config.json is the config; dataset.json is what evaluation, prediction and a resume
-must know of the images; examples.npz is a hash of each example that was trained on or
-validated on. All are written before the first step.
+must know of the images. Both are written before the first step.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import dataclasses
 import json
 import os
 from pathlib import Path
 from typing import Any
-import zipfile
-
-import numpy as np
 
 from jaxcnn import config_fields, errors
 from jaxcnn.config import AUTO, Config
-from jaxcnn.data.examples import DatasetInfo, Examples, identities
+from jaxcnn.data.examples import DatasetInfo
 from jaxcnn.targets import Target
 
 CHECKPOINTS = "checkpoints"
@@ -26,8 +22,6 @@ BAD_IMAGES = "bad_images.txt"
 PROFILE = "profile"
 _CONFIG = "config.json"
 _DATASET = "dataset.json"
-_EXAMPLES = "examples.npz"
-_USED = ("train", "validation")  # splits that a run is made with
 
 
 def read(workdir: Path) -> tuple[Config, DatasetInfo]:
@@ -141,40 +135,3 @@ def write(workdir: Path, config: Config, info: DatasetInfo) -> None:
         unfinished = workdir / f"{name}.tmp"
         unfinished.write_text(text)
         unfinished.replace(workdir / name)
-
-
-def write_examples(workdir: Path, splits: Mapping[str, Examples]) -> None:
-    """Writes which examples a run is made with, whole or not at all.
-
-    It is the sorted hashes of examples.identities for each split that is trained or
-    validated on. There is no file where the examples have no names.
-    """
-    hashes = {split: identities(splits[split]) for split in _USED}
-    if any(found is None for found in hashes.values()):
-        (workdir / _EXAMPLES).unlink(missing_ok=True)
-        return
-    unfinished = workdir / f"{_EXAMPLES}.tmp"
-    with unfinished.open("wb") as file:
-        np.savez(file, **{split: np.unique(found) for split, found in hashes.items()})
-    unfinished.replace(workdir / _EXAMPLES)
-
-
-def num_used(workdir: Path, examples: Examples) -> dict[str, int]:
-    """Split -> number of the given examples that a run was trained or validated on.
-
-    Returns {} where the run keeps none, or the examples have no names.
-
-    Raises:
-        UserError: The file of the run is damaged.
-    """
-    hashes, path = identities(examples), workdir / _EXAMPLES
-    if hashes is None or not path.is_file():
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as used:
-            return {split: int(np.isin(hashes, used[split]).sum()) for split in _USED}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise errors.UserError(
-            f"{path}, which says what the run was trained on, is damaged ({error}); "
-            "without the file this is not checked."
-        ) from error

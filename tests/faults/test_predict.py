@@ -127,25 +127,6 @@ def test_what_cannot_be_read_is_listed_last_and_the_rest_is_predicted(
     assert error.endswith(b"pipe.jpg: not a regular file.")
 
 
-def test_other_verbs_print_names_that_are_not_utf_8(tmp_path, monkeypatch):
-    for label in (b"caf\xe9", b"[red]:smile:"):
-        folder = os.fsdecode(os.path.join(os.fsencode(tmp_path / "images"), label))
-        os.makedirs(folder)
-        for i in range(5):
-            Image.new("L", (8, 8), 7 * i).save(f"{folder}/{i}.png")
-        pathlib.Path(folder, os.fsdecode(b"br\xffoken.png")).write_bytes(b"no image")
-    out = io.TextIOWrapper(io.BytesIO(), "utf-8", "strict")
-    monkeypatch.setattr(sys, "stdout", out)
-    name = f"--config.data.name=folder:{tmp_path / 'images'}"
-    output = f"--output={tmp_path / 'checked'}"
-    command = ["check_data", name, "--config.data.image_size=8", output]
-    assert __main__.main(command) == 0
-    out.flush()
-    printed = out.buffer.getvalue()
-    assert b"caf\xe9/br\xffoken.png: no JPEG" in printed
-    assert b" [red]:smile: " in printed
-
-
 def test_results_are_printed_before_the_last_image_is_read(run, tmp_path, monkeypatch):
     printed, number = [], 3 * predictor_lib._BATCH_SIZE
     whole = tmp_path / "0.png"
