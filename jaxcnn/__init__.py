@@ -131,7 +131,8 @@ def evaluate(
         task: The task that was given to fit.
 
     Returns:
-        A serving.measure.Evaluation; its measured.metrics holds the metrics.
+        A serving.measure.Evaluation; its measured.metrics holds the metrics, and its
+        remark says how many of the examples the run has used before.
     """
     from jaxcnn.serving import measure
 

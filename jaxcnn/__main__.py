@@ -7,6 +7,7 @@ import pkgutil
 import signal
 import sys
 import types
+import warnings
 
 from absl import flags
 
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
+    # A damaged image is one line of ours, without the remarks of its decoder.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     names = [module.name for module in pkgutil.iter_modules(cli.__path__)]
     verbs = [name for name in names if not name.startswith("_")]
     if not argv or argv[0] in ("-h", "--help", "help"):

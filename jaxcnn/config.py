@@ -89,6 +89,13 @@ class DataConfig:
     split_seed: int = choice(
         0, "seed of the two splits above, which do not depend on the run's seed"
     )
+    groups: str | None = choice(
+        None,
+        "keeps the examples of a group in the same split and fold: a regular "
+        "expression with one group, searched for in the name of each, such as "
+        "(subject[0-9]+)_, or a CSV file of lines name,group; the name is the path "
+        "relative to the folder, or as csv:PATH lists it",
+    )
     num_per_class: int | None = choice(
         None, "training images kept per class, drawn with the run's seed; None: all"
     )
@@ -118,7 +125,12 @@ class DataConfig:
     bad_images: str = choice(
         "error",
         "handling of unreadable images: error: the run ends; skip: they are listed and "
-        "left out, up to 1% of the images",
+        "left out, up to one image or 1% of the whole data set",
+    )
+    max_pixels: int = choice(
+        80_000_000,
+        "largest number of pixels of an image file; a larger one counts as unreadable, "
+        "and is not decoded",
     )
     num_threads: int = choice(
         4, "threads that read and decode images", changes_numbers=False

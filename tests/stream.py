@@ -98,4 +98,4 @@ def broken(arrays, bad=Broken.bad) -> Broken:
 
 
 def skipping(path=None, limit=0.1) -> BadImages:
-    return BadImages("skip", "train", path, limit)
+    return BadImages("skip", "train", N, path, limit)

@@ -144,7 +144,7 @@ def main(argv):
     for one, two in zip(*result):
         for name in one:
             np.testing.assert_array_equal(one[name], two[name])
-    for path in train.examples.examples.paths:
+    for path in train.examples.paths:
         open(path, "w").write("broken")
     try:
         next(batches.train_batches(train, config, targets, **options))
@@ -259,12 +259,32 @@ def test_each_bad_image_is_listed_once_also_after_a_resume(arrays, tmp_path):
 def test_above_one_in_a_hundred_bad_images_stop(tmp_path):
     path = tmp_path / "bad_images.txt"
     path.write_text("train\ta.jpg: broken\ntrain\tb.jpg: broken\n")
-    bad_images = BadImages("skip", "validation", path)
-    bad_images.handle(BadImageError("a.jpg: broken"), 200)
-    bad_images.handle(BadImageError("b.jpg: broken"), 200)  # 1% is not above 1%
-    bad_images.handle(BadImageError("b.jpg: broken"), 200)
-    with pytest.raises(UserError, match="validation split: 3 of 200; .* 1%; .*txt "):
-        bad_images.handle(BadImageError("c.jpg: broken"), 200)
+    bad_images = BadImages("skip", "validation", 200, path)
+    bad_images.handle(BadImageError("a.jpg: broken"))  # known in another split
+    bad_images.handle(BadImageError("b.jpg: broken"))  # 1% is not above 1%
+    bad_images.handle(BadImageError("b.jpg: broken"))
+    with pytest.raises(UserError, match="3 of 200 in the data set; .* 1%, or one; .*t"):
+        bad_images.handle(BadImageError("c.jpg: broken"))
+
+
+def test_a_name_of_several_lines_is_one_line_of_the_list(tmp_path):
+    path = tmp_path / "bad_images.txt"
+    for _ in range(2):
+        bad_images = BadImages("skip", "train", 50, path)
+        bad_images.handle(BadImageError("a\nb\x1b[31m é.jpg: broken"))
+    expected = b"train\ta\\nb\\x1b[31m \xc3\xa9.jpg: broken\n"
+    assert path.read_bytes() == expected
+
+
+@pytest.mark.parametrize("path", [None, "bad_images.txt"])
+def test_one_bad_image_is_allowed_in_a_data_set_of_any_size(tmp_path, path):
+    path = path and tmp_path / path
+    for split in ("train", "validation"):  # of two folds, in which it is each in turn
+        BadImages("skip", split, 82, path).handle(BadImageError("a.jpg: broken"))
+    bad_images = BadImages("skip", "train", 82, path)
+    bad_images.handle(BadImageError("a.jpg: broken"))
+    with pytest.raises(UserError, match="2 of 82 in the data set"):
+        bad_images.handle(BadImageError("b.jpg: broken"))
 
 
 @pytest.mark.parametrize(
@@ -414,7 +434,7 @@ def test_an_example_that_is_not_as_described_is_refused_where_it_is_read(changes
             TRANSFORMS["resize"],
             config,
             TARGETS,
-            BadImages("error", "test"),
+            BadImages("error", "test", N),
             channels=1,
         ),
     }

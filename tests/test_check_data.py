@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
     Image.fromarray(page).save(train / "temple" / "page.png")
     Image.fromarray(temple[180:190, :60]).save(train / "temple" / "strip.png")
     (test / "temple" / "broken.jpg").write_bytes(b"no image")
-    (train / "temple" / "moving.gif").write_bytes(b"GIF89a")
+    (train / "temple" / "moving.mp4").write_bytes(b"ftyp")
     (train / "notes.txt").write_text("mine")
     (path / ".hidden").mkdir()
     (path / ".hidden" / "x.txt").write_text("not counted")
@@ -93,7 +93,7 @@ def test_each_fault_is_found_once(folder):
     assert "2 images of 15 in test" in found["test_in_train"].text
     assert found["duplicates"].cases[0].note == "the same pixels"
     assert found["targets_differ"].cases[0].note == "the same pixels"
-    assert "1 .gif, 1 .txt" in found["ignored_files"].text
+    assert "1 .mp4, 1 .txt" in found["ignored_files"].text
     assert "'flower'" in found["few_images"].text
     # 29 images of temple in train/, of which 3 validate, and 9 of flower less 1.
     assert report.counts == {"train": 34, "validation": 4, "test": 15}
@@ -143,7 +143,7 @@ def test_records_of_tfds_are_named_by_split_and_number(tmp_path):
     np.testing.assert_array_equal(image, pixels[5])
     (case,) = found["unreadable"]
     assert case.images[0].split == "test"
-    assert "no JPEG, PNG, WebP or BMP image" in case.note
+    assert "no JPEG, PNG, WebP, BMP, GIF or TIFF image" in case.note
     assert [report.group_counts(name)["test"] for name in report.groups] == [0, 2]
 
 
@@ -269,7 +269,7 @@ def test_the_command_prints_and_writes_everything(folder, tmp_path, capsys):
     assert "53 in 2 groups: train 34, validation 4, test 15" in out
     assert "48x10" not in out
     assert "60x10 to 48x48" in out
-    assert "test/temple/broken.jpg: no JPEG, PNG, WebP or BMP image" in out
+    assert "test/temple/broken.jpg: no JPEG, PNG, WebP, BMP, GIF or TIFF image" in out
     assert "1. 1 image cannot be read" in out
     written = json.loads((output / "check_data.json").read_text())
     assert written["counts"]["train"] == 34

@@ -15,7 +15,13 @@ from sklearn import metrics, model_selection
 from jaxcnn import __main__, data
 from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig
 from jaxcnn.data import datasets
-from jaxcnn.data.examples import ArrayExamples, Joined, Subset, make_dataset
+from jaxcnn.data.examples import (
+    ArrayExamples,
+    Joined,
+    Subset,
+    make_dataset,
+    names_of,
+)
 from jaxcnn.errors import UserError
 from jaxcnn.report import progress, writers
 from jaxcnn.studies import cross_validate
@@ -226,6 +232,46 @@ def test_another_study_in_the_folder_is_refused(result):
     changed = make_config(seed=3)
     with pytest.raises(UserError, match=r"another study \(folds: 4 -> 3; seed: 0 -> 3"):
         cross_validate.cross_validate(changed, 3, output)
+
+
+def pool_of(folder, num_folds, **fields):
+    """Name of each image that is not in the test split -> its fold."""
+    config = make_config(data=DataConfig(name=f"folder:{folder}", **fields))
+    dataset = data.load(config.data)
+    pool = Joined((dataset.splits["train"], dataset.splits["validation"]))
+    names, columns = names_of(pool), {"label": pool.column("label")}
+    parts = cross_validate._parts(config, dataset, columns, num_folds, names)
+    for seen, unseen in parts:
+        assert sorted([*seen, *unseen]) == list(range(len(pool)))
+    return {names[i]: fold for fold, (_, unseen) in enumerate(parts) for i in unseen}
+
+
+def test_an_image_that_is_added_moves_few_others_between_folds(tmp_path):
+    make_folder(tmp_path, {"": {"a": 60, "b": 40}})
+    before = pool_of(tmp_path, 5)
+    counts = np.bincount(list(before.values()))
+    assert counts.max() - counts.min() <= 2
+    (tmp_path / "a" / "new.png").write_bytes((tmp_path / "a/1.png").read_bytes())
+    after = pool_of(tmp_path, 5)
+    assert set(before) <= set(after)
+    assert sum(before[name] != after[name] for name in before) <= 4
+
+
+def test_both_images_of_a_subject_are_in_one_fold(tmp_path):
+    # As random images that exist twice, of which a network would know the second.
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for i in range(40):
+            name = tmp_path / label / f"subject{i // 2}_{i % 2}.png"
+            Image.new("L", (8, 8), i).save(name)
+    found = pool_of(tmp_path, 4, groups="(./subject[0-9]+)_")
+    for name, fold in found.items():
+        other = name.replace("_0", "_x").replace("_1", "_0").replace("_x", "_1")
+        assert found[other] == fold
+    apart = pool_of(tmp_path, 4)
+    assert any(apart.get(n.replace("_0", "_1"), f) != f for n, f in apart.items())
+    with pytest.raises(UserError, match="Stratum 'a' has .* in .* groups; 30 folds"):
+        pool_of(tmp_path, 30, groups="(./subject[0-9]+)_")
 
 
 def test_an_image_that_is_left_out_shifts_no_other(tmp_path):

@@ -1,22 +1,27 @@
 """Evaluation counts each example once, on any number of devices."""
 
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from PIL import Image
 import pytest
 from sklearn import metrics
 
 import jaxcnn
+from jaxcnn import __main__
 from jaxcnn.config import Config, DataConfig, OptimConfig, TaskConfig
+from jaxcnn.data.examples import names_of
 from jaxcnn.errors import UserError
 from jaxcnn.serving import measure
 from jaxcnn.targets import classes
 from jaxcnn.tasks import Metric, Task, metric_table
 from jaxcnn.training import begin, evaluation, prepare
 from jaxcnn.training import fit as fit_lib
+from jaxcnn.training import used as used_lib
 from jaxcnn.training import workdir as workdir_lib
 from tests.interrupted import NoWriter
 from tests.test_cli import make_folder
@@ -183,6 +188,55 @@ def test_other_images_are_measured_and_other_classes_refused(tmp_path):
         measure.evaluate(tmp_path / "run", data_name=third)
 
 
+def test_an_evaluation_says_which_examples_the_run_has_used(tmp_path, capsys):
+    name = make_folder(tmp_path / "images", {"": {"x": 40, "y": 40}})
+    images, run = tmp_path / "images", tmp_path / "run"
+    data = DataConfig(name=name.partition("=")[2], image_size=8, batch_size=8)
+    fit(small_config(data=data, num_epochs=0.2), run)
+    splits = prepare.prepare(small_config(data=data)).dataset.splits
+    sizes = {split: len(part) for split, part in splits.items()}
+    with np.load(run / "examples.npz") as used:
+        assert {s: len(used[s]) for s in used} == {
+            s: sizes[s] for s in ("train", "validation")
+        }
+        for hashes in used.values():
+            assert (np.diff(hashes) > 0).all()
+
+    done = measure.evaluate(run, "latest")
+    assert (done.num_used, done.remark) == ({"train": 0, "validation": 0}, None)
+    done = measure.evaluate(run, "latest", "train")
+    assert done.num_used == {"train": sizes["train"], "validation": 0}
+
+    # A photo more, and the test split has no image that was trained on.
+    Image.new("RGB", (8, 8)).save(images / "x" / "new.png")
+    done = measure.evaluate(run, "latest")
+    assert (done.same_images, done.remark) == (False, None)
+
+    # Another folder that has some of the images, two of which were trained on.
+    kept = names_of(splits["train"])[:2] + names_of(splits["validation"])[:1]
+    others = names_of(splits["test"])
+    for path in [*kept, *others]:
+        (tmp_path / "flat" / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(images / path, tmp_path / "flat" / path)
+    flat = f"folder:{tmp_path / 'flat'}"
+    parts = prepare.prepare(small_config(data=dataclasses.replace(data, name=flat)))
+    found = {
+        split: used_lib.count(run, part) for split, part in parts.dataset.splits.items()
+    }
+    assert sum(used["train"] for used in found.values()) == 2
+    assert sum(used["validation"] for used in found.values()) == 1
+    split = next(split for split in found if found[split]["train"])
+    command = ["evaluate", f"--workdir={run}", "--checkpoint=latest"]
+    assert __main__.main([*command, f"--data_name={flat}", f"--split={split}"]) == 0
+    line = f"known images  in this run, {found[split]['train']} were trained on"
+    assert line in capsys.readouterr().out
+
+    whole = (run / "examples.npz").read_bytes()
+    (run / "examples.npz").write_bytes(whole[: len(whole) // 2])
+    assert __main__.main(command) == 2
+    assert "examples.npz, which says what" in capsys.readouterr().err
+
+
 def test_the_best_checkpoint_is_tested(tmp_path):
     # The rate is far too high at the end, so an earlier checkpoint is the best.
     config = small_config(
@@ -223,10 +277,20 @@ def test_bad_images_are_listed_and_left_out(tmp_path):
     lines = (tmp_path / "run" / workdir_lib.BAD_IMAGES).read_text().splitlines()
     assert len(lines) == 1
     assert str(bad) in lines[0]
-    for i in (8, 9):
+    for i in (8, 9, 10):
         bad.with_name(f"{i}.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match="2 of 120; data.bad_images=skip allows 1%"):
+    with pytest.raises(UserError, match="3 of 240 in the data set; .*allows 1%"):
         fit(small_config(data=data, num_epochs=1.0), tmp_path / "other")
+
+
+def test_a_run_says_what_its_data_took_and_ignored(monkeypatch):
+    monkeypatch.setattr(begin, "SLOW_SECONDS", 0.0)
+    data = dataclasses.replace(small_config().data, test_fraction=0.5)
+    started = begin.begin(prepare.prepare(small_config(data=data)))
+    started.batches.close()
+    ignored, took = started.remarks[0], started.remarks[-1]
+    assert ignored == "Warning: data.test_fraction=0.5 cuts nothing off digits."
+    assert took.startswith("The first batch took 0.")
 
 
 def test_a_data_set_of_one_colour_is_refused(tmp_path):

@@ -157,10 +157,13 @@ def test_too_few_families_are_refused(tmp_path):
         glyphs.folder_of_fonts("/nowhere", DataConfig())
 
 
-def test_fractions_that_leave_nothing_to_train_on_are_refused(tmp_path):
+def test_each_split_has_a_family_whatever_the_fractions(tmp_path):
     path = fonts_folder(tmp_path, *FAMILIES)
-    with pytest.raises(ValueError, match="leave none of 4 families to train on"):
-        glyphs.folder_of_fonts(path, DataConfig(test_fraction=0.9))
+    splits = glyphs.folder_of_fonts(path, DataConfig(test_fraction=0.99)).splits
+    assert sum(map(len, splits.values())) == 5 * 338
+    assert all(len(part) >= 338 for part in splits.values())
+    with pytest.raises(ValueError, match="the test split is 1.5; it must be over 0"):
+        glyphs.folder_of_fonts(path, DataConfig(test_fraction=1.5))
 
 
 def test_a_broken_font_is_refused_by_its_path(tmp_path):

@@ -157,12 +157,15 @@ def test_a_truncated_file_is_one_line_with_its_path(photo, format, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-GIF = encoded(Image.new("L", (4, 4)), "GIF")
+ICO = encoded(Image.new("L", (16, 16)), "ICO")
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", GIF])
+@pytest.mark.parametrize("data", [b"", b"hello", ICO, EPS])
 def test_what_is_no_image_is_refused_by_the_name_given(data):
-    with pytest.raises(BadImageError, match="^record 3: no JPEG, PNG, WebP or BMP"):
+    with pytest.raises(
+        BadImageError, match="^record 3: no JPEG, PNG, WebP, BMP, GIF or"
+    ):
         images.decode(data, 3, "record 3")
 
 
@@ -176,7 +179,7 @@ def test_a_decompression_bomb_is_a_bad_image():
     bomb = bytearray(png(1, 8, 2, row))
     bomb[16:24] = struct.pack(">II", 20_000, 20_000)
     bomb[29:33] = struct.pack(">I", zlib.crc32(bomb[12:29]))
-    with pytest.raises(BadImageError, match="bomb: Image size .400000000 pixels"):
+    with pytest.raises(BadImageError, match="bomb: more pixels than data.max_pixels"):
         images.decode(bytes(bomb), 3, "bomb")
 
 

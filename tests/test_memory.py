@@ -52,7 +52,7 @@ def test_arrays_in_memory_give_the_batches_of_grain(arrays):
 @pytest.mark.parametrize("transform", ["resize", "center_crop", "pad"])
 def test_files_in_memory_give_the_batches_of_grain(files, transform):
     config = config_of(train_transform=transform, eval_transform=transform)
-    kept = in_memory(files, transform, config, BadImages("error", "train"))
+    kept = in_memory(files, transform, config, BadImages("error", "train", N))
     assert isinstance(kept, ArrayExamples)
     assert_equal(
         train_batches(kept, config, seed=0, num_steps=9),
@@ -65,7 +65,7 @@ def test_files_in_memory_give_the_batches_of_grain(files, transform):
 
 
 def test_what_is_random_or_too_large_stays_where_it_is(files):
-    bad_images = BadImages("error", "train")
+    bad_images = BadImages("error", "train", N)
     random = in_memory(files, "random_resized_crop", config_of(), bad_images)
     large = in_memory(files, "resize", config_of(in_memory_mib=0), bad_images)
     assert random is files
@@ -74,7 +74,7 @@ def test_what_is_random_or_too_large_stays_where_it_is(files):
 
 def test_balanced_batches_are_the_same_from_memory_and_from_files(files):
     config = config_of(sampling="balanced")
-    kept = in_memory(files, "resize", config, BadImages("error", "train"))
+    kept = in_memory(files, "resize", config, BadImages("error", "train", N))
     strata = files.column("label")
     assert_equal(
         train_batches(kept, config, num_steps=9, strata=strata),
@@ -123,14 +123,17 @@ def test_a_bad_image_is_an_error_at_once_by_default(arrays):
     with pytest.raises(UserError, match=text):
         list(train_batches(examples, config_of(), seed=0, num_steps=5))
     with pytest.raises(UserError, match=text):
-        in_memory(examples, "resize", config_of(), BadImages("error", "train"))
+        in_memory(examples, "resize", config_of(), BadImages("error", "train", N))
 
 
 def test_a_split_without_one_readable_image_stops(arrays):
     everything = broken(arrays, tuple(range(N)))
     config = config_of(bad_images="skip")
-    with pytest.raises(UserError, match="1 of 50; data.bad_images=skip allows 1%"):
+    with pytest.raises(UserError, match="2 of 50 in the data set; .*skip allows 1%"):
         next(train_batches(everything, config, seed=0, num_steps=1))
+    some = skipping(limit=1.0)  # few of a whole data set, and yet all of a split
+    with pytest.raises(UserError, match="No image of the train split is readable"):
+        next(train_batches(everything, config, seed=0, num_steps=1, bad_images=some))
     with pytest.raises(UserError, match="No image of the train split is readable"):
         in_memory(everything, "resize", config, skipping(limit=1.0))
 
@@ -161,7 +164,7 @@ def test_ragged_targets_are_filled_up_in_memory_as_by_grain(arrays):
         column[i] = rng.normal(size=(i % 4, 2)).astype(np.float32)
     examples = ArrayExamples(arrays.images, {"points": column})
     targets = {"points": Target("points", "float32", (3, 2), ragged=True)}
-    config, bad_images = config_of(eval_batch_size=64), BadImages("error", "train")
+    config, bad_images = config_of(eval_batch_size=64), BadImages("error", "train", N)
     kept = in_memory(examples, "resize", config, bad_images, targets)
     assert isinstance(kept, memory.DecodedExamples)
     options = {"targets": targets, "num_steps": 5}
@@ -192,7 +195,7 @@ def test_a_transform_that_changes_images_of_the_right_size_is_not_left_out(
 ):
     monkeypatch.setitem(TRANSFORMS, "zoom", transforms.Transform(zoomed))
     config = config_of(train_transform="zoom", eval_transform="zoom")
-    kept = in_memory(arrays, "zoom", config, BadImages("error", "train"))
+    kept = in_memory(arrays, "zoom", config, BadImages("error", "train", N))
     for examples in (arrays, kept, through_grain(arrays)):
         first = next(eval_batches(examples, config))["image"][0]
         middle = Image.fromarray(arrays.images[0, 2:6, 2:6, 0])

@@ -11,7 +11,7 @@ import jaxcnn
 from jaxcnn import data
 from jaxcnn.config import Config, DataConfig
 from jaxcnn.data import batches
-from jaxcnn.data.examples import Joined, Subset
+from jaxcnn.data.examples import Joined, Subset, names_of
 from jaxcnn.errors import UserError
 from jaxcnn.serving.predictor import Predictor
 from jaxcnn.targets import Target, classes
@@ -60,7 +60,7 @@ def test_the_kind_of_a_target_is_that_of_its_array(targets, kind, names, first):
             GREY / 255,
             np.arange(12),
             {},
-            r"dtype of the train images is float64: pass the values",
+            r"images: it is float64 with values from 0 to .*, as in value_range=.0, 1.",
         ),
         (GREY / 255, np.arange(12), {"value_range": (0, 0.1)}, "There is a value of"),
         (
@@ -70,10 +70,10 @@ def test_the_kind_of_a_target_is_that_of_its_array(targets, kind, names, first):
             "must be float, with a value_range",
         ),
         (
-            GREY.astype(np.int64),
+            GREY.astype(np.int64) - 300,
             np.arange(12),
             {},
-            r"must be uint8 \(0 to 255\), not int64",
+            r"it is int64 with values from -300 to -253; bool, uint8 .* are taken",
         ),
         (
             GREY[0],
@@ -209,7 +209,8 @@ def test_a_function_of_ones_own_that_ignores_the_config_is_refused(monkeypatch):
     with pytest.raises(UserError, match="data.validation_fraction is 0.4, but the da"):
         prepare.prepare(config)
     monkeypatch.setitem(globals(), "pictures", lambda c: SOURCES["arrays"]("", c))
-    assert prepare.prepare(config).info.num_examples["validation"] == 4
+    made = SOURCES["arrays"]("", config.data)
+    assert prepare.prepare(config).info.num_examples == made.info.num_examples
 
 
 def test_a_run_is_measured_on_other_examples_however_they_are_cut(tmp_path):
@@ -226,6 +227,29 @@ def test_a_run_is_measured_on_other_examples_however_they_are_cut(tmp_path):
     # Of the same examples, some that were trained on would validate.
     with pytest.raises(UserError, match="data.validation_fraction is 0.4, but the"):
         jaxcnn.evaluate(tmp_path, dataset=make(GREY, targets, test=test))
+
+
+def test_groups_need_names_which_arrays_lack_and_examples_may_have():
+    with pytest.raises(UserError, match="no names; it must be None for arrays. Data"):
+        jaxcnn.Dataset.from_arrays(
+            GREY, np.arange(12) % 2, config=DataConfig(groups="(.)")
+        )
+
+    class Named(Squares):
+        example_names = [f"subject{i // 2}_{i}" for i in range(10)]
+
+    config = DataConfig(groups="(subject[0-9])_")
+    dataset = from_squares(Named(), config=config)
+    assert dataset.made_with["groups"] == config.groups
+    inside = [{name[:8] for name in names_of(p)} for p in dataset.splits.values()]
+    assert sum(map(len, inside)) == 5
+    with pytest.raises(UserError, match="data.groups is None, but the data set was ma"):
+        prepare.prepare(small_config(), dataset=dataset)
+    Named.example_names = Named.example_names[1:]
+    with pytest.raises(
+        UserError, match="example_names of the train split must be 10 texts"
+    ):
+        from_squares(Named())
 
 
 def test_names_may_be_an_array_as_in_scikit_learn():
@@ -389,7 +413,12 @@ def test_the_validation_examples_of_a_users_own_keep_the_classes():
     for i, example in enumerate(examples):
         example["label"] = np.uint64(i >= 16)
     column = from_squares(examples).splits["validation"].column("label")
-    assert column.tolist() == [0, 0, 1]  # round(0.1 * 16), and 1 of 4
+    assert set(column) == {0, 1}
+    more = examples + [Squares()[9] | {"label": np.uint64(1)}]
+    assert (
+        from_squares(more).splits["validation"].column("label").tolist()[: len(column)]
+        == column.tolist()
+    )
 
 
 @pytest.mark.parametrize(
@@ -426,7 +455,8 @@ def test_a_function_of_the_data_config_is_a_data_set():
         data=DataConfig(image_size=2, batch_size=4, validation_fraction=0.5),
     )
     run = prepare.prepare(config, dataset=made)
-    assert run.info.num_examples == {"train": 6, "validation": 6}
+    assert run.info.num_examples == made(config.data).info.num_examples
+    assert run.info.num_examples != made(DataConfig()).info.num_examples
 
 
 def test_what_can_only_be_iterated_is_refused_with_the_way_out():
@@ -530,7 +560,7 @@ def test_a_csv_file_of_numbers(listed):
     name = listed("file,x,y", lambda i: f"{i},{-i / 2}")
     dataset = data.load(DataConfig(name=name, target_kind="value", channels=1))
     assert columns(dataset, "value") == [[i, -i / 2] for i in range(12)]
-    assert dataset.info.num_examples == {"train": 9, "validation": 1, "test": 2}
+    assert set(dataset.splits) == {"train", "validation", "test"}
 
 
 def test_a_csv_file_of_classes_keeps_their_proportions(listed):
@@ -538,7 +568,8 @@ def test_a_csv_file_of_classes_keeps_their_proportions(listed):
     dataset = data.load(DataConfig(name=name, channels=1))
     assert dataset.info.targets["label"].names == ("a", "b")
     assert columns(dataset, "label") == [i % 2 for i in range(12)]
-    assert sorted(dataset.splits["test"].column("label")) == [0, 1]
+    for part in dataset.splits.values():
+        assert set(part.column("label")) == {0, 1}
 
 
 def test_labels_are_names_in_one_column_or_numbers_in_many(listed):

@@ -2,16 +2,21 @@
 
 jaxcnn predict --workdir=runs/digits IMAGE_OR_FOLDER ...
 
+Results are printed as they come; what could not be read is listed at the end on stderr,
+with exit code 1, as are files of other types in the folders, which are no failure.
 With --output, each image is written as a PNG with its prediction on it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+import sys
+from typing import Any
 
 from absl import flags
 
 import jaxcnn
 from jaxcnn.cli import _flags
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UNCHANGED, UserError, printable
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
@@ -32,17 +37,59 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         raise UserError("predict needs at least one image, or a folder of images.")
     workdir = _flags.workdir(values)
     output = _flags.output(values) if values.output else None
-    from jaxcnn.data import folder, images
-    from jaxcnn.report import pictures, text
+    from jaxcnn.data import folder
+    from jaxcnn.report import text
 
-    paths = folder.find_images(arguments)
+    paths, others = folder.find_images(arguments)
     predictor = jaxcnn.load(workdir, values.checkpoint, raw=values.raw)
-    answers = predictor.answers(paths, values.top_k)
-    predictions = list(zip(paths, answers, strict=True))
-    print(text.PREDICTIONS[values.format](predictor.task, predictions))
-    if output:
-        names = pictures.file_names(paths)
-        for name, (path, answer) in zip(names, predictions, strict=True):
-            pixels = images.decode(path, predictor.channels)
-            pictures.draw(pixels, predictor.task.marks(answer)).save(output / name)
-    return 0
+    problems: list[str] = []
+
+    def predictions() -> Iterator[tuple[str, Any]]:
+        for prediction in predictor.stream(paths, values.top_k):
+            if prediction.problem is not None:
+                problems.append(prediction.problem)
+                continue
+            yield prediction.image, prediction.answer
+
+    answered = predictions()
+    if output is not None:
+        answered = _drawn(predictor, paths, answered, output)
+    lines = text.PREDICTIONS[values.format](predictor.task, paths, answered)
+    for line in lines:
+        _print(line, sys.stdout)
+    if len(problems) == len(paths):
+        raise UserError(f"No image could be read; the first: {problems[0]}.")
+    for title, listed in (
+        (f"Could not be read: {len(problems)} of {len(paths)} images", problems),
+        (f"Of other types, and not read: {len(others)} files", others),
+    ):
+        for line in [f"{title}:", *listed] if listed else []:
+            _print(line, sys.stderr)
+    return 1 if problems else 0
+
+
+def _drawn(
+    predictor: Any, paths: Sequence[str], predictions: Iterator[Any], output: Path
+) -> Iterator[Any]:
+    """The predictions, of which each is drawn on its image before it is passed on."""
+    from jaxcnn.data import images
+    from jaxcnn.report import pictures
+
+    names = dict(zip(paths, pictures.file_names(paths), strict=True))
+    for path, answer in predictions:
+        pixels = images.decode(path, predictor.channels, None, predictor.max_pixels)
+        marks = predictor.task.marks(answer)
+        pictures.draw(pixels, marks).save(output / names[path])
+        yield path, answer
+
+
+def _print(line: str, stream: Any) -> None:
+    """Prints a line with the bytes of names as they are in the file system.
+
+    On a terminal, control characters are shown as escapes, since it would obey them.
+    """
+    if stream.isatty():
+        line = printable(line)
+    stream.flush()
+    stream.buffer.write(f"{line}\n".encode("utf-8", UNCHANGED))
+    stream.buffer.flush()

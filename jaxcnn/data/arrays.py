@@ -15,6 +15,7 @@ from jaxcnn.data.examples import (
     Examples,
     fields_used,
     make_dataset,
+    names_of,
 )
 from jaxcnn.errors import UserError
 from jaxcnn.targets import Targets, classes
@@ -48,6 +49,7 @@ def dataset(
     parts: Mapping[str, Arrays],
     config: DataConfig,
     stratify_by: str | None = None,
+    by_content: bool = False,
 ) -> Dataset:
     """The Dataset of images in memory.
 
@@ -60,12 +62,19 @@ def dataset(
         parts: "train", and "validation" and "test" where there are such.
         config: Gives the number of channels and the cut.
         stratify_by: Target whose proportions the cut keeps; None: it keeps none.
+        by_content: Whether the content of each image is its name, so that images can
+            be added, see data/splits.py. False: the images are a fixed list.
 
     Raises:
         UserError: A part is empty, a target is not allowed, or config.channels is
             neither 1 nor 3.
     """
-    digest = hashlib.sha256()
+    if config.groups is not None:
+        raise UserError(
+            f"data.groups is {config.groups!r}, but the examples have no names; it "
+            "must be None for arrays. Dataset.from_examples takes examples with names."
+        )
+    digest = hashlib.sha256(b"by content" if by_content else b"")
     examples = {}
     channels = config.channels or parts["train"][0].shape[-1]
     for part, (images, columns) in parts.items():
@@ -83,7 +92,11 @@ def dataset(
             row.check(columns[target], part)
             cast[target] = row.cast(columns[target])
             _hash(digest, cast[target])
-        examples[part] = ArrayExamples(with_channels(images, channels), cast)
+        examples[part] = ArrayExamples(
+            with_channels(images, channels),
+            cast,
+            example_names=_contents(images) if by_content else None,
+        )
     completed = splits.complete(examples, targets, config, stratify_by=stratify_by)
     examples = {part: _gathered(chosen) for part, chosen in completed.items()}
     mean, std = channel_statistics(examples["train"].images)
@@ -95,7 +108,32 @@ def dataset(
         std=std,
         fingerprint=digest.hexdigest(),
         made_with=fields_used(config, validation="validation" not in parts),
+        remarks=_copies(examples) if by_content else (),
     )
+
+
+def _contents(images: np.ndarray) -> list[str]:
+    """A digest of each image, equal for equal images."""
+    shape = repr(images.shape[1:]).encode()
+    return [
+        hashlib.blake2b(
+            np.ascontiguousarray(image).tobytes() + shape, digest_size=16
+        ).hexdigest()
+        for image in images
+    ]
+
+
+def _copies(examples: Mapping[str, ArrayExamples]) -> list[str]:
+    """A remark for each split that has copies of training images."""
+    trained, remarks = set(examples["train"].example_names), []
+    for split in examples.keys() - {"train"}:
+        number = sum(name in trained for name in examples[split].example_names)
+        if number:
+            remarks.append(
+                f"Warning: {number} of {len(examples[split])} {split} images are "
+                "copies of training images."
+            )
+    return sorted(remarks)
 
 
 def _hash(digest: Any, column: np.ndarray) -> None:
@@ -113,7 +151,8 @@ def _gathered(examples: Examples) -> ArrayExamples:
         return examples
     whole, indices = examples.examples, examples.indices
     columns = {name: column[indices] for name, column in whole.targets.items()}
-    return ArrayExamples(whole.images[indices], columns)
+    names = names_of(examples)
+    return ArrayExamples(whole.images[indices], columns, example_names=names)
 
 
 def with_channels(images: np.ndarray, channels: int) -> np.ndarray:

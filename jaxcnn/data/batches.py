@@ -27,7 +27,7 @@ import numpy as np
 from jaxcnn import targets as targets_lib
 from jaxcnn.config import DataConfig
 from jaxcnn.data import memory, transforms
-from jaxcnn.data.bad_images import BadImages
+from jaxcnn.data.bad_images import BadImages, check_policy
 from jaxcnn.data.examples import (
     ArrayExamples,
     BadImageError,
@@ -35,6 +35,7 @@ from jaxcnn.data.examples import (
     check_example,
     encoded,
 )
+from jaxcnn.data.images import MOST_PIXELS
 from jaxcnn.data.order import SAMPLING, Stream
 from jaxcnn.data.transforms import TRANSFORMS, Transform
 from jaxcnn.errors import UserError, require, unknown
@@ -47,7 +48,7 @@ def check_training(
     examples: Examples, config: DataConfig, process_count: int = 1
 ) -> None:
     """Raises UserError where train_batches cannot work with the settings."""
-    BadImages(config.bad_images, "train")  # knows which policies there are
+    check_policy(config.bad_images)
     transform = transforms.find(config.train_transform)
     if config.scaled_decoding and not transform.random:
         scaling = [name for name, row in TRANSFORMS.items() if row.random]
@@ -58,6 +59,8 @@ def check_training(
     if config.sampling not in SAMPLING:
         raise unknown("sampling", config.sampling, SAMPLING)
     require(config.repeats >= 1, "data.repeats", config.repeats, "at least 1")
+    holds, rule = 1 <= config.max_pixels <= MOST_PIXELS, f"1 to {MOST_PIXELS}"
+    require(holds, "data.max_pixels", config.max_pixels, f"{rule}, as Pillow decodes")
     _check_sizes(examples, "batch_size", config.batch_size, process_count, "train")
     if config.batch_size > len(examples):
         raise UserError(
@@ -124,8 +127,8 @@ def train_batches(
         process_index: Number of this host, from 0.
         process_count: Number of hosts.
         strata: int [N], the stratum of each example, for balanced sampling.
-        bad_images: Handling of unreadable images; None: config.bad_images, and
-            no list is written.
+        bad_images: Handling of unreadable images; None: config.bad_images, where
+            these examples are the whole data set, and no list is written.
 
     Yields:
         "image", uint8 [b, H, W, C], and the targets, [b, ...], for b = batch_size /
@@ -144,7 +147,8 @@ def train_batches(
             "which this task does not have; 'uniform' needs none."
         )
     transform = transforms.find(config.train_transform)
-    bad_images = bad_images or BadImages(config.bad_images, "train")
+    if bad_images is None:
+        bad_images = BadImages(config.bad_images, "train", len(examples))
     stream = Stream(len(examples), config.sampling, seed, config.repeats, strata)
     steps = range(start_step, num_steps)
     share = config.batch_size // process_count
@@ -194,8 +198,8 @@ def eval_batches(
         split: Name of the split, for errors.
         process_index: Number of this host, from 0.
         process_count: Number of hosts.
-        bad_images: Handling of unreadable images; None: config.bad_images, and
-            no list is written.
+        bad_images: Handling of unreadable images; None: config.bad_images, where
+            these examples are the whole data set, and no list is written.
 
     Yields:
         "image", uint8 [b, H, W, C], the targets, [b, ...], and "weight", float32 [b],
@@ -207,7 +211,8 @@ def eval_batches(
     """
     check_evaluation(examples, config, split, process_count)
     transform, size = transforms.find(config.eval_transform), config.eval_batch_size
-    bad_images = bad_images or BadImages(config.bad_images, split)
+    if bad_images is None:
+        bad_images = BadImages(config.bad_images, split, len(examples))
     share = size // process_count
     num_batches = -(-len(examples) // size)
     if memory.is_gatherable(examples, transform, config, targets):
@@ -246,7 +251,7 @@ class _Draw:
     def __call__(self, position: int, rng: np.random.Generator) -> dict[str, Any]:
         examples, index = self.examples, self.stream[position]
         start = rng.bit_generator.state
-        while True:  # ends: too many bad images are an error
+        for _ in range(len(examples)):
             try:
                 example = self.read(examples, index)
                 check_example(example, self.targets, self.channels, "train", index)
@@ -254,9 +259,10 @@ class _Draw:
                     self.transform, example, self.targets, self.size, rng
                 )
             except BadImageError as error:
-                self.bad_images.handle(error, len(examples))
+                self.bad_images.handle(error)
                 index = (index + 1) % len(examples)
                 rng.bit_generator.state = start
+        raise UserError("No image of the train split is readable.")
 
 
 @dataclasses.dataclass
@@ -279,7 +285,7 @@ class _EvalSource:
             try:
                 example = self.examples[position]
             except BadImageError as error:
-                self.bad_images.handle(error, len(self.examples))
+                self.bad_images.handle(error)
             else:
                 split = self.bad_images.split
                 check_example(example, self.targets, self.channels, split, position)

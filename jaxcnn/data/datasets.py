@@ -1,7 +1,9 @@
 """The data sets by name: DATASETS, and what data.name may be besides."""
 
 from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 import functools
+import time
 from typing import Any
 
 from jaxcnn import names
@@ -12,6 +14,8 @@ from jaxcnn.data.tfds_source import TfdsSet, prepared_folder
 from jaxcnn.errors import UserError, require, unknown
 
 Source = Callable[[DataConfig], Dataset]
+
+SLOW_SECONDS = 2.0  # a run says how long its data took where it was more
 
 
 def _original(
@@ -78,6 +82,63 @@ PREFIXES: Mapping[str, Callable[[str, DataConfig], Dataset]] = {
 }
 
 
+# Which kinds of data sets read a field of DataConfig; all read the others. Kinds are
+# PREFIXES, "files" (DATASETS from files in data.dir) and "fixed" (other DATASETS); data
+# sets of your own may read any field. Dataset.made_with says which cuts were read.
+READ_BY: Mapping[str, tuple[str, ...]] = {
+    "dir": ("tfds", "files"),
+    "target_kind": ("csv",),
+    "target_columns": ("csv",),
+    "scaled_decoding": ("folder", "csv", "tfds", "files"),
+    "max_pixels": ("folder", "csv", "tfds", "files"),
+}
+_CUTS = ("validation_fraction", "test_fraction", "split_seed")
+# Of these, a value that nothing reads is a mistake; of others it is remarked on.
+_REFUSED = ("target_kind", "target_columns")
+_FIXED = ("digits", "glyphs", "shapes", "disc")
+
+
+def _kind(name: str) -> str | None:
+    """The kind of a data set, see READ_BY; None for one of a user's own."""
+    prefix, colon, rest = name.partition(":")
+    if colon and rest:
+        return prefix if prefix in PREFIXES else None
+    if name not in DATASETS:
+        return None
+    return "fixed" if name in _FIXED else "files"
+
+
+def reads(name: str, field: str) -> bool:
+    """Whether the data set of that name reads a field of DataConfig that is no cut."""
+    kind = _kind(name)
+    return kind is None or field not in READ_BY or kind in READ_BY[field]
+
+
+def _without_effect(dataset: Dataset, config: DataConfig) -> Dataset:
+    """The data set with a remark on each field that was changed and that it ignores.
+
+    Raises:
+        UserError: Such a field says what is learned.
+    """
+    default, remarks = DataConfig(), []
+    cuts = [] if _kind(config.name) is None else _CUTS
+    for field in [*READ_BY, *cuts]:
+        value = getattr(config, field)
+        read = (
+            field in dataset.made_with if field in _CUTS else reads(config.name, field)
+        )
+        if read or value == getattr(default, field):
+            continue
+        if field in _REFUSED:
+            rule = (
+                f"{getattr(default, field)!r} for {config.name}, which does not read it"
+            )
+            require(False, f"data.{field}", value, rule)
+        why = "is not read by" if field in READ_BY else "cuts nothing off"
+        remarks.append(f"Warning: data.{field}={value!r} {why} {config.name}.")
+    return dataclasses.replace(dataset, remarks=(*dataset.remarks, *remarks))
+
+
 def _tfds(name: str) -> TfdsSet:
     """The data set of TFDS, with the splits of its row in DATASETS if it has one."""
     row = DATASETS.get(name.split("/")[0])
@@ -92,6 +153,17 @@ def load(config: DataConfig) -> Dataset:
     Raises:
         UserError: The name is unknown, or the data is missing or broken.
     """
+    begin = time.perf_counter()
+    dataset = _without_effect(_load(config), config)
+    seconds = time.perf_counter() - begin
+    if seconds < SLOW_SECONDS:
+        return dataset
+    number = sum(dataset.info.num_examples.values())
+    remark = f"Loading {config.name}, {number:,} examples, took {seconds:.1f} s."
+    return dataclasses.replace(dataset, remarks=(*dataset.remarks, remark))
+
+
+def _load(config: DataConfig) -> Dataset:
     prefix, colon, rest = config.name.partition(":")
     if colon and rest and prefix in PREFIXES:
         return PREFIXES[prefix](rest, config)
@@ -137,4 +209,7 @@ def checked(dataset: Any, what: str, config: DataConfig) -> Dataset:
     rule = f"the lengths of its splits, {lengths}"
     stated = dict(dataset.info.num_examples)
     require(stated == lengths, f"{what}: info.num_examples", stated, rule)
+    if config.groups is not None and "groups" not in dataset.made_with:
+        rule = "None for a data set that does not say in made_with that it reads it"
+        require(False, "data.groups", config.groups, rule)
     return dataset

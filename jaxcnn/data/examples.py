@@ -6,6 +6,7 @@ three members, and nothing else needs to know of it.
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import hashlib
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +21,12 @@ class BadImageError(Exception):
 
 
 class Examples(Protocol):
-    """The examples of one split, in an order of their own that never changes."""
+    """The examples of one split, in an order of their own that never changes.
+
+    They may have an attribute `example_names`: a text for each example that stays its
+    own when others are added. A split then goes by it (data/splits.py), data.groups can
+    be used, and a run keeps which examples it was trained on.
+    """
 
     def column(self, target: str) -> np.ndarray:
         """One target of all examples, [N, ...]; an object array where shapes differ.
@@ -45,10 +51,12 @@ class ArrayExamples:
     Attributes:
         images: uint8 [N, H, W, C].
         targets: Name of each target -> [N, ...].
+        example_names: Name of each example, see Examples; None: they have none.
     """
 
     images: np.ndarray
     targets: Mapping[str, np.ndarray]
+    example_names: Sequence[str] | None = dataclasses.field(default=None, kw_only=True)
 
     def column(self, target: str) -> np.ndarray:
         return self.targets[target]
@@ -171,6 +179,54 @@ def path_of(examples: Examples, index: int) -> str | None:
     return None if paths is None else paths[index]
 
 
+_NAMES = "example_names"  # attribute of Examples
+
+
+def names_of(examples: Examples) -> list[str] | None:
+    """Name of each example, see Examples; None where they have none."""
+    return _gathered(examples, lambda source: getattr(source, _NAMES, None), list)
+
+
+def identities(examples: Examples) -> np.ndarray | None:
+    """uint64 [N]: hash of the name of each example and, of files, of its size in bytes.
+
+    With the size, another data set whose files happen to have the same names is told
+    apart. None where the examples have no names.
+    """
+
+    def of_source(source: Examples) -> np.ndarray | None:
+        names = getattr(source, _NAMES, None)
+        if names is None:
+            return None
+        sizes = getattr(source, "file_sizes", None)
+        if sizes is None:
+            sizes = [0] * len(names)
+        found = np.empty(len(names), np.uint64)
+        for index, (name, size) in enumerate(zip(names, sizes, strict=True)):
+            text = f"{size} {name}".encode("utf-8", "surrogatepass")
+            digest = hashlib.blake2b(text, digest_size=8).digest()
+            found[index] = int.from_bytes(digest, "big")
+        return found
+
+    return _gathered(examples, of_source, np.array)
+
+
+def _gathered(examples: Examples, of_source: Any, as_column: Any) -> Any:
+    """What sources say of each example, for those that a Subset or Joined has."""
+    if isinstance(examples, Subset):
+        whole = _gathered(examples.examples, of_source, as_column)
+        return (
+            None if whole is None else as_column([whole[i] for i in examples.indices])
+        )
+    if isinstance(examples, Joined):
+        parts = [_gathered(part, of_source, as_column) for part in examples.parts]
+        if any(part is None for part in parts):
+            return None
+        return as_column([value for part in parts for value in part])
+    found = of_source(examples)
+    return None if found is None else as_column(found)
+
+
 def encoded(examples: Examples, index: int) -> dict[str, Any]:
     """examples[index], but the image is an images.Encoded where it is a file.
 
@@ -222,11 +278,13 @@ class Dataset:
         splits: "train" and "validation", and "test" where there is one.
         made_with: The fields of the DataConfig on which its making depended, and their
             values. A run whose config says another value is refused.
+        remarks: Messages for the log of a run, such as how long listing took.
     """
 
     info: DatasetInfo
     splits: Mapping[str, Examples]
     made_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         lengths = [f"{len(part)} {split}" for split, part in self.splits.items()]
@@ -249,8 +307,9 @@ class Dataset:
         """A data set of arrays in memory.
 
         Args:
-            images: Training images, [N, H, W] or [N, H, W, C]: uint8, or floats with
-                a value_range.
+            images: Training images, [N, H, W] or [N, H, W, C]: uint8, bool, uint16
+                (0 to 65535), other integers from 0 to 255, or floats with a
+                value_range.
             values: Their targets: integers, strings or bools [N] for one class each;
                 0 and 1 [N, K] for several classes; floats [N] or [N, D] for numbers.
                 With targets, a dict with an array for each of them.
@@ -261,7 +320,7 @@ class Dataset:
             test: (images, values) of the test split; None: there is none.
             names: Names of the classes or numbers; None: they are numbered.
             value_range: (black, white) of float images, which are kept as 256 levels
-                of grey; None for uint8.
+                of grey; None for others.
             config: Gives the number of channels and the cut, and is to be the run's;
                 None: DataConfig().
 
@@ -367,11 +426,12 @@ def make_dataset(
     splits: Mapping[str, Examples],
     *,
     made_with: Mapping[str, Any] | None = None,
+    remarks: Sequence[str] = (),
     **info: Any,
 ) -> Dataset:
     """A Dataset of splits, and of the fields of DatasetInfo but num_examples."""
     full_info = DatasetInfo(num_examples=_lengths(splits), **info)
-    return Dataset(full_info, splits, made_with or {})
+    return Dataset(full_info, splits, made_with or {}, tuple(remarks))
 
 
 def fields_used(
@@ -381,13 +441,13 @@ def fields_used(
 
     Args:
         config: Config with which the data set was made.
-        *fields: Fields that it depends on in any case.
+        *fields: Fields that it depends on in any case, besides groups.
         validation: Whether the validation split was cut off by config.
         test: Whether the test split was cut off by config.
     """
     cuts = {"validation_fraction": validation, "test_fraction": test}
     cuts["split_seed"] = validation or test
-    names = [*fields, *(name for name, was_cut in cuts.items() if was_cut)]
+    names = ["groups", *fields, *(name for name, was_cut in cuts.items() if was_cut)]
     values = {name: getattr(config, name) for name in names}
     # As config_fields.check_types has it.
     return {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}

@@ -17,11 +17,17 @@ class FileExamples:
         paths: Path of each file.
         targets: Name of each target -> [N, ...].
         channels: 1 for grey, 3 for RGB.
+        example_names: Name of each file, see Examples.
+        file_sizes: Size of each file in bytes, int64 [N].
+        max_pixels: Number of pixels above which an image is not decoded.
     """
 
     paths: Sequence[str]
     targets: Mapping[str, np.ndarray]
     channels: int
+    example_names: Sequence[str]
+    file_sizes: np.ndarray
+    max_pixels: int = images.MAX_PIXELS
 
     def column(self, target: str) -> np.ndarray:
         return self.targets[target]
@@ -34,6 +40,8 @@ class FileExamples:
 
     def encoded(self, index: int) -> dict[str, Any]:
         """The example with an image that is not decoded yet, see examples.encoded."""
-        image = images.Encoded(self.paths[index], self.channels)
+        image = images.Encoded(
+            self.paths[index], self.channels, max_pixels=self.max_pixels
+        )
         row = {name: column[index] for name, column in self.targets.items()}
         return {"image": image, **row}

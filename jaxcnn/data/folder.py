@@ -3,31 +3,40 @@
     PATH/cat/1.jpg, PATH/dog/a/2.png, ...                      split by data.split_seed
     PATH/train/cat/1.jpg, ..., PATH/val/..., PATH/test/...     split already
 
-val may also be called valid or validation. Without it, the validation split is cut from
-train; without train/, the test split is cut first. Image files are found by extension
-(images.EXTENSIONS) at any depth below their class; names that start with a dot are
-ignored. Classes and files are sorted by name, so that the order does not depend on the
-file system.
+Split folders may have other names, see SPLIT_NAMES, in upper or lower case. Without a
+validation folder, the validation split is cut from train; without train/, the test
+split is cut, too. Image files are found by extension (images.EXTENSIONS) at any depth
+below their class; names that start with a dot are ignored. Classes and files are sorted
+by name, so that the order does not depend on the file system.
+
+Symbolic links are followed, but each real folder is read once, as a class or split
+folder rather than as a folder below another. Of what is called like an image, only
+regular files are: a pipe, a socket or a device is never opened. A link that leads
+nowhere is an unreadable image.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+import dataclasses
 import hashlib
 import os
+import re
 
 import numpy as np
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import images, splits
+from jaxcnn.data import groups, images, splits
 from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
 from jaxcnn.data.files import FileExamples
 from jaxcnn.errors import UserError
 from jaxcnn.targets import Targets, classes
 
-SPLIT_FOLDERS = {
-    "train": ("train",),
-    "validation": ("val", "valid", "validation"),
-    "test": ("test",),
+SPLIT_NAMES = {
+    "train": ("train", "training", "trn"),
+    "validation": ("val", "valid", "validation", "dev", "development"),
+    "test": ("test", "testing", "tst", "eval", "evaluation", "holdout"),
 }
+# Words that stand beside the name of a split, as in train_set, test-images or val2017.
+_BESIDE = re.compile(r"(data)?sets?|data|images?|imgs?|split|folder|part")
 
 
 def load(path: str, config: DataConfig) -> Dataset:
@@ -45,15 +54,17 @@ def load(path: str, config: DataConfig) -> Dataset:
             f"Config field data.channels is {channels}; of a folder's images it can be "
             "1 (grey), 3 (RGB) or None (RGB)."
         )
-    files = {
-        split: _class_files(os.path.normpath(os.path.join(path, folder)), split)
-        for split, folder in _split_folders(path).items()
-    }
+    listing = _Listing()
+    split_folders = _split_folders(path, listing)
+    files = listing.class_files(path, split_folders)
     class_names = list(next(iter(files.values())))
     for split, found in files.items():
         _check_classes(split, list(found), class_names)
 
-    whole = {split: _examples(found, channels) for split, found in files.items()}
+    whole = {
+        split: _examples(path, found, channels, config.max_pixels)
+        for split, found in files.items()
+    }
     mean, std = images.STATISTICS[channels]
     targets = classes(class_names)
     return make_dataset(
@@ -62,98 +73,251 @@ def load(path: str, config: DataConfig) -> Dataset:
         channels=channels,
         mean=mean,
         std=std,
-        fingerprint=_fingerprint(path, whole),
+        fingerprint=_fingerprint(whole, config),
         made_with=fields_used(
-            config, validation="validation" not in whole, test="all" in whole
+            config,
+            "max_pixels",
+            validation="validation" not in whole,
+            test="all" in whole,
         ),
         decoder=images.decoder(),
     )
 
 
-def _folders(path: str) -> list[str]:
-    """Names of the subfolders, sorted, without hidden ones."""
-    with os.scandir(path) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and e.name[0] != ".")
+# Listing.
 
 
-def _files(path: str) -> list[str]:
-    """Paths of the image files at any depth, sorted, without hidden ones."""
-    found = []
-    for folder, subfolders, names in os.walk(path, followlinks=True):
-        subfolders[:] = [name for name in subfolders if name[0] != "."]
-        found += [
-            os.path.join(folder, name)
-            for name in names
-            if name[0] != "." and name.lower().endswith(images.EXTENSIONS)
-        ]
-    return sorted(found)
+@dataclasses.dataclass
+class _Listing:
+    """Lists folders, each real one once.
+
+    Attributes:
+        places: (device, inode) of each folder that was listed or will be -> its path.
+    """
+
+    places: dict[tuple[int, int], str] = dataclasses.field(default_factory=dict)
+
+    def subfolders(self, path: str) -> list[str]:
+        """Names of the subfolders, sorted, without hidden ones."""
+        return sorted(name for name, kind in _entries(path) if kind == "folder")
+
+    def files(self, path: str) -> list[str]:
+        """Paths of the image files at any depth, sorted, without hidden ones."""
+        found, waiting = [], [path]
+        while waiting:
+            where = waiting.pop()
+            for name, kind in _entries(where):
+                inside = os.path.join(where, name)
+                if kind == "folder":
+                    if self.claim(inside) is None:
+                        waiting.append(inside)
+                elif kind in ("file", "missing") and is_image(name):
+                    found.append(inside)
+        return sorted(found)
+
+    def claim(self, path: str) -> str | None:
+        """None for the first path of a real folder, and the first path for others."""
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        first = self.places.setdefault((status.st_dev, status.st_ino), path)
+        return None if first is path else first
+
+    def class_files(
+        self, root: str, split_folders: Mapping[str, str]
+    ) -> dict[str, dict[str, list[str]]]:
+        """Split -> class -> paths of its images, all sorted."""
+        self.claim(root)
+        folders: dict[str, dict[str, str]] = {}
+        for split, name in split_folders.items():
+            folder = root if name == "." else os.path.join(root, name)
+            names = self.subfolders(folder)
+            folders[split] = {c: os.path.join(folder, c) for c in names}
+            for part in ([] if name == "." else [folder], folders[split].values()):
+                for inside in part:
+                    first = self.claim(inside)
+                    if first is not None:
+                        raise UserError(
+                            f"{inside!r} and {first!r} are the same folder; each class "
+                            "and split must have a folder of its own."
+                        )
+            if not names:
+                raise UserError(
+                    f"Folder {folder!r}{_whose(split)} has no sub-folders; one for "
+                    "each class is needed."
+                )
+        return {
+            split: self._of_classes(split, paths) for split, paths in folders.items()
+        }
+
+    def _of_classes(self, split: str, paths: Mapping[str, str]) -> dict[str, list[str]]:
+        files = {name: self.files(path) for name, path in paths.items()}
+        empty = [name for name, found in files.items() if not found]
+        if empty:
+            raise UserError(
+                f"Class {empty[0]!r}{_whose(split)} has no images in "
+                f"{paths[empty[0]]!r}; files that end in "
+                f"{', '.join(images.EXTENSIONS)} are read."
+            )
+        return files
 
 
-def find_images(paths: Sequence[str]) -> list[str]:
-    """Returns the given files, and the image files at any depth in the given folders.
+def _whose(split: str) -> str:
+    return "" if split == "all" else f" of the {split} split"
+
+
+def _entries(path: str) -> Iterator[tuple[str, str]]:
+    """Yields (name, kind) of what is in a folder, without hidden names.
+
+    The kind is "folder", "file", "missing" for a link that leads nowhere, or "special",
+    such as a pipe.
+    """
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.name[0] != ".":
+                    yield entry.name, _kind(entry)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _kind(entry: os.DirEntry) -> str:
+    try:
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        exists = not entry.is_symlink() or os.path.exists(entry.path)
+    except OSError:  # a link to itself
+        exists = False
+    return "special" if exists else "missing"
+
+
+def _unreadable(path: str, error: OSError) -> UserError:
+    return UserError(f"Folder {path!r} cannot be read: {error.strerror}.")
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is called like an image."""
+    return name.lower().endswith(images.EXTENSIONS)
+
+
+def find_images(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The given files and the image files at any depth in the given folders.
+
+    Returns:
+        Paths of the images, and of what is in the folders besides: files of other
+        types, pipes and the like.
 
     Raises:
         UserError: A path does not exist, or a folder has no images.
     """
-    found = []
+    found, others = [], []
     for path in paths:
-        if not os.path.exists(path):
+        if not os.path.lexists(path):
             raise UserError(f"There is no file or folder {path!r}.")
-        inside = _files(path) if os.path.isdir(path) else [path]
+        if not os.path.isdir(path):
+            found.append(path)
+            continue
+        listing = _Listing()
+        listing.claim(path)
+        inside = listing.files(path)
         if not inside:
             raise UserError(
                 f"Folder {path!r} has no images; files that end in "
                 f"{', '.join(images.EXTENSIONS)} are read."
             )
         found += inside
-    return found
+        others += other_files(path, set(inside))
+    return found, others
 
 
-def _split_folders(path: str) -> dict[str, str]:
-    """Returns split -> its folder; {"all": "."} if train/ has no class folders."""
-    folders = _folders(path)
-    splits_there = {
-        split: [name for name in names if name in folders]
-        for split, names in SPLIT_FOLDERS.items()
+def other_files(path: str, known: Set[str]) -> list[str]:
+    """Paths below a folder that are no folders and not among those known, sorted."""
+    listing, waiting, others = _Listing(), [path], []
+    listing.claim(path)
+    while waiting:
+        where = waiting.pop()
+        for name, kind in _entries(where):
+            inside = os.path.join(where, name)
+            if kind != "folder":
+                others += [] if inside in known else [inside]
+            elif listing.claim(inside) is None:
+                waiting.append(inside)
+    return sorted(others)
+
+
+# Layout.
+
+
+def split_of(name: str) -> str | None:
+    """The split that a folder of this name holds; None: it is no name of a split."""
+    words = [w for w in re.split(r"[^a-z]+", name.casefold()) if w]
+    words = [re.sub(r"(?<=.)(data|images?|sets?)$", "", word) for word in words]
+    words = [word for word in words if not _BESIDE.fullmatch(word)]
+    for split, names in SPLIT_NAMES.items():
+        if len(words) == 1 and words[0] in names:
+            return split
+    return None
+
+
+def _split_folders(path: str, listing: _Listing) -> dict[str, str]:
+    """Returns split -> its folder; {"all": "."} where the folders are classes.
+
+    A folder called like a split is a class if there are other folders, none of which is
+    called like another split or has the same sub-folders.
+
+    Raises:
+        UserError: It is not clear which folders are splits and which are classes.
+    """
+    folders = listing.subfolders(path)
+    named: dict[str, list[str]] = {split: [] for split in SPLIT_NAMES}
+    for name in folders:
+        if split_of(name) is not None:
+            named[split_of(name)].append(name)
+    others = [name for name in folders if split_of(name) is None]
+    inside = {
+        name: listing.subfolders(os.path.join(path, name))
+        for name in sum(named.values(), [])
     }
-    others = set(folders).difference(*splits_there.values())
-    if not splits_there["train"] or not _folders(os.path.join(path, "train")):
-        if folders and not others:
+    if not any(inside[name] for name in named["train"]):
+        shared = any(
+            set(inside[name]) & set(listing.subfolders(os.path.join(path, other)))
+            for name in inside
+            if inside[name]
+            for other in folders
+            if other != name
+        )
+        several = sum(bool(names) for names in named.values()) > 1
+        if (inside and not others) or several or shared:
             raise UserError(
-                f"Folder {path!r} has {', '.join(folders)} but no training classes: "
+                f"Folder {path!r} has {', '.join(inside)} but no training classes: "
                 "train/ with one sub-folder per class is missing."
             )
+        for name in folders:
+            below = listing.subfolders(os.path.join(path, name))
+            found = [folder for folder in below if split_of(folder) is not None]
+            if len({split_of(folder) for folder in found}) > 1:
+                raise UserError(
+                    f"Folder {os.path.join(path, name)!r} has {', '.join(found)}; "
+                    "splits must be above the classes, as in train/cat, not cat/train."
+                )
         return {"all": "."}
-    for split, names in splits_there.items():
+    for split, names in named.items():
         if len(names) > 1:
             raise UserError(
                 f"Folder {path!r} has {' and '.join(names)}; one folder for the "
                 f"{split} split is allowed."
             )
-    for name in sorted(others):
-        if _files(os.path.join(path, name)):
+    for name in others:
+        if _Listing().files(os.path.join(path, name)):
+            allowed = "; ".join(", ".join(names) for names in SPLIT_NAMES.values())
             raise UserError(
-                f"Folder {path!r} has train/ and images in {name}/, which is no split; "
-                "allowed: train, val (valid, validation), test."
+                f"Folder {path!r} has {named['train'][0]}/ and images in {name}/, "
+                f"which is no split; allowed: {allowed}."
             )
-    return {split: names[0] for split, names in splits_there.items() if names}
-
-
-def _class_files(path: str, split: str) -> dict[str, list[str]]:
-    """Returns class -> paths of its images, both sorted."""
-    whose = "" if split == "all" else f" of the {split} split"
-    files = {name: _files(os.path.join(path, name)) for name in _folders(path)}
-    if not files:
-        raise UserError(
-            f"Folder {path!r}{whose} has no sub-folders; one for each class is needed."
-        )
-    empty = [name for name, paths in files.items() if not paths]
-    if empty:
-        raise UserError(
-            f"Class {empty[0]!r}{whose} has no images in {path!r}; files that end in "
-            f"{', '.join(images.EXTENSIONS)} are read."
-        )
-    return files
+    return {split: names[0] for split, names in named.items() if names}
 
 
 def _check_classes(split: str, found: list[str], expected: list[str]) -> None:
@@ -172,10 +336,29 @@ def _check_classes(split: str, found: list[str], expected: list[str]) -> None:
         )
 
 
-def _examples(files: Mapping[str, list[str]], channels: int) -> FileExamples:
+def _examples(
+    root: str, files: Mapping[str, list[str]], channels: int, max_pixels: int
+) -> FileExamples:
     counts = [len(paths) for paths in files.values()]
     labels = np.repeat(np.arange(len(files), dtype=np.int32), counts)
-    return FileExamples(sum(files.values(), []), {"label": labels}, channels)
+    paths = [path for found in files.values() for path in found]
+    start = len(os.path.join(root, ""))
+    return FileExamples(
+        paths,
+        {"label": labels},
+        channels,
+        example_names=[path[start:].replace(os.sep, "/") for path in paths],
+        file_sizes=np.array([_size(path) for path in paths], np.int64),
+        max_pixels=max_pixels,
+    )
+
+
+def _size(path: str) -> int:
+    """Size of a file in bytes; 0 for a link that leads nowhere."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _complete(
@@ -184,14 +367,6 @@ def _complete(
     """Train, validation and, unless there is only train/ and val/, test."""
     if "all" not in whole:
         return splits.complete(whole, targets, config, stratify_by="label")
-    counts = np.bincount(whole["all"].column("label"))
-    smallest, count = int(counts.argmin()), int(counts.min())
-    if count < 3:
-        raise UserError(
-            f"Class {targets['label'].names[smallest]!r} is too small to be cut into "
-            f"train, validation and test: it has {count}, three are needed. Add "
-            "images, or make folders train/, val/ and test/."
-        )
     return splits.complete(
         {"train": whole["all"]},
         targets,
@@ -201,12 +376,13 @@ def _complete(
     )
 
 
-def _fingerprint(path: str, whole: Mapping[str, FileExamples]) -> str:
-    """SHA-256 of split, label, size in bytes and relative path of every file."""
-    digest = hashlib.sha256()
+def _fingerprint(whole: Mapping[str, FileExamples], config: DataConfig) -> str:
+    """SHA-256 of split, label, size in bytes and name of every file, and of groups."""
+    digest = hashlib.sha256(f"by name {groups.digest(config.groups)}".encode())
     for split, examples in whole.items():
-        for file, label in zip(examples.paths, examples.column("label"), strict=True):
-            name = os.path.relpath(file, path).replace(os.sep, "/")
-            line = f"{split}\t{label}\t{os.path.getsize(file)}\t{name}\n"
-            digest.update(os.fsencode(line))
+        labels, sizes = examples.column("label").tolist(), examples.file_sizes.tolist()
+        for name, label, size in zip(
+            examples.example_names, labels, sizes, strict=True
+        ):
+            digest.update(os.fsencode(f"{split}\t{label}\t{size}\t{name}\n"))
     return digest.hexdigest()

@@ -14,6 +14,7 @@ known family say little about a family that the network has not seen.
 """
 
 from collections.abc import Sequence
+import dataclasses
 import pathlib
 import string
 
@@ -21,8 +22,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import arrays
-from jaxcnn.data.examples import Dataset
+from jaxcnn.data import arrays, splits
+from jaxcnn.data.examples import Dataset, fields_used
 from jaxcnn.errors import UserError
 
 LETTERS = string.ascii_lowercase
@@ -73,9 +74,9 @@ def matplotlib_fonts(config: DataConfig) -> Dataset:
 def folder_of_fonts(path: str, config: DataConfig) -> Dataset:
     """Letters of the .ttf and .otf fonts below a folder, split by family.
 
-    The family name is that in the font's name table. data.split_seed shuffles the
-    families; the fractions data.test_fraction and data.validation_fraction of them, but
-    at least one each, are for testing and validation. Fonts without all of a to z are
+    The family name is that in the font's name table. Its hash says in which split it
+    is, as data/splits.py does for images, so a family that is added moves no other.
+    Each split has at least one. Fonts without all of a to z are
     left out. Symbol fonts that draw something else for a to z cannot be detected, so
     remove them from the folder.
 
@@ -106,28 +107,16 @@ def folder_of_fonts(path: str, config: DataConfig) -> Dataset:
             f"{len(fonts)} .ttf and .otf files{listed}; at least 3 are needed, one "
             "each to train, validate and test."
         )
-    num_test, num_validation = (
-        max(1, int(fraction * len(families)))
-        for fraction in (config.test_fraction, config.validation_fraction)
-    )
-    if num_test + num_validation >= len(families):
-        raise UserError(
-            f"Dataset {name!r}: data.test_fraction {config.test_fraction} and "
-            f"data.validation_fraction {config.validation_fraction} leave none of "
-            f"{len(families)} families to train on."
-        )
-    rng = np.random.default_rng(config.split_seed)
-    order = rng.permutation(sorted(families))
-    chosen = {
-        "train": order[num_test + num_validation :],
-        "validation": order[num_test : num_test + num_validation],
-        "test": order[:num_test],
-    }
+    fractions = {"test": config.test_fraction, "validation": config.validation_fraction}
+    names = sorted(families)
+    cuts = splits.by_hash(splits.hashes(names, config.split_seed), fractions)
+    chosen = {part: [names[i] for i in indices] for part, indices in cuts.items()}
     paths = {
-        part: [font for family in sorted(names) for font in families[family]]
-        for part, names in chosen.items()
+        part: [font for family in chosen_names for font in families[family]]
+        for part, chosen_names in chosen.items()
     }
-    return _dataset(name, paths, config)
+    made_with = fields_used(config, validation=True, test=True)
+    return dataclasses.replace(_dataset(name, paths, config), made_with=made_with)
 
 
 def _dataset(

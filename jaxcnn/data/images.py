@@ -1,7 +1,8 @@
 """Decodes image files; used for folders, TFDS and prediction.
 
-JPEG, PNG, WebP and BMP are recognised by their content, not by their names, and decoded
-by Pillow. Training, evaluation and prediction see the same pixels:
+JPEG, PNG, WebP, BMP, GIF and TIFF are recognised by their content, not by their names,
+and decoded by Pillow, of whose other decoders none is reached. Training, evaluation and
+prediction see the same pixels:
   * The EXIF orientation is applied; only the first of several frames is used; colour
     profiles are ignored.
   * Transparency, whether an alpha channel, in a palette or a single transparent colour,
@@ -11,13 +12,17 @@ by Pillow. Training, evaluation and prediction see the same pixels:
     assumed to be inverted, as Adobe writes it.
   * 16-bit grey is scaled to round(v / 257); Pillow's own conversion would clip it at
     255. If it has a transparent grey level, that is ignored. For other 16-bit images
-    Pillow keeps the high byte.
+    Pillow keeps the high byte. 32-bit grey must be 0 to 255, and floats are refused:
+    nothing says what is black and white in them. These are the rules of to_uint8, which
+    arrays follow as well.
   * A grey image converted to RGB has three equal channels. A colour image converted to
     grey becomes its ITU-R 601 luma, 0.299 R + 0.587 G + 0.114 B.
 
 A JPEG file can be decoded at 1/2, 1/4 or 1/8 of its size in much less time: libjpeg
 then computes fewer pixels per block, from its lower frequencies. Training does so if
 data.scaled_decoding is set; evaluation and prediction never do.
+
+The size that the header states is checked before anything is decoded.
 
 Another version of Pillow or of its libjpeg may decode to different bits, so a run
 records decoder().
@@ -28,16 +33,21 @@ import contextlib
 import io
 import math
 import os
+import stat
 from typing import Any
 
 import numpy as np
 import PIL
 from PIL import ExifTags, Image, ImageOps, features
 
+from jaxcnn.config import DataConfig
 from jaxcnn.data.examples import BadImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".webp")  # upper or lower case
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+# Upper or lower case.
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+MAX_PIXELS = DataConfig.max_pixels
+MOST_PIXELS = 2 * 89_478_485  # of Pillow, which refuses a larger image as a bomb
 
 # Mean and standard deviation of ImageNet's training images, as in torchvision and timm.
 # For grey: the luma of the means, and of the standard deviations, which is exact if the
@@ -53,11 +63,20 @@ SCALES = (8, 4, 2, 1)  # a JPEG can be decoded at 1 / scale; Pillow's draft
 _TURNED = (5, 6, 7, 8)
 _REVERSED = ((3, 4, 7, 8), (2, 3, 6, 7))
 
+_MOST_METADATA_BYTES = 1 << 26  # of a file besides its pixels
+_TAKEN = (
+    "bool, uint8 (0 to 255), uint16 (0 to 65535) and other integers from 0 to 255 are "
+    "taken"
+)
+
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def decode(
-    source: bytes | str | os.PathLike, channels: int, name: str | None = None
+    source: bytes | str | os.PathLike,
+    channels: int,
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """Decodes an image file to uint8 [H, W, channels].
 
@@ -65,13 +84,13 @@ def decode(
         source: Path of the file, or its content as bytes.
         channels: Channels of the result: 1 grey, 3 RGB.
         name: Name of the image in error messages. None: its path.
+        max_pixels: Number of pixels above which it is not decoded.
 
     Raises:
-        BadImageError: It is not an image in one of FORMATS, is damaged or truncated, or
-            has more pixels than Pillow allows (179 million, its protection against
-            decompression bombs).
+        BadImageError: It is no regular file or no image in one of FORMATS, is damaged,
+            truncated or too large, or its pixels are of a kind without a rule.
     """
-    return Encoded(source, channels, name).pixels()
+    return Encoded(source, channels, name, max_pixels).pixels()
 
 
 class Encoded:
@@ -86,7 +105,11 @@ class Encoded:
     dtype = np.dtype(np.uint8)
 
     def __init__(
-        self, source: bytes | str | os.PathLike, channels: int, name: str | None = None
+        self,
+        source: bytes | str | os.PathLike,
+        channels: int,
+        name: str | None = None,
+        max_pixels: int = MAX_PIXELS,
     ):
         """Reads the file and decodes only its header; see decode for the arguments."""
         if channels not in (1, 3):
@@ -96,15 +119,16 @@ class Encoded:
         self._name = name or (
             "image" if isinstance(source, bytes) else os.fsdecode(os.fspath(source))
         )
-        with _bad_image(self._name):
+        with _bad_image(self._name, max_pixels):
             if not isinstance(source, bytes):
-                with open(source, "rb") as file:
-                    source = file.read()
+                source = _read(source, max_pixels)
             self._image = Image.open(io.BytesIO(source), formats=FORMATS)
+            width, height = self._image.size
+            _check_size(width, height, max_pixels)
             exif = self._image.getexif()
             self._orientation = exif.get(ExifTags.Base.Orientation, 1)
-        width, height = self._image.size
-        if self._orientation in _TURNED:
+        # Pillow swaps the sides of a TIFF file itself.
+        if self._orientation in _TURNED and self._image.format != "TIFF":
             width, height = height, width
         self.shape = (height, width, channels)
 
@@ -164,26 +188,68 @@ def decoded(example: dict[str, Any]) -> dict[str, Any]:
     return example
 
 
+def _read(path: str | os.PathLike, max_pixels: int) -> bytes:
+    """The content of a regular file that is not larger than an image can be."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("not a regular file")
+    with open(path, "rb", opener=_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        most = 8 * max_pixels + _MOST_METADATA_BYTES  # 8: RGBA of 16 bits
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("not a regular file")
+        if status.st_size > most:
+            raise ValueError(
+                f"{status.st_size:,} bytes; at most {most:,} are read with "
+                f"data.max_pixels={max_pixels}"
+            )
+        return file.read()
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a file; a pipe that took its place after the check is not waited for."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ValueError(
+            f"{width} x {height} pixels are more than data.max_pixels={max_pixels}"
+        )
+
+
 @contextlib.contextmanager
-def _bad_image(where: str) -> Iterator[None]:
+def _bad_image(where: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
     """Turns every exception in this context into a BadImageError."""
     try:
         yield
         return
-    except PIL.UnidentifiedImageError:
-        why = "no JPEG, PNG, WebP or BMP image"  # Pillow's text has a memory address
+    except PIL.UnidentifiedImageError:  # Pillow's text has a memory address
+        why = "no JPEG, PNG, WebP, BMP, GIF or TIFF image"
+    except Image.DecompressionBombError:  # over twice Image.MAX_IMAGE_PIXELS
+        why = f"more pixels than data.max_pixels={max_pixels} and Pillow allow"
     except Exception as error:  # damaged files raise almost any type in Pillow
         text = error.strerror if isinstance(error, OSError) else None
         why = " ".join((text or str(error) or type(error).__name__).split())
     raise BadImageError(f"{where}: {why}") from None
 
 
+def from_pillow(
+    image: Image.Image, channels: int, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """An image of Pillow as uint8 [H, W, channels]; BadImageError as in decode."""
+    with _bad_image("image", max_pixels):
+        _check_size(*image.size, max_pixels)
+        return to_pixels(image, channels)
+
+
 def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
     """Converts an image of any mode to uint8 [H, W, channels], see the module."""
     image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16-bit grey
-        wide = np.asarray(image).astype(np.int64)
-        image = Image.fromarray(((wide + 128) // 257).astype(np.uint8))
+    if image.mode[0] in "IF":  # of other than 8 bits
+        values = np.asarray(image)
+        if image.mode.startswith("I;16"):
+            values = values.astype(np.uint16)  # from either byte order
+        image = Image.fromarray(to_uint8(values))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -194,6 +260,32 @@ def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
     if image.mode != mode:  # otherwise convert would copy
         image = image.convert(mode)
     return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """Grey levels or colours of any dtype whose black and white are known, as uint8.
+
+    uint8 stays, bool becomes 0 and 255, and uint16 becomes round(v / 257). Other
+    integers are grey levels of 8 bits, so they must be 0 to 255.
+
+    Raises:
+        ValueError: Floats, other integers out of range, or no numbers.
+    """
+    kind = pixels.dtype.kind
+    if pixels.dtype == np.uint8:
+        return pixels
+    if kind == "b":
+        return pixels.astype(np.uint8) * np.uint8(255)
+    if pixels.dtype == np.uint16:
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if kind not in "iuf" or pixels.size == 0:
+        raise ValueError(f"its dtype is {pixels.dtype}; {_TAKEN}")
+    low, high = pixels.min(), pixels.max()
+    if kind == "f" or low < 0 or high > 255:
+        raise ValueError(
+            f"it is {pixels.dtype} with values from {low:g} to {high:g}; {_TAKEN}"
+        )
+    return pixels.astype(np.uint8)
 
 
 def decoder() -> str:

@@ -96,7 +96,7 @@ def in_memory(
         try:
             example = examples[index]
         except BadImageError as error:
-            bad_images.handle(error, number)
+            bad_images.handle(error)
             errors[index] = str(error)
             return
         check_example(example, targets, channels, bad_images.split, index)

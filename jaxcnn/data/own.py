@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import arrays, splits
+from jaxcnn.data import arrays, groups, splits
+from jaxcnn.data import images as images_lib
 from jaxcnn.data.examples import (
     BadImageError,
     Dataset,
@@ -68,6 +69,7 @@ def from_arrays(
         {split: (pixels[split], columns[split]) for split in parts},
         config,
         stratify_by=only_label(targets),
+        by_content=True,
     )
     return dataset.with_info(value_range=value_range)
 
@@ -139,14 +141,16 @@ def to_uint8(
     value_range: tuple[float, float] | None,
     what: str,
     leading: tuple[str, ...] = ("N",),
+    hint: str = ", and floats with their black and white, as in value_range=(0, 1)",
 ) -> np.ndarray:
-    """[N, H, W] or [N, H, W, C] of uint8 or float -> uint8 [N, H, W, C].
+    """[N, H, W] or [N, H, W, C] -> uint8 [N, H, W, C], see images.to_uint8.
 
     Args:
         images: The images.
-        value_range: Black and white in float images; None for uint8.
+        value_range: Black and white in float images; None for others.
         what: Whose images they are, for errors.
         leading: Names of the axes before height and width; () for one image.
+        hint: End of the error for another dtype, which says what can be done.
 
     Raises:
         UserError: Another shape or dtype, floats without a range or beyond it.
@@ -157,18 +161,16 @@ def to_uint8(
     holds = images.ndim == len(axes) + 1 and images.shape[-1] in (1, 3)
     grey, one, three = (f"[{', '.join([*axes, *c])}]" for c in ("", "1", "3"))
     require(holds, f"The shape of {what}", shape, f"{grey}, {one} or {three}")
-    if images.dtype == np.uint8 and value_range is None:
-        return images
-    if not np.issubdtype(images.dtype, np.floating):
-        rule = (
-            "uint8 (0 to 255)" if value_range is None else "float, with a value_range"
-        )
-        raise UserError(f"The dtype of {what} must be {rule}, not {images.dtype}.")
+    if 0 in shape[len(leading) :]:
+        raise UserError(f"The shape of {what} is {shape}: it has no pixels.")
     if value_range is None:
-        raise UserError(
-            f"The dtype of {what} is {images.dtype}: pass the values of black and "
-            "white, such as value_range=(0, 1)."
-        )
+        try:
+            return images_lib.to_uint8(images)
+        except ValueError as error:
+            raise UserError(f"{what.capitalize()}: {error}{hint}.") from error
+    if not np.issubdtype(images.dtype, np.floating):
+        rule = "float, with a value_range"
+        raise UserError(f"The dtype of {what} must be {rule}, not {images.dtype}.")
     holds = isinstance(value_range, Sequence) and len(value_range) == 2
     require(holds, "value_range", value_range, "(black, white), such as (0, 1)")
     low, high = value_range
@@ -326,23 +328,39 @@ def from_examples(
         parts[split] = part if hasattr(part, "column") else _Columns(part, targets)
     by = only_label(targets)
     cut_off = "validation" not in parts
-    parts = splits.complete(parts, targets, config, stratify_by=by)
+    for split, part in parts.items():
+        _check_example_names(part, split)
+    parts = splits.complete(parts, targets, config, stratify_by=by, numbered=True)
     lengths = {split: len(part) for split, part in parts.items()}
+    text = f"by name {name} {lengths} {groups.digest(config.groups)}"
     return make_dataset(
         parts,
         targets=targets,
         channels=len(mean),
         mean=tuple(map(float, mean)),
         std=tuple(map(float, std)),
-        fingerprint=hashlib.sha256(f"{name} {lengths}".encode()).hexdigest(),
+        fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         made_with=fields_used(config, validation=cut_off),
     )
+
+
+def _check_example_names(examples: Examples, split: str) -> None:
+    """Raises UserError unless examples that have names have one text each."""
+    names = getattr(examples, "example_names", None)
+    if names is None:
+        return
+    what, rule = f"example_names of the {split} split", f"{len(examples)} texts"
+    holds = hasattr(names, "__len__") and not isinstance(names, str)
+    found = f"{type(names).__name__} of {len(names)}" if holds else names
+    holds = holds and len(names) == len(examples)
+    require(holds and all(isinstance(n, str) for n in names), what, found, rule)
 
 
 class _Columns:
     """Examples whose columns are read example by example."""
 
     def __init__(self, examples: Any, targets: Targets) -> None:
+        self.example_names = getattr(examples, "example_names", None)
         self._examples = examples
         self._targets = targets
         self._columns: dict[str, np.ndarray] = {}

@@ -30,8 +30,8 @@ import os
 import numpy as np
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import images, splits
-from jaxcnn.data.examples import Dataset, fields_used, make_dataset
+from jaxcnn.data import groups, images, splits
+from jaxcnn.data.examples import Dataset, Examples, Subset, fields_used, make_dataset
 from jaxcnn.data.files import FileExamples
 from jaxcnn.errors import UserError, require, unknown
 from jaxcnn.targets import Target, classes, only_label
@@ -69,7 +69,10 @@ def load(path: str, config: DataConfig) -> Dataset:
     for line, file in zip(rows, paths, strict=True):
         if not os.path.isfile(file):
             raise UserError(f"{path}, line {line}: there is no image {file!r}.")
-    parts = _parts(path, rows, paths, values, channels)
+    names = [row[image_column] for row in rows.values()]
+    sizes = np.array([os.path.getsize(file) for file in paths], np.int64)
+    whole = FileExamples(paths, values, channels, names, sizes, config.max_pixels)
+    parts = _parts(path, rows, whole)
     missing = ("test", "validation") if parts.keys() == {"train"} else ("validation",)
     by = only_label(targets)
     mean, std = images.STATISTICS[channels]
@@ -79,10 +82,10 @@ def load(path: str, config: DataConfig) -> Dataset:
         channels=channels,
         mean=mean,
         std=std,
-        fingerprint=_fingerprint(rows, paths),
+        fingerprint=_fingerprint(rows, sizes, config),
         made_with=fields_used(
             config,
-            *("target_kind", "target_columns"),
+            *("target_kind", "target_columns", "max_pixels"),
             validation="validation" not in parts,
             test="test" in missing,
         ),
@@ -202,13 +205,7 @@ def _numbers(path: str, rows: Rows, columns: Sequence[str]) -> np.ndarray:
     return numbers
 
 
-def _parts(
-    path: str,
-    rows: Rows,
-    paths: Sequence[str],
-    values: Mapping[str, np.ndarray],
-    channels: int,
-) -> dict[str, FileExamples]:
+def _parts(path: str, rows: Rows, whole: FileExamples) -> dict[str, Examples]:
     """Split -> its examples; all are "train" where no column says it."""
     wanted = [row.get("split", "train").strip() for row in rows.values()]
     for line, split in zip(rows, wanted, strict=True):
@@ -219,18 +216,17 @@ def _parts(
             )
     if "train" not in wanted:
         raise UserError(f"{path}: no image is in the train split.")
-    parts = {}
-    for split in dict.fromkeys(wanted):
-        chosen = [i for i, name in enumerate(wanted) if name == split]
-        columns = {name: column[chosen] for name, column in values.items()}
-        parts[split] = FileExamples([paths[i] for i in chosen], columns, channels)
-    return parts
+    wanted = np.array(wanted)
+    return {
+        split: Subset(whole, np.flatnonzero(wanted == split))
+        for split in dict.fromkeys(wanted.tolist())
+    }
 
 
-def _fingerprint(rows: Rows, paths: Sequence[str]) -> str:
-    """SHA-256 of every row and of the size in bytes of its image."""
-    digest = hashlib.sha256()
-    for row, path in zip(rows.values(), paths, strict=True):
-        line = "\t".join([*row, *row.values(), str(os.path.getsize(path))])
+def _fingerprint(rows: Rows, sizes: np.ndarray, config: DataConfig) -> str:
+    """SHA-256 of every row and of the size in bytes of its image, and of the groups."""
+    digest = hashlib.sha256(f"by name {groups.digest(config.groups)}".encode())
+    for row, size in zip(rows.values(), sizes.tolist(), strict=True):
+        line = "\t".join([*row, *row.values(), str(size)])
         digest.update(os.fsencode(line + "\n"))
     return digest.hexdigest()

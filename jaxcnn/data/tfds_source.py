@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import arrays, images, splits
-from jaxcnn.data.examples import Dataset, Examples, make_dataset
+from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
 from jaxcnn.errors import UserError
 from jaxcnn.targets import classes
 
@@ -93,11 +93,15 @@ class TfdsSet:
                 Parser(info.features, label_key),
                 channels,
                 f"{path}:{split}",
+                config.max_pixels,
             )
         mean, std = images.STATISTICS[channels]
         by = "label" if self.stratify else None
         return make_dataset(
             splits.complete(examples, targets, config, stratify_by=by),
+            made_with=fields_used(
+                config, "max_pixels", validation="validation" not in examples
+            ),
             targets=targets,
             channels=channels,
             mean=mean,
@@ -154,6 +158,7 @@ class TfdsExamples:
         parse_label: Parser of a record's label only.
         channels: Channels of the returned images: 1 grey, 3 RGB.
         where: Name of the split in error messages.
+        max_pixels: Number of pixels above which an image is not decoded.
     """
 
     source: Sequence[bytes]
@@ -161,6 +166,7 @@ class TfdsExamples:
     parse_label: Parser
     channels: int
     where: str
+    max_pixels: int = images.MAX_PIXELS
 
     def column(self, target: str) -> np.ndarray:
         return {"label": self._labels}[target]
@@ -181,7 +187,8 @@ class TfdsExamples:
         """Returns an example before decoding, see examples.encoded."""
         image, label = self.parse(self.source[index])
         if isinstance(image, bytes):
-            image = images.Encoded(image, self.channels, f"{self.where}[{index}]")
+            where = f"{self.where}[{index}]"
+            image = images.Encoded(image, self.channels, where, self.max_pixels)
         else:
             image = arrays.with_channels(image[None], self.channels)[0]
         return {"image": image, "label": int(label)}

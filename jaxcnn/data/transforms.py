@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from jaxcnn import names
-from jaxcnn.data.images import Encoded
+from jaxcnn.data.images import Box, Encoded
 from jaxcnn.errors import UserError, require
 from jaxcnn.targets import MIN_SIDE_PIXELS, SPATIAL, Target, Targets, to_batch
 
@@ -28,6 +28,7 @@ CROP_FRACTION = 0.875  # 224 of 256, the usual evaluation on ImageNet
 AREA = (0.08, 1.0)  # of a random crop, relative to the image
 ASPECT = (3 / 4, 4 / 3)  # of a random crop, width over height
 TRIES = 10
+_LARGE = 8  # times the image and the canvas: a resized window is not computed in full
 
 
 INTERPOLATIONS = {
@@ -63,6 +64,17 @@ def _whole(
     shape: Size, resized: Size, origin: tuple[int, int], size: Size
 ) -> Placement:
     return Placement((0, 0, *shape), resized, origin, size)
+
+
+def _visible(placement: Placement) -> tuple[slice, slice]:
+    """Rows and columns of the resized window that lie on the canvas."""
+    rows, columns = (
+        slice(max(-start, 0), max(min(length, side - start), 0))
+        for start, length, side in zip(
+            placement.origin, placement.resized, placement.canvas, strict=True
+        )
+    )
+    return rows, columns
 
 
 def is_identity(placement: Placement, size: Size) -> bool:
@@ -199,13 +211,38 @@ def place_image(
     else:
         image, box = image[top : top + h, left : left + w], (0, 0, w, h)
     height, width = placement.resized
-    if image.shape[:2] != (height, width) or box != (0, 0, width, height):
-        image = _resampled(image, height, width, interpolation, box)
+    rows, columns = _visible(placement)
+    if height * width > _LARGE * (h * w + math.prod(placement.canvas)):
+        # Of a strip that covers the canvas only the visible part is computed. Others
+        # are cut afterwards, since the weights of a part may be rounded differently.
+        image = _resampled(
+            image,
+            rows.stop - rows.start,
+            columns.stop - columns.start,
+            interpolation,
+            _part(box, rows, columns, placement.resized),
+        )
+    else:
+        if image.shape[:2] != (height, width) or box != (0, 0, width, height):
+            image = _resampled(image, height, width, interpolation, box)
+        image = image[rows, columns]
     return _on_canvas(image, placement, fill)
 
 
+def _part(box: Box, rows: slice, columns: slice, resized: Size) -> Box:
+    """The part of a box whose resized rows and columns are shown."""
+    left, top, right, bottom = box
+    x, y = (right - left) / resized[1], (bottom - top) / resized[0]
+    return (
+        left + x * columns.start,
+        top + y * rows.start,
+        min(left + x * columns.stop, right),
+        min(top + y * rows.stop, bottom),
+    )
+
+
 def _resampled(
-    image: np.ndarray, height: int, width: int, interpolation: str, box: tuple
+    image: np.ndarray, height: int, width: int, interpolation: str, box: Box
 ) -> np.ndarray:
     """A box (left, top, right, bottom) of an image as [height, width, C]."""
 
@@ -239,20 +276,20 @@ def place_mask(
     """
     top, left, h, w = placement.window
     height, width = placement.resized
-    rows = top + (2 * np.arange(height) + 1) * h // (2 * height)
-    columns = left + (2 * np.arange(width) + 1) * w // (2 * width)
+    y, x = (np.arange(part.start, part.stop) for part in _visible(placement))
+    rows = top + (2 * y + 1) * h // (2 * height)
+    columns = left + (2 * x + 1) * w // (2 * width)
     return _on_canvas(mask[rows[:, None], columns], placement, fill)
 
 
-def _on_canvas(image: np.ndarray, placement: Placement, fill: float) -> np.ndarray:
-    """What of a resized window lies on the canvas, and fill beside it."""
+def _on_canvas(part: np.ndarray, placement: Placement, fill: float) -> np.ndarray:
+    """The visible part of a resized window on the canvas, and fill beside it."""
     (top, left), (height, width) = placement.origin, placement.canvas
-    cut = image[max(-top, 0) : height - top, max(-left, 0) : width - left]
-    if cut.shape[:2] == (height, width):
-        return cut
-    canvas = np.full((height, width, *image.shape[2:]), fill, image.dtype)
+    if part.shape[:2] == (height, width):
+        return part
+    canvas = np.full((height, width, *part.shape[2:]), fill, part.dtype)
     top, left = max(top, 0), max(left, 0)
-    canvas[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
+    canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
     return canvas
 
 

@@ -19,6 +19,8 @@ def as_text(done: "Evaluation") -> str:
         about["images"] = "not those of the run"
     if measured.num_not_finite:
         about["outputs not finite"] = f"of {measured.num_not_finite} images: no metrics"
+    if done.remark is not None:
+        about["known images"] = done.remark
     about |= {name: f"{value:.4f}" for name, value in measured.scalars.items()}
     report = done.task.report(measured.metrics, measured.records)
     sections = map(parts.as_text, report)
@@ -33,6 +35,7 @@ def as_json(done: "Evaluation") -> str:
             "split": done.split,
             "step": done.step,
             "same_images": done.same_images,
+            "num_used": dict(done.num_used),
             "num_examples": done.measured.num_examples,
             "num_not_finite": done.measured.num_not_finite,
             "targets": targets,

@@ -1,12 +1,13 @@
 """Formats results as text: tables for people, JSON and CSV for programs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import csv
 import io
 import json
 from typing import TYPE_CHECKING, Any
 
 import rich.box
+import rich.cells
 import rich.console
 import rich.table
 
@@ -86,34 +87,69 @@ def result(done: "Result", workdir: str) -> str:
     return pairs(lines)
 
 
-Predictions = Sequence[tuple[str, Mapping[str, Any]]]  # (image, the task's answer)s
+Predictions = Iterable[tuple[str, Mapping[str, Any]]]  # (image, the task's answer)s
+_WIDEST = 60  # columns of the terminal for names; a longer one moves its row
 
 
-def _predictions_table(task: "Task", predictions: Predictions) -> str:
-    rows = [(image, *task.cells(answer)) for image, answer in predictions]
-    columns = [str(i + 1) for i in range(max(len(row) for row in rows) - 1)]
-    return table(rows, ("image", *columns), left=len(columns) + 1)
+def _predictions_table(
+    task: "Task", images: Sequence[str], predictions: Predictions
+) -> Iterator[str]:
+    """Lines of a table, each as soon as its image is predicted; names stay as they are.
+
+    Columns after the first are as wide as their widest cell so far.
+    """
+    lengths = [rich.cells.cell_len(image) for image in images]
+    first = max((length for length in lengths if length <= _WIDEST), default=0)
+    widths = [max(first, len("image"))]
+    for number, (image, answer) in enumerate(predictions):
+        row = [image, *task.cells(answer)]
+        widths += [0] * (len(row) - len(widths))
+        for i, cell in enumerate(row[1:], start=1):
+            widths[i] = max(widths[i], rich.cells.cell_len(cell))
+        if number == 0:
+            yield _padded(["image", *(str(i) for i in range(1, len(row)))], widths)
+        yield _padded(row, widths)
 
 
-def _predictions_json(task: "Task", predictions: Predictions) -> str:
-    return json.dumps(
-        [{"image": image, **answer} for image, answer in predictions], indent=1
-    )
-
-
-def _predictions_csv(task: "Task", predictions: Predictions) -> str:
-    out = io.StringIO()
-    rows = [
-        {"image": image, **row}
-        for image, answer in predictions
-        for row in task.rows(answer)
+def _padded(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [
+        cell + " " * (width - rich.cells.cell_len(cell))
+        for cell, width in zip(row, widths, strict=False)
     ]
-    writer = csv.DictWriter(out, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return out.getvalue().rstrip("\n")
+    return "  ".join(cells).rstrip(" ")
 
 
+def _predictions_json(
+    task: "Task", images: Sequence[str], predictions: Predictions
+) -> Iterator[str]:
+    """Lines of a JSON array, an object a line; a comma begins each but the first."""
+    yield "["
+    for number, (image, answer) in enumerate(predictions):
+        yield ("," if number else " ") + json.dumps({"image": image, **answer})
+    yield "]"
+
+
+def _predictions_csv(
+    task: "Task", images: Sequence[str], predictions: Predictions
+) -> Iterator[str]:
+    columns = None
+    for image, answer in predictions:
+        for row in task.rows(answer):
+            row = {"image": image, **row}
+            if columns is None:
+                columns = list(row)
+                yield _csv_line(columns)
+            yield _csv_line([row.get(name, "") for name in columns])
+
+
+def _csv_line(cells: Sequence[Any]) -> str:
+    out = io.StringIO()  # cells with characters of the line's end are quoted
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    return out.getvalue().removesuffix("\r\n")
+
+
+# Called with the task, all images that were given, and the predictions as they come;
+# gives lines.
 PREDICTIONS = {
     "table": _predictions_table,
     "json": _predictions_json,

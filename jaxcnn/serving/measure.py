@@ -1,13 +1,15 @@
 """Evaluates a trained network on a split of a data set."""
 
+from collections.abc import Mapping
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 from jaxcnn import errors
+from jaxcnn.data import datasets
 from jaxcnn.data.examples import Dataset
 from jaxcnn.tasks import Task
-from jaxcnn.training import evaluation, network, prepare, workdir
+from jaxcnn.training import evaluation, network, prepare, used, workdir
 from jaxcnn.training.evaluation import Measured
 
 
@@ -20,6 +22,8 @@ class Evaluation:
         split: Name of the split.
         step: Step of the checkpoint.
         same_images: Whether the examples are those of the run's own data set.
+        num_used: "train" and "validation" -> number of the measured examples that the
+            run was trained or validated on; {} where it is not known.
         measured: Metrics of the split.
     """
 
@@ -27,7 +31,19 @@ class Evaluation:
     split: str
     step: int
     same_images: bool
+    num_used: Mapping[str, int]
     measured: Measured
+
+    @property
+    def remark(self) -> str | None:
+        """How many of the examples the run has used before; None: none is known."""
+        verbs = {"train": "trained on", "validation": "used for validation"}
+        known = [
+            f"{self.num_used[s]} were {verb}"
+            for s, verb in verbs.items()
+            if self.num_used.get(s)
+        ]
+        return f"in this run, {' and '.join(known)} already" if known else None
 
 
 def evaluate(
@@ -62,6 +78,10 @@ def evaluate(
     """
     folder = Path(folder)
     config, info = workdir.read(folder)
+    name = data_name or config.data.name
+    rule = f"None for {name}, which is not in data.dir"
+    holds = data_dir is None or datasets.reads(name, "dir")
+    errors.require(holds, "data_dir", data_dir, rule)
     # The devices used in training do not matter here.
     config = dataclasses.replace(
         config,
@@ -69,7 +89,7 @@ def evaluate(
         parallel="jit",
         data=dataclasses.replace(
             config.data,
-            name=data_name or config.data.name,
+            name=name,
             dir=data_dir or config.data.dir,
         ),
     )
@@ -101,6 +121,7 @@ def evaluate(
         task=run.task,
         split=split,
         step=step,
+        num_used=used.count(folder, run.dataset.splits[split]),
         same_images=run.info.fingerprint == info.fingerprint,
         measured=evaluation.evaluator(run, None)(split, variables),
     )

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 import functools
 import itertools
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -27,6 +28,26 @@ ImageLike = str | Path | bytes | np.ndarray | Image.Image
 _BATCH_SIZE = 32  # one compiled shape; the last batch is filled up
 
 
+_FLOATS = (
+    "; the network was trained on images of 8 bits, as which a float image from 0 to 1 "
+    "is np.round(255 * image).astype(np.uint8)"
+)
+
+
+class Answered(NamedTuple):
+    """An image and what the network says of it.
+
+    Attributes:
+        image: The image, as it was given.
+        answer: The task's answer. None: the image could not be read.
+        problem: Why it could not be read. None: it could.
+    """
+
+    image: ImageLike
+    answer: dict[str, Any] | None
+    problem: str | None
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class Predictor:
     """A function of images, with its task and preprocessing attached.
@@ -41,7 +62,8 @@ class Predictor:
         predict_batch: Function from a batch, uint8 [B, *image_size, channels], to the
             predictions of the task, arrays [B, ...].
         step: Step of the checkpoint. None: the weights are imported.
-        value_range: (black, white) of float images. None: the images are uint8.
+        value_range: (black, white) of float images. None: the images are integers.
+        max_pixels: Number of pixels above which an image is not decoded.
     """
 
     name: str
@@ -52,6 +74,7 @@ class Predictor:
     predict_batch: Callable[[np.ndarray], dict[str, jax.Array]]
     step: int | None
     value_range: tuple[float, float] | None = None
+    max_pixels: int = images_lib.MAX_PIXELS
 
     def __repr__(self) -> str:
         height, width, step = *self.image_size, self.step
@@ -64,25 +87,48 @@ class Predictor:
 
         Args:
             image: Path, encoded bytes, PIL image, or an array [H, W] or [H, W, C]:
-                uint8, or floats where the run was trained on floats.
+                floats where the run was trained on floats, otherwise uint8, bool,
+                uint16 (0 to 65535) or other integers from 0 to 255, as
+                Dataset.from_arrays takes them.
 
         Raises:
             UserError: It cannot be decoded, or is an array of an unsupported kind.
         """
-        if isinstance(image, np.ndarray):
-            image = to_uint8(image, self.value_range, "the image", leading=())
         try:
-            return self.transform(_pixels(image, self.channels))
+            return self._read(image)
         except BadImageError as error:
             raise errors.UserError(f"Unreadable image: {error}.") from error
+
+    def _read(self, image: ImageLike) -> np.ndarray:
+        """Reads an image, see read; BadImageError if it cannot be decoded."""
+        if hasattr(image, "__array__"):
+            image = to_uint8(
+                np.asarray(image),
+                self.value_range,
+                "the image",
+                leading=(),
+                hint=_FLOATS,
+            )
+            image = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+        if isinstance(image, Image.Image):
+            pixels = images_lib.from_pillow(image, self.channels, self.max_pixels)
+        elif not isinstance(image, str | bytes | os.PathLike):
+            raise errors.UserError(
+                "An image must be a path, bytes of a file, an image of Pillow or an "
+                f"array, not a {type(image).__name__}."
+            )
+        else:
+            pixels = images_lib.decode(image, self.channels, None, self.max_pixels)
+        return self.transform(pixels)
 
     def __call__(self, images: Iterable[ImageLike]) -> dict[str, np.ndarray]:
         """Predictions for any number of images: name -> array [N, ...].
 
         For a classification: "class", int [N], and "probabilities", float32 [N, K].
         """
-        is_one = isinstance(images, str | bytes | Path | Image.Image)
-        if isinstance(images, np.ndarray):
+        is_one = isinstance(images, str | bytes | os.PathLike | Image.Image)
+        if hasattr(images, "__array__"):
+            images = np.asarray(images)
             is_one = images.ndim == 2 or (
                 images.ndim == 3 and images.shape[2] in (1, 3)
             )
@@ -108,21 +154,37 @@ class Predictor:
         For a classification: {"classes": [{"class", "probability"}, ...]}, with the
         `limit` most likely classes, the most likely first.
         """
-        predicted = self(images)
+        return self._answers(self(images), limit)
+
+    def _answers(
+        self, predicted: dict[str, np.ndarray], limit: int
+    ) -> list[dict[str, Any]]:
         number = len(next(iter(predicted.values())))
         return [
             self.task.answer({name: x[i] for name, x in predicted.items()}, limit)
             for i in range(number)
         ]
 
+    def stream(self, images: Iterable[ImageLike], limit: int = 5) -> Iterator[Answered]:
+        """Yields the answer for each image, see answers, as soon as there is one.
 
-def _pixels(image: ImageLike, channels: int) -> np.ndarray:
-    """Any image as uint8 [H, W, channels]."""
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
-    if isinstance(image, Image.Image):
-        return images_lib.to_pixels(image, channels)
-    return images_lib.decode(image, channels)
+        An image that cannot be read has a problem instead, and the others go on.
+        """
+        for given in _batched(images):
+            inputs, problems = [], {}
+            for index, image in enumerate(given):
+                try:
+                    inputs.append(self._read(image))
+                except BadImageError as error:
+                    problems[index] = str(error)
+            answers = iter(())
+            if inputs:
+                answers = iter(self._answers(self._predict(inputs), limit))
+            for index, image in enumerate(given):
+                if index in problems:
+                    yield Answered(image, None, problems[index])
+                else:
+                    yield Answered(image, next(answers), None)
 
 
 def _batched(items: Iterable[Any]) -> Iterator[list[Any]]:
@@ -184,6 +246,7 @@ def load(
         predict_batch=_predict_batch(forward, task, variables),
         step=number,
         value_range=info.value_range,
+        max_pixels=config.data.max_pixels,
     )
 
 

@@ -17,6 +17,7 @@ from jaxcnn import tasks
 from jaxcnn.config import Config, DataConfig, TaskConfig
 from jaxcnn.data import arrays, duplicates
 from jaxcnn.data.examples import BadImageError, Dataset, Examples, path_of
+from jaxcnn.data.folder import other_files
 from jaxcnn.data.transforms import check_size, height_and_width, size_text
 from jaxcnn.errors import UserError, require
 from jaxcnn.targets import Targets
@@ -349,7 +350,7 @@ def _unreadable(seen: _Seen) -> Iterator[Finding]:
         yield Finding(
             "unreadable",
             f"{_number(len(seen.why), 'image')} cannot be read; training stops at the "
-            "first, or skips up to 1% of the images with data.bad_images=skip.",
+            "first, or skips one image or up to 1% with data.bad_images=skip.",
             tuple(seen.cases(sorted(seen.why), lambda i: seen.why[i])),
         )
 
@@ -519,19 +520,14 @@ def _ignored_files(seen: _Seen, config: DataConfig) -> Iterator[Finding]:
     if kind != "folder":
         return
     read = {
-        os.path.normpath(path_of(examples, index))
+        path_of(examples, index)
         for examples in seen.splits.values()
         for index in range(len(examples))
     }
-    suffixes = Counter()
-    for where, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if name[0] != "."]
-        paths = [os.path.join(where, name) for name in names if name[0] != "."]
-        suffixes.update(
-            os.path.splitext(path)[1].lower() or "without suffix"
-            for path in paths
-            if os.path.normpath(path) not in read
-        )
+    suffixes = Counter(
+        os.path.splitext(path)[1].lower() or "without suffix"
+        for path in other_files(folder, read)
+    )
     if suffixes:
         commonest = sorted(suffixes.items(), key=lambda item: (-item[1], item[0]))[:5]
         listed = ", ".join(f"{count} {suffix}" for suffix, count in commonest)

@@ -6,10 +6,14 @@ stratified folds, each held out once, of all images except those of the test spl
 are not stratified for a task without strata. Nothing is selected by the images that are
 held out: each network trains to the last step of its run and is then evaluated.
 
+The fold of an image goes by the hash of its name, see data.splits.folds; for data sets
+that are fixed lists, folds are those of scikit-learn.
+
 All folds share one step, compiled once for each set of trained parameters. The values
 in it that depend on the data are those of the fold with the fewest training images: the
 number of steps and the weights of classes. The mean and standard deviation of pixels
-are those of the data set. Other folds have at most one training image more.
+are those of the data set. Other folds have few training images more: one for each class
+or, with data.groups, as many as groups differ in size.
 
 Of the images that a fold trains on, data.num_per_class keeps as many of each class as
 in a run.
@@ -29,8 +33,15 @@ from sklearn import model_selection
 
 from jaxcnn import config_fields, data, models, tasks
 from jaxcnn.config import Config
-from jaxcnn.data import splits
-from jaxcnn.data.examples import Dataset, Examples, Joined, Subset, path_of
+from jaxcnn.data import groups, splits
+from jaxcnn.data.examples import (
+    Dataset,
+    Examples,
+    Joined,
+    Subset,
+    names_of,
+    path_of,
+)
 from jaxcnn.errors import UserError, require
 from jaxcnn.studies import study
 from jaxcnn.tasks import Task
@@ -145,7 +156,7 @@ def cross_validate(
     dataset = data.load(config.data)
     pool = Joined(tuple(dataset.splits[split] for split in _POOLED))
     columns = {name: pool.column(name) for name in dataset.info.targets}
-    parts = _parts(config, dataset, columns, num_folds)
+    parts = _parts(config, dataset, columns, num_folds, names_of(pool))
     cuts = [
         dataset.with_splits(
             {"train": Subset(pool, seen), "validation": Subset(pool, unseen)}
@@ -198,9 +209,20 @@ def cross_validate(
 
 
 def _parts(
-    config: Config, dataset: Dataset, columns: Mapping[str, np.ndarray], num_folds: int
+    config: Config,
+    dataset: Dataset,
+    columns: Mapping[str, np.ndarray],
+    num_folds: int,
+    example_names: Sequence[str] | None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Returns (training images, images that are held out) of each fold.
+
+    Args:
+        config: Config of every fold's run.
+        dataset: The data set.
+        columns: Name of each target -> its values for the pool, [N, ...].
+        num_folds: Number of folds.
+        example_names: Name of each image of the pool; None: they have none.
 
     Raises:
         UserError: A stratum, or the whole pool, has fewer images than folds, or what
@@ -212,31 +234,66 @@ def _parts(
     cls = tasks.find(config.task)
     statistics = cls.measure(config.task, targets, columns.__getitem__)
     task = cls.create(config.task, targets, statistics)
-    strata = task.strata(columns.__getitem__)
-    number = len(next(iter(columns.values())))
-    fold = {"n_splits": num_folds, "shuffle": True}
-    fold["random_state"] = config.data.split_seed
-    names, per_class = task.strata_names, config.data.num_per_class
+    strata, names = task.strata(columns.__getitem__), task.strata_names
+    number, per_class = len(next(iter(columns.values()))), config.data.num_per_class
+    require(
+        strata is not None or per_class is None,
+        "data.num_per_class",
+        per_class,
+        "None for a task without classes",
+    )
+    if example_names is None:
+        parts = _positional(number, num_folds, strata, names, config.data.split_seed)
+    else:
+        if config.data.groups is None:
+            units = splits.apart(example_names, strata, num_folds)
+        else:
+            units = groups.of_names(example_names, config.data.groups)
+        keys = splits.hashes(units, config.data.split_seed, "fold")
+        fold_of = splits.folds(keys, num_folds, strata=strata, names=names)
+        parts = [
+            (np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold))
+            for fold in range(num_folds)
+        ]
+    if per_class is None:
+        return parts
+    return [
+        (seen[_few(config, strata, names, example_names, seen)], unseen)
+        for seen, unseen in parts
+    ]
+
+
+def _few(
+    config: Config,
+    strata: np.ndarray,
+    names: Sequence[str],
+    example_names: Sequence[str] | None,
+    seen: np.ndarray,
+) -> np.ndarray:
+    """Which of the images that a fold sees it keeps, by data.num_per_class."""
+    if example_names is not None:
+        example_names = [example_names[i] for i in seen]
+    number = config.data.num_per_class
+    return splits.few_indices(strata[seen], names, number, config.seed, example_names)
+
+
+def _positional(
+    number: int,
+    num_folds: int,
+    strata: np.ndarray | None,
+    names: Sequence[str],
+    seed: int,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Folds of scikit-learn, for a data set that is a fixed list."""
+    fold = {"n_splits": num_folds, "shuffle": True, "random_state": seed}
     if strata is None:
-        rule = "None for a task without classes"
-        require(per_class is None, "data.num_per_class", per_class, rule)
         require(number >= num_folds, "folds", num_folds, f"at most {number} images")
         return list(model_selection.KFold(**fold).split(np.zeros(number)))
     counts = np.bincount(strata, minlength=len(names))
     if counts.min() < num_folds:
-        name = splits.stratum_name(names, int(counts.argmin()))
-        raise UserError(
-            f"Stratum {name!r} has {counts.min()} images besides those of the test "
-            f"split; {num_folds} folds need at least {num_folds}."
-        )
+        raise splits.too_few(names, counts, int(counts.argmin()), num_folds)
     splitter = model_selection.StratifiedKFold(**fold)
-    parts = list(splitter.split(np.zeros(number), strata))
-    if per_class is None:
-        return parts
-    return [
-        (seen[splits.few_indices(strata[seen], names, per_class, config.seed)], unseen)
-        for seen, unseen in parts
-    ]
+    return list(splitter.split(np.zeros(number), strata))
 
 
 def _check_cache(run: Run) -> None:

@@ -8,11 +8,13 @@ import dataclasses
 import functools
 import itertools
 from pathlib import Path
+import time
 from typing import Any
 
 import jax
 
 from jaxcnn import augment, models
+from jaxcnn.data.datasets import SLOW_SECONDS
 from jaxcnn.data.examples import Examples
 from jaxcnn.training import compilation, feature_cache, feed, memory, network
 from jaxcnn.training.prepare import check_training
@@ -108,8 +110,16 @@ def begin(
     start, state = resumed.start, resumed.state
     batches = Batches(run, folder, start)
     try:
+        of_data = [*run.dataset.remarks]
+        begin_time = time.perf_counter()
         if not resumed.is_over:
             batches.draw(1)
+        seconds = time.perf_counter() - begin_time
+        if seconds > SLOW_SECONDS:
+            of_data.append(
+                f"The first batch took {seconds:.1f} s; images that are kept in memory "
+                "are decoded before it."
+            )
         run, remarks = memory.resolve_auto(run)
         state = init_state(run) if state is None else state
         if run.config.cache_features:
@@ -119,7 +129,7 @@ def begin(
     except BaseException:
         batches.close()
         raise
-    return Started(run, state, start, batches, remarks)
+    return Started(run, state, start, batches, [*of_data, *remarks])
 
 
 def start_phase(

@@ -9,7 +9,6 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxcnn.config import DataConfig
 from jaxcnn.data import batches as batches_lib
 from jaxcnn.data import memory, transforms
 from jaxcnn.data.bad_images import BadImages
@@ -52,7 +51,7 @@ def _batches_of_size(
 ) -> Iterator[batches_lib.Batch]:
     """The batches of the updates from `before` to `after`, of one size."""
     data_config, examples = run.data_config(before), run.dataset.splits["train"]
-    bad_images = _bad_images(data_config, "train", folder)
+    bad_images = _bad_images(run, "train", folder)
     return batches_lib.train_batches(
         memory.in_memory(
             examples,
@@ -115,7 +114,7 @@ def decoder(run: Run, folder: Path | None) -> Callable[[str], Examples]:
             transforms.find(data_config.eval_transform),
             data_config,
             run.task.targets,
-            _bad_images(data_config, split, folder),
+            _bad_images(run, split, folder),
             run.info.channels,
         )
 
@@ -142,7 +141,7 @@ def eval_batches(
         split=split,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
-        bad_images=_bad_images(run.config.data, split, folder),
+        bad_images=_bad_images(run, split, folder),
     )
 
 
@@ -158,12 +157,13 @@ def some_images(run: Run, number: int) -> np.ndarray:
         run.task.targets,
         channels=run.info.channels,
         split="train",
-        bad_images=_bad_images(data_config, "train", None),
+        bad_images=_bad_images(run, "train", None),
     )
     with contextlib.closing(batches):
         return np.concatenate([b["image"][b["weight"] > 0] for b in batches])
 
 
-def _bad_images(config: DataConfig, split: str, folder: Path | None) -> BadImages:
+def _bad_images(run: Run, split: str, folder: Path | None) -> BadImages:
     path = None if folder is None else folder / BAD_IMAGES
-    return BadImages(config.bad_images, split, path)
+    num_examples = sum(run.info.num_examples.values())
+    return BadImages(run.config.data.bad_images, split, num_examples, path)

@@ -24,6 +24,7 @@ from jaxcnn.training import (
     prepare,
     profile,
     storage,
+    used,
     workdir,
 )
 from jaxcnn.training.begin import Resumed, Started, begin, start_phase
@@ -252,6 +253,7 @@ class Session:
         self._adopt(started)
         if hosts.is_first():
             workdir.write(self.folder, self.run.config, self.run.info)
+            used.write(self.folder, run.dataset.splits)
         profiler = profile.Profiler(self.folder / workdir.PROFILE, profile_steps)
         self._profiler = stack.enter_context(contextlib.closing(profiler))
         writer = make_writer(self.folder, self._start, self.run.num_steps)

@@ -15,8 +15,8 @@ from jax.sharding import Mesh
 
 from jaxcnn import augment, config_fields, data, errors, models, optim, tasks
 from jaxcnn import targets as targets_lib
-from jaxcnn.config import AUTO, Config
-from jaxcnn.data import batches, splits
+from jaxcnn.config import AUTO, AugmentConfig, Config
+from jaxcnn.data import batches, splits, transforms
 from jaxcnn.data.examples import Dataset, DatasetInfo
 from jaxcnn.data.transforms import check_size, height_and_width, size_text
 from jaxcnn.models.adapter import Adapted
@@ -227,6 +227,12 @@ def check_training(run: Run) -> None:
     _check_micro_batches(run)
     _check_stages(run)
     batches.check_training(run.dataset.splits["train"], data_config)
+    is_random = transforms.find(data_config.train_transform).random
+    holds = (
+        data_config.repeats == 1 or is_random or run.config.augment != AugmentConfig()
+    )
+    rule = "1 where nothing changes the images, since all copies would be equal"
+    errors.require(holds, "data.repeats", data_config.repeats, rule)
     for split in run.dataset.splits.keys() - {"train"}:
         batches.check_evaluation(run.dataset.splits[split], data_config, split)
     if run.config.cache_features:
