@@ -15,6 +15,9 @@ from jaxcnn.models.variant import Variant
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 ORDERS = ("RGB", "BGR")
+# "crop" is what all libraries do, the others are transforms of runs.
+TRANSFORMS = ("crop", "center_crop", "resize", "pad")
+_MAX_SIDE = 2**14  # pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,32 +28,105 @@ class Preprocessing:
     grey levels in [0, 1] become (grey - mean) / std.
 
     Attributes:
-        image_size: Height and width of the crop, in pixels.
+        image_size: Height and width of the crop, in pixels: one number, or a pair.
         crop_ratio: Ratio of the crop's side to the shorter side after resizing.
         interpolation: One of INTERPOLATIONS, antialiased when it shrinks an image.
         mean: Mean of each channel, in [0, 1].
         std: Standard deviation of each channel, in [0, 1].
         order: Order of the channels, one of ORDERS.
+        transform: Rule by which images get their size, one of TRANSFORMS. "center_crop" leaves
+            an image of the right size unchanged, unlike "crop". "resize" and "pad"
+            show the whole image, see data.transforms.
+        value_range: Black and white in float images. None: images are uint8.
     """
 
-    image_size: int
+    image_size: object
     crop_ratio: float
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
     order: str = "RGB"
+    transform: str = "crop"
+    value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        numbers = [*self.mean, *self.std, self.image_size, self.crop_ratio]
-        if not all(isinstance(n, int | float) for n in numbers) or not (
-            self.image_size == int(self.image_size) > 0
+        sides = self.image_size
+        sides = sides if isinstance(sides, tuple) else (sides, sides)
+        black, white = 0.0, 1.0
+        if self.value_range is not None:
+            black, white = self.value_range
+        numbers = [*self.mean, *self.std, self.crop_ratio, black, white]
+        holds = (
+            len(sides) == 2
+            and all(type(n) is int and 0 < n <= _MAX_SIDE for n in sides)
+            and all(type(n) in (int, float) and abs(n) < 1e6 for n in numbers)
             and 0 < self.crop_ratio <= 1
             and len(self.mean) == len(self.std) in (1, 3)
             and min(self.std) > 0
             and self.interpolation in INTERPOLATIONS
             and self.order in ORDERS
-        ):
+            and self.transform in TRANSFORMS
+            and black < white
+        )
+        if not holds:
             raise UserError(f"Invalid preprocessing: {self}.")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the input."""
+        if isinstance(self.image_size, tuple):
+            return self.image_size
+        return self.image_size, self.image_size
+
+    def to_json(self) -> dict[str, Any]:
+        """The values of its fields, without those that only runs have."""
+        only_runs = {"transform": "crop", "value_range": None}
+        values = dataclasses.asdict(self)
+        return {n: x for n, x in values.items() if only_runs.get(n, self) != x}
+
+    def in_words(self) -> dict[str, str]:
+        """How to prepare images for the network, for people."""
+        (height, width), ratio = self.size, self.crop_ratio
+        covered = f"{round(height / ratio)}x{round(width / ratio)}"
+        sized = {
+            "crop": f"the centre {height}x{width} of the image resized to cover "
+            f"{covered}, {self.interpolation}",
+            "resize": f"the image resized to {height}x{width}, {self.interpolation}",
+            "pad": f"the image at the centre of {height}x{width} black pixels, shrunk "
+            "if it is larger",
+        }
+        sized["center_crop"] = f"{sized['crop']}; unchanged if it is {height}x{width}"
+        black, white = (0, 255) if self.value_range is None else self.value_range
+        order = "grey" if len(self.mean) == 1 else self.order
+        mean, std = (
+            ", ".join(f"{number:.6g}" for number in numbers)
+            for numbers in (self.mean, self.std)
+        )
+        return {
+            "images": sized[self.transform],
+            "scaled": f"({order} - mean) / std, from 0 (black, {black:g}) to 1 (white, "
+            f"{white:g})",
+            "mean": mean,
+            "std": std,
+        }
+
+
+def from_json(values: Any) -> Preprocessing:
+    """The preprocessing that to_json wrote.
+
+    Raises:
+        UserError: A value that is not allowed.
+    """
+    try:
+        given = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return Preprocessing(**given)
+    except UserError:
+        raise
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"Invalid preprocessing: {error}.") from error
 
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

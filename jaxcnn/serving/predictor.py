@@ -5,13 +5,14 @@ import dataclasses
 import functools
 import itertools
 from pathlib import Path
+import typing
 from typing import Any
 
 import jax
 import numpy as np
 from PIL import Image
 
-from jaxcnn import augment, errors
+from jaxcnn import augment, errors, models
 from jaxcnn.data import images as images_lib
 from jaxcnn.data import transforms
 from jaxcnn.data.examples import BadImageError
@@ -19,7 +20,7 @@ from jaxcnn.data.own import to_uint8
 from jaxcnn.data.transforms import resize_and_crop
 from jaxcnn.pretrained import weights as weights_lib
 from jaxcnn.pretrained.weights import Weights
-from jaxcnn.tasks import Classification, Task
+from jaxcnn.tasks import TASKS, Classification, Task
 from jaxcnn.training import network, parallel, step, workdir
 from jaxcnn.training.precision import make_precision
 
@@ -200,11 +201,19 @@ def _of_weights(weights: Weights) -> Predictor:
     if weights.num_classes == 0:
         raise errors.UserError(f"{weights.file} has no classifier to predict with.")
     expected = weights.preprocessing
+    if expected.transform == "crop":
+        placed = functools.partial(
+            resize_and_crop,
+            size=expected.image_size,
+            crop_ratio=expected.crop_ratio,
+            interpolation=expected.interpolation,
+        )
+    else:
+        row = transforms.find(expected.transform)
+        placed = functools.partial(row.apply, size=expected.image_size, rng=None)
 
     def transform(image: np.ndarray) -> np.ndarray:
-        image = resize_and_crop(
-            image, expected.image_size, expected.crop_ratio, expected.interpolation
-        )
+        image = placed(image)
         return image[..., ::-1] if expected.order == "BGR" else image
 
     forward = functools.partial(
@@ -214,14 +223,45 @@ def _of_weights(weights: Weights) -> Predictor:
             augment.normalise, mean=expected.mean, std=expected.std
         ),
     )
-    names = weights.class_names or tuple(map(str, range(weights.num_classes)))
-    task = Classification(names)
+    task = task_of(weights)
     return Predictor(
         name=f"{weights.model} of {weights.file}",
         task=task,
         channels=weights.channels,
-        image_size=transforms.height_and_width(expected.image_size),
+        image_size=expected.size,
         transform=transform,
         predict_batch=_predict_batch(forward, task, jax.device_put(weights.variables)),
         step=None,
+        value_range=expected.value_range,
     )
+
+
+def task_of(weights: Weights) -> Task:
+    """The task of imported weights.
+
+    Raises:
+        UserError: The weights name a task that is not one of ours, or values that it
+            does not have: a file from elsewhere must not name code to run.
+    """
+    names = weights.class_names or tuple(map(str, range(weights.num_classes)))
+    if not weights.task:
+        return Classification(names)
+    values = dict(weights.task)
+    name = values.pop("name", None)
+    if name not in tuple(TASKS):
+        raise errors.unknown("task of imported weights", str(name)[:80], TASKS)
+    hints = typing.get_type_hints(TASKS[name])
+    fields = {
+        field.name: hints[field.name] for field in dataclasses.fields(TASKS[name])
+    }
+    holds = values.keys() == fields.keys() and all(
+        models.is_a(value, fields[field])
+        and (not isinstance(value, tuple) or len(value) == weights.num_classes)
+        for field, value in values.items()
+    )
+    if not holds:
+        raise errors.UserError(
+            f"{weights.file} has {weights.num_classes} outputs, which its task {name} "
+            f"does not describe; it must say {', '.join(fields)}."
+        )
+    return TASKS[name](**values)
