@@ -33,7 +33,7 @@ def check_names(path: Path, names: Mapping[str, Any]) -> None:
     for name in names:
         if not name.isprintable() or len(name) > _MAX_NAME:
             raise UserError(
-                f"{path} is refused: it has a tensor named {readable(name)!r}, and "
+                f"{path} is refused: it has a tensor named '{readable(name)}', and "
                 f"names must have at most {_MAX_NAME} characters, all printable."
             )
 

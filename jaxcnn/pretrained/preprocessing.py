@@ -34,9 +34,9 @@ class Preprocessing:
         mean: Mean of each channel, in [0, 1].
         std: Standard deviation of each channel, in [0, 1].
         order: Order of the channels, one of ORDERS.
-        transform: Rule by which images get their size, one of TRANSFORMS. "center_crop" leaves
-            an image of the right size unchanged, unlike "crop". "resize" and "pad"
-            show the whole image, see data.transforms.
+        transform: Rule by which images get their size, one of TRANSFORMS.
+            "center_crop" leaves an image of the right size unchanged, unlike "crop".
+            "resize" and "pad" show the whole image, see data.transforms.
         value_range: Black and white in float images. None: images are uint8.
     """
 

@@ -230,7 +230,7 @@ class _Records:
             raise ValueError("a storage has no key or no size")
         storage = _Storage(key, kind.name, size)
         if self.storages.setdefault(key, storage) != storage:
-            raise ValueError(f"storage {readable(key)!r} is described in two ways")
+            raise ValueError(f"storage '{readable(key)}' is described in two ways")
         return storage
 
     def _tensor(
@@ -299,7 +299,7 @@ def _state_dict(path: Path, content: Any) -> dict[str, _Tensor]:
     for name, tensor in content.items():
         if not isinstance(name, str) or not isinstance(tensor, _Tensor):
             raise UserError(
-                f"{path} is not a state dict: {readable(name)!r} is not a tensor. In "
+                f"{path} is not a state dict: '{readable(name)}' is not a tensor. In "
                 f"a checkpoint, the first of these entries is read: "
                 f"{', '.join(wrappings.ENTRIES)}."
             )
