@@ -77,7 +77,8 @@ def safetensors_file(header, numbers):
 def test_a_truncated_file_is_refused_wherever_it_ends(file, tmp_path):
     content = (FOLDER / file).read_bytes()
     path = tmp_path / "weights"
-    for end in np.linspace(64, len(content) - 1, 12).astype(int):
+    count = 5 if file.endswith(".h5") else 12  # each .h5 is read by a new process
+    for end in np.linspace(64, len(content) - 1, count).astype(int):
         path.write_bytes(content[:end])
         with pytest.raises(ValueError, match="truncated"):
             files.read(path)

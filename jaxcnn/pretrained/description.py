@@ -78,7 +78,8 @@ def parse(path: Path, text: str) -> Description:
 
 def check_fields(fields: Mapping[str, Any]) -> None:
     """Raises UserError for fields of which a network would become absurdly large."""
-    integers = [value for value in _leaves(fields) if type(value) is int]
+    leaves = _leaves(list(fields.values()))
+    integers = [value for value in leaves if type(value) is int]
     if sum(map(abs, integers)) > _MAX_FIELDS:
         raise UserError(
             f"the fields {readable(fields, 200)} are those of an absurdly large network"
@@ -93,7 +94,7 @@ def _plain(values: Any) -> dict[str, Any]:
     """Values of fields: finite numbers, short texts, and tuples of them."""
     if not isinstance(values, dict):
         raise ValueError("a part of it is no object")
-    for value in _leaves(values):
+    for value in _leaves(list(values.values())):
         is_number = isinstance(value, int | float) and abs(value) < _MAX_NUMBER
         is_text = isinstance(value, str) and len(value) <= _MAX_TEXT
         if not (value is None or is_number or is_text):
@@ -102,9 +103,7 @@ def _plain(values: Any) -> dict[str, Any]:
 
 
 def _leaves(values: Any) -> list[Any]:
-    """All values in nested lists, tuples and in one dictionary."""
-    if isinstance(values, Mapping):
-        values = list(values.values())
+    """All values in nested lists and tuples."""
     if not isinstance(values, list | tuple):
         return [values]
     return [leaf for value in values for leaf in _leaves(value)]

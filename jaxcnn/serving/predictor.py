@@ -246,7 +246,10 @@ def task_of(weights: Weights) -> Task:
     names = weights.class_names or tuple(map(str, range(weights.num_classes)))
     if not weights.task:
         return Classification(names)
-    values = dict(weights.task)
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in weights.task.items()
+    }
     name = values.pop("name", None)
     if name not in tuple(TASKS):
         raise errors.unknown("task of imported weights", str(name)[:80], TASKS)
