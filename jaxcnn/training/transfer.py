@@ -201,7 +201,12 @@ def make_start(
             "parts."
         )
     if not arrays:
-        raise UserError("init_from.only and init_from.skip leave nothing to take.")
+        if only or skip:
+            raise UserError("init_from.only and init_from.skip leave nothing to take.")
+        raise UserError(
+            f"init_from: {source.name} has nothing for this network: "
+            f"{', '.join(dict.fromkeys(left.values()))}."
+        )
     mean, std = source.mean, source.std
     if source.order == "BGR":
         mean, std = mean[::-1], std[::-1]
