@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import os
 import pathlib
 import re
 
@@ -519,6 +520,38 @@ def test_a_file_that_describes_itself_wrongly_is_refused(
     assert re.search(text, error), error
     assert error.count("\n") == 1
     assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            lambda t: t.view(np.int32),
+            "stem/conv/kernel would have numbers of dtype int32",
+        ),
+        (lambda t: np.full_like(t, np.nan), "would have numbers that are not finite"),
+        (lambda t: np.full_like(t, np.inf), "would have numbers that are not finite"),
+    ],
+)
+def test_numbers_that_no_weight_has_are_refused(lenet5, change, text, tmp_path):
+    tensors = {n: np.ascontiguousarray(t, np.float32) for n, t in lenet5[0].items()}
+    tensors["conv1.weight"] = change(tensors["conv1.weight"])
+    safetensors.numpy.save_file(tensors, tmp_path / "x")
+    with pytest.raises(ValueError, match=text):
+        weights.load("lenet5", tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b"{}", b"\xff", b'{"pretrained_cfg": 1}', None]
+)
+def test_a_config_that_is_not_timm_s_is_left_alone(lenet5, content, tmp_path):
+    path = save(lenet5[0], tmp_path / "x")
+    config = tmp_path / "config.json"
+    if content is None:
+        os.mkfifo(config)  # to read it would wait for ever
+    else:
+        config.write_bytes(content)
+    assert weights.load("lenet5", path).preprocessing.image_size == 32
 
 
 def test_wrapped_names_are_read_in_safetensors_too(lenet5, tmp_path):

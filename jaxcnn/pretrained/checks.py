@@ -9,7 +9,7 @@ from jaxcnn.errors import UserError
 
 MAX_DIMENSIONS = 32
 _MAX_SIZE = 2**48  # product of the axes that are not empty; NumPy's limit is 2**63
-_MAX_NAME = 500  # characters
+_MAX_NAME = 200  # characters
 _MAX_COPIES = 4  # tied weights are views of the same numbers
 
 

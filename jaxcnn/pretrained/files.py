@@ -5,6 +5,7 @@ executed, and sizes and offsets are checked before memory is allocated for them.
 """
 
 from collections.abc import Callable, Mapping
+import os
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +62,13 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def _start(path: Path) -> bytes:
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, False for impossible names
         raise UserError(f"There is no weight file {str(path)!r}.")
-    with path.open("rb") as file:
-        return file.read(64)
+    try:
+        with path.open("rb") as file:
+            return file.read(64)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _checked(path: Path, tensors: Mapping[str, np.ndarray]) -> Tensors:

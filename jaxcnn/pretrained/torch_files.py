@@ -71,7 +71,7 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-class _File(io.FileIO):
+class _File(io.BufferedReader):
     """A file from which no more than `limit` bytes are read at once.
 
     A zip file says how large its directory is, and zipfile believes it.
@@ -92,7 +92,7 @@ def read_zip(path: Path) -> dict[str, np.ndarray]:
         UserError: The file is truncated or damaged, or contains something other than
             tensors.
     """
-    with _File(path) as file:
+    with _File(io.FileIO(path)) as file:
         try:
             archive = zipfile.ZipFile(file)
         except Exception as error:  # a damaged directory can raise almost anything

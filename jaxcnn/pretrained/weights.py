@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 import shutil
 import tempfile
@@ -29,6 +30,7 @@ from jaxcnn.pretrained.preprocessing import Preprocessing
 VARIABLES = "variables.safetensors"
 MODEL = "model.json"
 _IMAGENET_CLASSES = Path(__file__).with_name("imagenet_classes.txt")
+_MAX_CONFIG = 1_000_000  # characters of timm's config.json
 _MAX_TRIED = 6  # other networks on which weights that do not fit are tried
 
 
@@ -121,6 +123,8 @@ def load(
             break
         except Misfit as misfit:
             misfits.append((source.library, misfit))
+        except UserError as error:
+            raise UserError(f"{path} cannot be used: {error}") from error
     else:
         library, misfit = min(misfits, key=lambda pair: pair[1].count)
         raise UserError(
@@ -149,7 +153,7 @@ def load(
         expected = preprocessing.expected(
             source.library, name, models.MODELS[name], channels, sha256
         )
-        expected = dataclasses.replace(expected, **_timm_preprocessing(path))
+        expected = _with_timm_config(expected, path)
     else:
         expected = told.preprocessing
     if len(expected.mean) != channels:
@@ -202,6 +206,7 @@ def _fit(
 
     Raises:
         Misfit: The tensors do not fit.
+        UserError: They fit, but have numbers that no weight has.
     """
     variant = models.MODELS[name]
     channels = variant.image_shape[2]
@@ -221,10 +226,15 @@ def _fit(
             variables = names.import_tensors(tensors, model, source, shape)
         except Misfit:
             raise misfit from None
-    flat = traverse_util.flatten_dict(variables)
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    for variable, value in flat.items():
+        if value.dtype.kind != "f":
+            raise UserError(f"{variable} would have numbers of dtype {value.dtype}.")
+        if not np.isfinite(value).all():
+            raise UserError(f"{variable} would have numbers that are not finite.")
     # Copies, which do not depend on the file.
-    variables = {path: np.array(value, np.float32) for path, value in flat.items()}
-    return num_classes, channels, traverse_util.unflatten_dict(variables)
+    flat = {path: np.array(value, np.float32) for path, value in flat.items()}
+    return num_classes, channels, traverse_util.unflatten_dict(flat, sep="/")
 
 
 def _without_head(
@@ -273,28 +283,33 @@ def _others(name: str, tensors: Tensors) -> str:
     return "nor does it fit any similar network"
 
 
-def _timm_preprocessing(path: Path) -> dict[str, Any]:
-    """Reads the preprocessing from timm's config.json next to a weight file."""
+def _with_timm_config(expected: Preprocessing, path: Path) -> Preprocessing:
+    """The preprocessing in timm's config.json next to a weight file, if it is there."""
     config = path.with_name("config.json")
+    if not os.path.isfile(config):
+        return expected
     try:
-        given = json.loads(config.read_text())["pretrained_cfg"]
+        with config.open() as file:
+            given = json.loads(file.read(_MAX_CONFIG))["pretrained_cfg"]
         _, height, width = map(int, given["input_size"])
-        if height != width:
-            raise UserError(
-                f"{config} says images of {height}x{width} pixels; weights can be "
-                "imported with square images only."
-            )
-        return {
+        values = {
             "image_size": height,
             "crop_ratio": float(given["crop_pct"]),
             "interpolation": str(given["interpolation"]),
             "mean": tuple(map(float, given["mean"])),
             "std": tuple(map(float, given["std"])),
         }
-    except UserError:
-        raise
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return {}  # there is no such file, or it is not timm's
+        return expected  # it is not timm's
+    if height != width:
+        raise UserError(
+            f"{config} says images of {height}x{width} pixels; weights can be "
+            "imported with square images only."
+        )
+    try:
+        return dataclasses.replace(expected, **values)
+    except UserError as error:
+        raise UserError(f"{config}: {readable(error, 300)}") from error
 
 
 def _sha256(path: Path) -> str:
