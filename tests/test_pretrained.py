@@ -15,9 +15,10 @@ import safetensors.numpy
 
 import jaxcnn
 from jaxcnn import __main__, models
-from jaxcnn.config import Config, DataConfig, TaskConfig
+from jaxcnn.config import Config, DataConfig, InitConfig, TaskConfig
 from jaxcnn.data.transforms import resize_and_crop
 from jaxcnn.pretrained import files, rules, weights
+from jaxcnn.training import transfer
 from tests.reference import compare, exported, filling
 from tests.reference.generated_image import generated
 
@@ -407,6 +408,12 @@ def test_an_exported_run_predicts_the_same_when_it_is_imported(
     assert after.answers([image]) == before.answers([image])
     for name, array in before([image]).items():
         np.testing.assert_array_equal(after([image])[name], array)
+    start = Config(model="lenet5", init_from=InitConfig(path=str(output)))
+    source = transfer.open_source(start)
+    assert [*source.mean] == info["mean"]
+    assert [*source.std] == info["std"]
+    (target,) = info["targets"].values()
+    assert [*source.names] == target["names"]
 
 
 @pytest.mark.slow
@@ -530,7 +537,7 @@ def test_a_file_that_describes_itself_wrongly_is_refused(
             "stem/conv/kernel would have numbers of dtype int32",
         ),
         (lambda t: np.full_like(t, np.nan), "would have numbers that are not finite"),
-        (lambda t: np.full_like(t, np.inf), "would have numbers that are not finite"),
+        (lambda t: np.full(t.shape, 1e300), "would have numbers that are not finite"),
     ],
 )
 def test_numbers_that_no_weight_has_are_refused(lenet5, change, text, tmp_path):
@@ -539,6 +546,13 @@ def test_numbers_that_no_weight_has_are_refused(lenet5, change, text, tmp_path):
     safetensors.numpy.save_file(tensors, tmp_path / "x")
     with pytest.raises(ValueError, match=text):
         weights.load("lenet5", tmp_path / "x")
+    good = weights.load("lenet5", save(lenet5[0], tmp_path / "good"))
+    weights.save(good, tmp_path / "folder")
+    variables = dict(files.read(tmp_path / "folder" / weights.VARIABLES))
+    variables["params/stem/conv/kernel"] = change(variables["params/stem/conv/kernel"])
+    safetensors.numpy.save_file(variables, tmp_path / "folder" / weights.VARIABLES)
+    with pytest.raises(ValueError, match=text):
+        weights.open_folder(tmp_path / "folder")
 
 
 @pytest.mark.parametrize(
@@ -583,7 +597,8 @@ def test_without_classes_a_network_gives_features(resnet18, tmp_path):
     assert "head" not in variables["params"]
     kept = {n: x for n, x in whole["params"].items() if n != "head"}
     jax.tree.map(np.testing.assert_array_equal, variables["params"], kept)
-    features = logits_of(model, variables, np.ones((1, 64, 64, 3)))
+    apply = functools.partial(model.apply, train=False)
+    features = jax.eval_shape(apply, variables, np.ones((1, 64, 64, 3), np.float32))
     assert features.shape == (1, 512)
     same, _ = jaxcnn.pretrained.load("resnet18", path, num_classes=10)
     assert same.num_classes == 10

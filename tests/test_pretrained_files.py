@@ -246,6 +246,18 @@ def test_the_tensor_made_by_hand_is_read(tmp_path):
     np.testing.assert_array_equal(files.read(path)["x"], expected)
 
 
+@pytest.mark.parametrize(
+    ("shape", "strides"),
+    [((1, 4), (2**61, 1)), ((4, 1, 1), (1, 2**61, 2**61)), ((0, 4), (2**61, 2**61))],
+)
+def test_any_stride_will_do_along_an_axis_of_one_element(shape, strides, tmp_path):
+    row = np.arange(4, dtype=np.float32)
+    program = tensor_program(shape=shape, strides=strides)
+    path = zip_file(tmp_path / "zip", program, {"0": row.tobytes()})
+    found = files.read(path)["x"]
+    np.testing.assert_array_equal(found, row[: found.size].reshape(shape))
+
+
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
 @pytest.mark.parametrize(
     ("fields", "text"),

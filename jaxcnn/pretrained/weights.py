@@ -227,14 +227,23 @@ def _fit(
         except Misfit:
             raise misfit from None
     flat = traverse_util.flatten_dict(variables, sep="/")
-    for variable, value in flat.items():
-        if value.dtype.kind != "f":
-            raise UserError(f"{variable} would have numbers of dtype {value.dtype}.")
-        if not np.isfinite(value).all():
-            raise UserError(f"{variable} would have numbers that are not finite.")
-    # Copies, which do not depend on the file.
-    flat = {path: np.array(value, np.float32) for path, value in flat.items()}
+    flat = {path: _numbers(path, value) for path, value in flat.items()}
     return num_classes, channels, traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _numbers(path: str, value: np.ndarray) -> np.ndarray:
+    """A copy of a variable in float32, which does not depend on its file.
+
+    Raises:
+        UserError: It has numbers that no weight has.
+    """
+    if value.dtype.kind != "f":
+        raise UserError(f"{path} would have numbers of dtype {value.dtype}.")
+    with np.errstate(over="ignore"):  # which would be infinite
+        numbers = np.array(value, np.float32)
+    if not np.isfinite(numbers).all():
+        raise UserError(f"{path} would have numbers that are not finite.")
+    return numbers
 
 
 def _without_head(
@@ -386,7 +395,10 @@ def open_folder(folder: str | Path) -> Weights:
     flat = files.read(folder / VARIABLES)
     if {p: v.shape for p, v in needed.items()} != {p: v.shape for p, v in flat.items()}:
         raise UserError(f"{folder / VARIABLES} does not fit {MODEL} in this folder.")
-    flat = {path: np.array(value) for path, value in flat.items()}
+    try:
+        flat = {path: _numbers(path, value) for path, value in flat.items()}
+    except UserError as error:
+        raise UserError(f"{folder / VARIABLES} cannot be used: {error}") from error
     variables = traverse_util.unflatten_dict(flat, sep="/")
     return dataclasses.replace(weights, variables=variables)
 
