@@ -173,6 +173,7 @@ def edited(folder, path, **changes):
     model = path / weights.MODEL
     description = json.loads(model.read_text())
     description["preprocessing"] |= changes
+    description.pop("content_sha256", None)  # which would not be right
     model.write_text(json.dumps(description))
     return path
 
@@ -288,6 +289,7 @@ def test_nothing_is_left_when_writing_fails(resnet18, tmp_path, monkeypatch):
         ({"model": "resnet19"}, "Unknown model 'resnet19'"),
         ({"unknown": 1}, "model.json cannot be read"),
         ({"preprocessing": {}}, "model.json cannot be read"),
+        ({"fields": {"depths": [10**9] * 4}}, "absurdly large network"),
     ],
 )
 def test_a_folder_that_was_edited_wrongly_is_refused(folder, tmp_path, change, text):

@@ -115,7 +115,8 @@ def load(
         image_size = told.preprocessing.size
         if told.model == name:
             fields = {**told.fields, **fields}
-            _check_fields(path, told, fields)
+            shape = (*image_size, len(told.preprocessing.mean))
+            _shapes(path, name, 1, fields, shape)  # refuses what cannot be made
     misfits = []
     for source in candidates.values():
         try:
@@ -182,17 +183,29 @@ def _description(path: Path) -> Description | None:
     return None if text is None else description.parse(path, text)
 
 
-def _check_fields(path: Path, told: Description, fields: Mapping[str, Any]) -> None:
-    """Raises UserError unless a network can be made with the fields of a file."""
-    image_shape = (*told.preprocessing.size, len(told.preprocessing.mean))
+def _shapes(
+    path: Path,
+    name: str,
+    num_classes: int,
+    fields: Mapping[str, Any],
+    image_shape: models.ImageShape,
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the variables, by path, of the network that a file describes.
+
+    Raises:
+        UserError: There is no such network.
+    """
     try:
-        model = models.create_model(told.model, 1, **fields)
-        models.abstract_variables(model, image_shape)
+        description.check_fields(fields)
+        model = models.create_model(name, num_classes, **fields)
+        variables = models.abstract_variables(model, image_shape)
     except Exception as error:  # values of the right type can be absurd in any way
         raise UserError(
-            f"{path} cannot be used: {told.model} cannot be made as its metadata say "
+            f"{path} cannot be used: {name} cannot be made as it says "
             f"({readable(error, 300)})."
         ) from error
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    return {path: leaf.shape for path, leaf in flat.items()}
 
 
 def _fit(
@@ -381,19 +394,16 @@ def open_folder(folder: str | Path) -> Weights:
         raise UserError(f"{folder} contains no imported weights: it has no {MODEL}.")
     try:
         values = json.loads((folder / MODEL).read_text())
-        expected = preprocessing.from_json(values.pop("preprocessing"))
+        values["preprocessing"] = preprocessing.from_json(values["preprocessing"])
         if values["class_names"] is not None:
             values["class_names"] = tuple(values["class_names"])
-        weights = Weights(**values, preprocessing=expected, variables={})
+        weights = Weights(**values, variables={})
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder / MODEL} cannot be read: {error}.") from error
-    model = weights.make_model()
-    shape = (*expected.size, weights.channels)
-    needed = traverse_util.flatten_dict(
-        models.abstract_variables(model, shape), sep="/"
-    )
+    shape = (*weights.preprocessing.size, weights.channels)
+    named = (weights.model, weights.num_classes, weights.fields)
     flat = files.read(folder / VARIABLES)
-    if {p: v.shape for p, v in needed.items()} != {p: v.shape for p, v in flat.items()}:
+    if _shapes(folder / MODEL, *named, shape) != {p: v.shape for p, v in flat.items()}:
         raise UserError(f"{folder / VARIABLES} does not fit {MODEL} in this folder.")
     try:
         flat = {path: _numbers(path, value) for path, value in flat.items()}
