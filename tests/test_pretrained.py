@@ -454,7 +454,7 @@ def lenet5(tmp_path_factory):
         ("[]", "it is no object"),
         ({"model": 1}, "its model is no text"),
         ({"names": "x"}, "its names are no texts"),
-        ({"names": ["x"]}, "has 10 classes, but 1 class names"),
+        ({"names": ["x"]}, "has 10 classes, but 1 class names are in its"),
         ({"names": [1] * 10}, "its names are no texts"),
         ({"unknown": 1}, "unexpected keyword argument 'unknown'"),
         ({"fields": [1]}, "a part of it is no object"),

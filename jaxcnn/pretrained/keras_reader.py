@@ -76,6 +76,8 @@ def _limit(**limits: int) -> None:
     """Limits what this process may use; where less is allowed, that stays."""
     import resource  # which Windows does not have
 
+    if sys.platform == "darwin":  # which refuses a limit of addresses
+        del limits["AS"]
     for name, limit in limits.items():
         kind = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(kind)[1]

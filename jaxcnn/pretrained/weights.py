@@ -132,14 +132,17 @@ def load(
             f"{path} does not fit {name} ({library}); {_others(name, tensors)}; "
             f"{misfit.differences}."
         )
+    giver = "were given"
     if class_names is None and told is not None:
-        class_names = told.names
+        class_names, giver = (
+            told.names,
+            "are in its metadata; --class_names replaces them",
+        )
     elif class_names is None and known == 1000:
         class_names = _IMAGENET_CLASSES.read_text().splitlines()
     if class_names is not None and len(class_names) != known:
         raise UserError(
-            f"{path} has {known} classes, but {len(class_names)} class names were "
-            "given."
+            f"{path} has {known} classes, but {len(class_names)} class names {giver}."
         )
     if num_classes not in (None, known, 0):
         raise UserError(

@@ -253,6 +253,7 @@ def run(kind: str, count: int, seed: int = 0, keep: Path | None = None) -> Row:
         with tempfile.TemporaryDirectory() as folder:
             canary, path = Path(folder, "canary"), Path(folder, "weights")
             canary.write_bytes(CANARY)
+            path.touch()
             for content in inputs(kind, count, seed):
                 path.write_bytes(content)
                 start = time.perf_counter()

@@ -111,6 +111,22 @@ def test_the_fuzzer_tells_what_is_neither(monkeypatch, tmp_path):
     assert len(list(tmp_path.iterdir())) > 50  # some are equal
 
 
+def test_the_fuzzer_prints_a_table_of_what_it_is_asked_for(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fuzz", "--count=30", "--h5_count=0"])
+    assert fuzz_weight_files.main() == 0
+    header, _, *rows = capsys.readouterr().out.splitlines()
+    assert [cell.strip() for cell in header.split("|")[1:4]] == [
+        "kind",
+        "inputs",
+        "refused",
+    ]
+    assert [row.split(" | ")[:2] for row in rows] == [
+        ["| pth", "30"],
+        ["| safetensors", "30"],
+        ["| h5", "0"],
+    ]
+
+
 @pytest.mark.parametrize(
     ("program", "says"),
     [
