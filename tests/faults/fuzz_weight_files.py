@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import io
 from pathlib import Path
+import pickletools
 import re
 import resource
 import signal
@@ -118,6 +119,24 @@ def mutate(content: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
+def _mutate_operations(program: bytes, rng: np.random.Generator) -> bytes:
+    """A pickle after up to four of its operations were removed, repeated or moved."""
+    starts = [start for _, _, start in pickletools.genops(program)]
+    parts = [program[a:b] for a, b in zip(starts, [*starts[1:], None], strict=True)]
+    for _ in range(rng.integers(1, 5)):
+        here, there = rng.integers(len(parts), size=2)
+        action = rng.integers(4)
+        if action == 0 and len(parts) > 1:
+            del parts[here]
+        elif action == 1:
+            parts[here:here] = [parts[there]]
+        elif action == 2:
+            parts[here], parts[there] = parts[there], parts[here]
+        else:  # one that needs nothing but what is on the stack
+            parts[here:here] = [bytes([rng.choice([*b"()]}.Nabestu\x81\x85\x86\x87"])])]
+    return b"".join(parts)
+
+
 def _mutate_zip(content: bytes, rng: np.random.Generator) -> bytes:
     """Changes the pickle in a zip file, whose checksums are right again."""
     changed = io.BytesIO()
@@ -128,7 +147,8 @@ def _mutate_zip(content: bytes, rng: np.random.Generator) -> bytes:
         for entry in old.infolist():
             part = old.read(entry)
             if entry.filename.endswith("/data.pkl"):
-                part = mutate(part, rng)
+                change = (mutate, _mutate_operations)[rng.integers(2)]
+                part = change(part, rng)
             new.writestr(entry.filename, part)
     return changed.getvalue()
 
