@@ -10,7 +10,7 @@ import dataclasses
 import re
 from typing import Any
 
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, require
 from jaxcnn.models.variant import Variant
 
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -50,26 +50,33 @@ class Preprocessing:
     value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        sides = self.image_size
-        sides = sides if isinstance(sides, tuple) else (sides, sides)
-        black, white = 0.0, 1.0
-        if self.value_range is not None:
-            black, white = self.value_range
-        numbers = [*self.mean, *self.std, self.crop_ratio, black, white]
-        holds = (
-            len(sides) == 2
-            and all(type(n) is int and 0 < n <= _MAX_SIDE for n in sides)
-            and all(type(n) in (int, float) and abs(n) < 1e6 for n in numbers)
-            and 0 < self.crop_ratio <= 1
-            and len(self.mean) == len(self.std) in (1, 3)
-            and min(self.std) > 0
-            and self.interpolation in INTERPOLATIONS
-            and self.order in ORDERS
-            and self.transform in TRANSFORMS
-            and black < white
-        )
-        if not holds:
-            raise UserError(f"Invalid preprocessing: {self}.")
+        sizes = all(type(side) is int and 0 < side <= _MAX_SIDE for side in self.size)
+        mean, std, ends = self.mean, self.std, self.value_range
+        means = _are_numbers(mean) and len(mean) in (1, 3)
+        for name, holds, rule in (
+            ("image_size", sizes and len(self.size) == 2, f"1 to {_MAX_SIDE}"),
+            ("crop_ratio", _are_numbers((self.crop_ratio,), 0, 1), "in (0, 1]"),
+            ("mean", means, "1 or 3 numbers"),
+            (
+                "std",
+                means and _are_numbers(std, 0) and len(std) == len(mean),
+                "over 0, one for each of mean",
+            ),
+            (
+                "interpolation",
+                self.interpolation in INTERPOLATIONS,
+                " or ".join(INTERPOLATIONS),
+            ),
+            ("order", self.order in ORDERS, " or ".join(ORDERS)),
+            ("transform", self.transform in TRANSFORMS, f"one of {list(TRANSFORMS)}"),
+            (
+                "value_range",
+                ends is None
+                or (_are_numbers(ends) and len(ends) == 2 and ends[0] < ends[1]),
+                "(black, white), black first",
+            ),
+        ):
+            require(holds, f"preprocessing.{name}", getattr(self, name), rule)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -109,6 +116,12 @@ class Preprocessing:
             "mean": mean,
             "std": std,
         }
+
+
+def _are_numbers(values: Any, above: float = -1e6, to: float = 1e6) -> bool:
+    return isinstance(values, tuple) and all(
+        type(value) in (int, float) and above < value <= to for value in values
+    )
 
 
 def from_json(values: Any) -> Preprocessing:
