@@ -42,6 +42,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         raise UserError("Give either --workdir=DIR or --weights=DIR.")
     if not values.output:
         raise UserError("--output=FILE.safetensors is missing.")
+    from jaxcnn.pretrained.checks import readable
     from jaxcnn.report import text
     from jaxcnn.serving import export
 
@@ -60,7 +61,8 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         )
     else:
         names = about.names or ()
-        shown = ", ".join(names[:_NAMED]) + ", ..." * (len(names) > _NAMED)
+        shown = ", ".join(map(readable, names[:_NAMED]))
+        shown += ", ..." * (len(names) > _NAMED)
         outputs = f"{len(names)}: {shown}" if names else "not named"
         print("In its metadata, for whoever loads it elsewhere:")
         print(text.pairs({**about.preprocessing.in_words(), "outputs": outputs}))
