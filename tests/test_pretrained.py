@@ -1,5 +1,6 @@
 """Weight files to networks with the right logits, to folders, and back to files."""
 
+import dataclasses
 import functools
 import importlib
 import json
@@ -14,10 +15,12 @@ import pytest
 import safetensors.numpy
 
 import jaxcnn
-from jaxcnn import __main__, models
+from jaxcnn import __main__, models, tasks
 from jaxcnn.config import Config, DataConfig, InitConfig, TaskConfig
+from jaxcnn.data.examples import DatasetInfo
 from jaxcnn.data.transforms import resize_and_crop
 from jaxcnn.pretrained import files, rules, weights
+from jaxcnn.serving import export, predictor
 from jaxcnn.training import transfer
 from tests.reference import compare, exported, filling
 from tests.reference.generated_image import generated
@@ -437,13 +440,35 @@ def test_what_is_exported_twice_is_the_same(tmp_path):
     assert told["task"]["threshold"] == 0.5
 
 
+def test_what_is_the_user_s_own_is_missed_when_it_is_imported(lenet5):
+    class Own(tasks.MultiLabel):
+        """A task that no file can hold."""
+
+    config = Config(model="lenet5", task=TaskConfig(name="my.tasks:Own"))
+    config.data.eval_transform = "my.transforms:mine"
+    info = DatasetInfo({}, {}, 3, (0.5,) * 3, (0.25,) * 3, "")
+    about = export._describe(config, info, Own(("a", "b")))
+    assert about.task == {"name": "my.tasks:Own"}
+    assert about.names == ("a", "b")
+    assert (
+        "by my.transforms:mine, which is yours"
+        in about.preprocessing.in_words()["images"]
+    )
+    path = lenet5[2]
+    loaded = weights.load("lenet5", path)
+    predictor.check_imported(loaded)
+    for change in {"task": about.task}, {"preprocessing": about.preprocessing}:
+        with pytest.raises(ValueError, match="Unknown .* of imported weights 'my"):
+            predictor.check_imported(dataclasses.replace(loaded, **change))
+
+
 @pytest.fixture(scope="module")
 def lenet5(tmp_path_factory):
-    """(tensors of PyTorch's LeNet-5, what jaxcnn writes of it into a file)."""
+    """(tensors of PyTorch's LeNet-5, what a file says about it, such a file)."""
     comparison = compare.Comparison(compare.Parity("lenet5", "lenet5", "pytorch"))
     path = tmp_path_factory.mktemp("lenet5") / "lenet5.safetensors"
     loaded = weights.load("lenet5", save(dict(comparison.tensors), path))
-    return dict(comparison.tensors), json.loads(loaded.description.to_json())
+    return dict(comparison.tensors), json.loads(loaded.description.to_json()), path
 
 
 @pytest.mark.parametrize(
@@ -472,7 +497,9 @@ def lenet5(tmp_path_factory):
         ({"preprocessing.mean": [[0.5]]}, "reprocessing"),
         ({"preprocessing.mean": [0.1] * 3, "preprocessing.std": [1] * 3}, "channels"),
         ({"preprocessing.std": [0.0]}, "reprocessing"),
-        ({"preprocessing.transform": "os:system"}, "reprocessing"),
+        ({"preprocessing.transform": "os:system"}, "Unknown transform of imported we"),
+        ({"preprocessing.transform": "random_crop"}, "Unknown transform of imported"),
+        ({"preprocessing.transform": "\x1b[2J"}, "preprocessing.transform must be"),
         ({"preprocessing.interpolation": ["bilinear"]}, "reprocessing"),
         ({"preprocessing.value_range": [1]}, "reprocessing"),
         ({"preprocessing.value_range": [1, 0]}, "reprocessing"),
@@ -512,7 +539,7 @@ def lenet5(tmp_path_factory):
 def test_a_file_that_describes_itself_wrongly_is_refused(
     lenet5, changes, text, tmp_path, capsys
 ):
-    tensors, told = lenet5
+    tensors, told, _ = lenet5
     if isinstance(changes, dict):
         told = json.loads(json.dumps(told))
         for name, value in changes.items():
@@ -572,7 +599,7 @@ def test_a_config_that_is_not_timm_s_is_left_alone(lenet5, content, tmp_path):
 
 def test_wrapped_names_are_read_in_safetensors_too(lenet5, tmp_path):
     """As in the files of PyTorch, which test_pretrained_files reads."""
-    tensors, _ = lenet5
+    tensors = lenet5[0]
     good = weights.load("lenet5", save(tensors, tmp_path / "plain")).variables
     worse = {f"model.{name}": tensor + 1 for name, tensor in tensors.items()}
     counter = {"n_averaged": np.ones(())}

@@ -54,16 +54,10 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         raw=values.raw,
     )
     print(f"Written: {values.output}, for {library}")
-    if about is None:
-        print(
-            "The file does not say how images are prepared: the run has a transform or "
-            "a task of your own."
-        )
-    else:
-        names = about.names or ()
-        shown = ", ".join(map(readable, names[:_NAMED]))
-        shown += ", ..." * (len(names) > _NAMED)
-        outputs = f"{len(names)}: {shown}" if names else "not named"
-        print("In its metadata, for whoever loads it elsewhere:")
-        print(text.pairs({**about.preprocessing.in_words(), "outputs": outputs}))
+    names = about.names or ()
+    shown = ", ".join(map(readable, names[:_NAMED]))
+    shown += ", ..." * (len(names) > _NAMED)
+    outputs = f"{len(names)}: {shown}" if names else "not named"
+    print("In its metadata, for whoever loads it elsewhere:")
+    print(text.pairs({**about.preprocessing.in_words(), "outputs": outputs}))
     return 0

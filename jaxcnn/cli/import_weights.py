@@ -48,7 +48,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--class_names cannot be read: {error}.") from error
     loaded = weights.load(values.model, values.weights, class_names)
-    predictor.task_of(loaded)  # refuses a file that describes it wrongly
+    predictor.check_imported(loaded)
     weights.save(loaded, values.output)
     print(
         text.pairs(

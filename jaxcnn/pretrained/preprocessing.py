@@ -15,8 +15,7 @@ from jaxcnn.models.variant import Variant
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 ORDERS = ("RGB", "BGR")
-# "crop" is what all libraries do, the others are transforms of runs.
-TRANSFORMS = ("crop", "center_crop", "resize", "pad")
+_MAX_NAME = 200  # characters
 _MAX_SIDE = 2**14  # pixels
 
 
@@ -34,9 +33,9 @@ class Preprocessing:
         mean: Mean of each channel, in [0, 1].
         std: Standard deviation of each channel, in [0, 1].
         order: Order of the channels, one of ORDERS.
-        transform: Rule by which images get their size, one of TRANSFORMS.
-            "center_crop" leaves an image of the right size unchanged, unlike "crop".
-            "resize" and "pad" show the whole image, see data.transforms.
+        transform: Rule by which images get their size: "crop", as above, or the name
+            of a run's transform. Of those, "center_crop" leaves an image of the right
+            size unchanged; "resize" and "pad" show the whole image.
         value_range: Black and white in float images. None: images are uint8.
     """
 
@@ -52,6 +51,8 @@ class Preprocessing:
     def __post_init__(self) -> None:
         sizes = all(type(side) is int and 0 < side <= _MAX_SIDE for side in self.size)
         mean, std, ends = self.mean, self.std, self.value_range
+        rule = self.transform
+        is_name = isinstance(rule, str) and rule.isprintable() and len(rule) < _MAX_NAME
         means = _are_numbers(mean) and len(mean) in (1, 3)
         for name, holds, rule in (
             ("image_size", sizes and len(self.size) == 2, f"1 to {_MAX_SIDE}"),
@@ -68,7 +69,7 @@ class Preprocessing:
                 " or ".join(INTERPOLATIONS),
             ),
             ("order", self.order in ORDERS, " or ".join(ORDERS)),
-            ("transform", self.transform in TRANSFORMS, f"one of {list(TRANSFORMS)}"),
+            ("transform", is_name, "the name of a transform"),
             (
                 "value_range",
                 ends is None
@@ -110,7 +111,9 @@ class Preprocessing:
             for numbers in (self.mean, self.std)
         )
         return {
-            "images": sized[self.transform],
+            "images": sized.get(
+                self.transform, f"{height}x{width} by {self.transform}, which is yours"
+            ),
             "scaled": f"({order} - mean) / std, from 0 (black, {black:g}) to 1 (white, "
             f"{white:g})",
             "mean": mean,

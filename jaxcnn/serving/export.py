@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from jaxcnn import errors, tasks
+from jaxcnn import errors
 from jaxcnn.config import Config
 from jaxcnn.data import transforms
 from jaxcnn.data.examples import DatasetInfo
@@ -11,7 +11,7 @@ from jaxcnn.pretrained import rules
 from jaxcnn.pretrained import weights as weights_lib
 from jaxcnn.pretrained.description import Description
 from jaxcnn.pretrained.preprocessing import Preprocessing
-from jaxcnn.tasks import Classification, Task
+from jaxcnn.tasks import Classification, MultiLabel, Regression, Task
 from jaxcnn.training import network, parallel, transfer, workdir
 
 
@@ -22,7 +22,7 @@ def export_weights(
     checkpoint: str = "best",
     *,
     raw: bool = False,
-) -> tuple[str, Description | None]:
+) -> tuple[str, Description]:
     """Writes the weights of a run, or imported ones, for another library.
 
     Args:
@@ -36,8 +36,7 @@ def export_weights(
 
     Returns:
         The library, and what the file says about the network: how images must be
-        prepared, and what the outputs are. None: the run has a task or a transform of
-        your own, which a file cannot hold.
+        prepared, and what the outputs are.
 
     Raises:
         UserError: There is nothing to export, or the library has no such network.
@@ -64,13 +63,19 @@ def export_weights(
     return library, about
 
 
-def _describe(config: Config, info: DatasetInfo, task: Task) -> Description | None:
-    """What a file says about the network of a run, see export_weights."""
+def _describe(config: Config, info: DatasetInfo, task: Task) -> Description:
+    """What a file says about the network of a run.
+
+    Of a task and a transform of the user's own it has the names, so that they are
+    missed.
+    """
     transform = config.data.eval_transform
-    if transform not in transforms.TRANSFORMS or type(task) not in tasks.TASKS.values():
-        return None
     size = transforms.height_and_width(config.data.image_size)
-    values = {} if isinstance(task, Classification) else dataclasses.asdict(task)
+    described = {}
+    if type(task) is not Classification:
+        described["name"] = config.task.name
+    if type(task) in (MultiLabel, Regression):
+        described |= dataclasses.asdict(task)
     return Description(
         model=config.model,
         fields=dict(config.model_fields),
@@ -84,5 +89,5 @@ def _describe(config: Config, info: DatasetInfo, task: Task) -> Description | No
             transform=transform,
             value_range=info.value_range,
         ),
-        task={"name": config.task.name, **values} if values else {},
+        task=described,
     )

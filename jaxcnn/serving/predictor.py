@@ -201,16 +201,7 @@ def _of_weights(weights: Weights) -> Predictor:
     if weights.num_classes == 0:
         raise errors.UserError(f"{weights.file} has no classifier to predict with.")
     expected = weights.preprocessing
-    if expected.transform == "crop":
-        placed = functools.partial(
-            resize_and_crop,
-            size=expected.image_size,
-            crop_ratio=expected.crop_ratio,
-            interpolation=expected.interpolation,
-        )
-    else:
-        row = transforms.find(expected.transform)
-        placed = functools.partial(row.apply, size=expected.image_size, rng=None)
+    placed = _transform_of(weights)
 
     def transform(image: np.ndarray) -> np.ndarray:
         image = placed(image)
@@ -223,7 +214,7 @@ def _of_weights(weights: Weights) -> Predictor:
             augment.normalise, mean=expected.mean, std=expected.std
         ),
     )
-    task = task_of(weights)
+    task = _task_of(weights)
     return Predictor(
         name=f"{weights.model} of {weights.file}",
         task=task,
@@ -236,13 +227,36 @@ def _of_weights(weights: Weights) -> Predictor:
     )
 
 
-def task_of(weights: Weights) -> Task:
-    """The task of imported weights.
+def check_imported(weights: Weights) -> None:
+    """Raises UserError for a task or a transform that imported weights cannot have.
 
-    Raises:
-        UserError: The weights name a task that is not one of ours, or values that it
-            does not have: a file from elsewhere must not name code to run.
+    A file from elsewhere must not name code to run, and is of no use without it.
     """
+    _task_of(weights)
+    _transform_of(weights)
+
+
+def _transform_of(weights: Weights) -> Callable[[np.ndarray], np.ndarray]:
+    """Function from an image of any size to one of the network's."""
+    expected = weights.preprocessing
+    if expected.transform == "crop":
+        return functools.partial(
+            resize_and_crop,
+            size=expected.image_size,
+            crop_ratio=expected.crop_ratio,
+            interpolation=expected.interpolation,
+        )
+    known = {n: row for n, row in transforms.TRANSFORMS.items() if not row.random}
+    if expected.transform not in known:
+        raise errors.unknown(
+            "transform of imported weights", expected.transform, ["crop", *known]
+        )
+    row = known[expected.transform]
+    return functools.partial(row.apply, size=expected.image_size, rng=None)
+
+
+def _task_of(weights: Weights) -> Task:
+    """The task of imported weights; UserError if they do not describe one of ours."""
     names = weights.class_names or tuple(map(str, range(weights.num_classes)))
     if not weights.task:
         return Classification(names)
