@@ -176,7 +176,7 @@ def load(
         file=path.name,
         sha256=sha256,
         variables=variables,
-        task={} if told is None else told.task,
+        task=told.task if told is not None and known else {},
     )
 
 
