@@ -1,9 +1,12 @@
 """Weight files to networks with the right logits, to folders, and back to files."""
 
+import dataclasses
 import functools
 import importlib
 import json
+import os
 import pathlib
+import re
 
 import jax
 import numpy as np
@@ -12,9 +15,13 @@ import pytest
 import safetensors.numpy
 
 import jaxcnn
-from jaxcnn import __main__, models
+from jaxcnn import __main__, models, tasks
+from jaxcnn.config import Config, DataConfig, InitConfig, TaskConfig
+from jaxcnn.data.examples import DatasetInfo
 from jaxcnn.data.transforms import resize_and_crop
 from jaxcnn.pretrained import files, rules, weights
+from jaxcnn.serving import export, predictor
+from jaxcnn.training import transfer
 from tests.reference import compare, exported, filling
 from tests.reference.generated_image import generated
 
@@ -169,6 +176,7 @@ def edited(folder, path, **changes):
     model = path / weights.MODEL
     description = json.loads(model.read_text())
     description["preprocessing"] |= changes
+    description.pop("content_sha256", None)  # which would not be right
     model.write_text(json.dumps(description))
     return path
 
@@ -284,6 +292,7 @@ def test_nothing_is_left_when_writing_fails(resnet18, tmp_path, monkeypatch):
         ({"model": "resnet19"}, "Unknown model 'resnet19'"),
         ({"unknown": 1}, "model.json cannot be read"),
         ({"preprocessing": {}}, "model.json cannot be read"),
+        ({"fields": {"depths": [10**9] * 4}}, "absurdly large network"),
     ],
 )
 def test_a_folder_that_was_edited_wrongly_is_refused(folder, tmp_path, change, text):
@@ -343,28 +352,287 @@ def test_mistakes_in_exporting_are_told(folder, arguments, text, capsys, monkeyp
     assert text in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_a_run_is_exported(tmp_path):
-    experiment = tmp_path / "experiment.py"
-    experiment.write_text(
-        "from jaxcnn.config import Config, DataConfig\n"
-        "def get_config():\n"
-        "    return Config(model='lenet5', data=DataConfig(name='digits',\n"
-        "        batch_size=101, image_size=32), num_epochs=0.2, num_devices=1)\n"
+def run_of(task, tmp_path, **data):
+    """The folder of a run of a few steps on noise, and an image of another size."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (8, 32, 40, 3), np.uint8)
+    values = {
+        "classification": np.array(["zebra", "ape"] * 4),
+        "multi_label": rng.integers(0, 2, (8, 3)),
+        "regression": rng.normal(7, 3, (8, 2)),
+    }[task]
+    names = {"multi_label": ["a", "b", "c"], "regression": ["x", "y"]}.get(task)
+    image, value_range = rng.integers(0, 256, (50, 47, 3), np.uint8), None
+    if task == "classification":  # and floats from -1 to 1
+        images, image, value_range = images / 127.5 - 1, image / 127.5 - 1, (-1, 1)
+    config = Config(
+        model="lenet5",
+        task=TaskConfig(name=task),
+        data=DataConfig(image_size=(32, 40), channels=3, batch_size=4, **data),
+        num_epochs=2.0,
+        num_devices=1,
     )
-    workdir = tmp_path / "run"
-    assert run("train", f"--config={experiment}", f"--workdir={workdir}") == 0
-    output = tmp_path / "lenet5.safetensors"
+    both = {"validation": (images, values), "value_range": value_range}
+    dataset = jaxcnn.Dataset.from_arrays(
+        images, values, names=names, config=config.data, **both
+    )
+    jaxcnn.fit(config, tmp_path / "run", dataset=dataset)
+    return tmp_path / "run", image
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "transform"),
+    [
+        ("classification", "pad"),
+        ("multi_label", "resize"),
+        ("regression", "center_crop"),
+    ],
+)
+def test_an_exported_run_predicts_the_same_when_it_is_imported(
+    task, transform, tmp_path, capsys
+):
+    workdir, image = run_of(task, tmp_path, eval_transform=transform)
+    output, folder = tmp_path / "lenet5.safetensors", tmp_path / "imported"
     assert run("export_weights", f"--workdir={workdir}", f"--output={output}") == 0
-    loaded = weights.load("lenet5", output)
-    predictor = jaxcnn.load(workdir)
-    image = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
-    pixels = predictor.read(image)[None]
+    out = capsys.readouterr().out
     info = json.loads((workdir / "dataset.json").read_text())
-    images = (pixels / 255 - info["mean"]) / info["std"]
-    logits = logits_of(loaded.make_model(), loaded.variables, images)
-    found = predictor([image])["probabilities"]
-    np.testing.assert_allclose(jax.nn.softmax(logits), found, atol=1e-5)
+    for numbers in info["mean"], info["std"]:
+        assert ", ".join(f"{number:.6g}" for number in numbers) in out
+    assert "32x40" in out
+    arguments = ["--model=lenet5", f"--weights={output}", f"--output={folder}"]
+    assert run("import_weights", *arguments) == 0
+    before, after = jaxcnn.load(workdir), jaxcnn.load(folder)
+    assert after.image_size == before.image_size == (32, 40)
+    for size in (
+        slice(None),
+        slice(0, 32),
+    ):  # an image of another size, or partly of it
+        picture = image[size, :40]
+        np.testing.assert_array_equal(after.read(picture), before.read(picture))
+    assert after.answers([image]) == before.answers([image])
+    for name, array in before([image]).items():
+        np.testing.assert_array_equal(after([image])[name], array)
+    start = Config(model="lenet5", init_from=InitConfig(path=str(output)))
+    source = transfer.open_source(start)
+    assert [*source.mean] == info["mean"]
+    assert [*source.std] == info["std"]
+    (target,) = info["targets"].values()
+    assert [*source.names] == target["names"]
+
+
+@pytest.mark.slow
+def test_what_is_exported_twice_is_the_same(tmp_path):
+    workdir, _ = run_of("multi_label", tmp_path)
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    folder = tmp_path / "imported"
+    assert run("export_weights", f"--workdir={workdir}", f"--output={first}") == 0
+    arguments = ["--model=lenet5", f"--weights={first}", f"--output={folder}"]
+    assert run("import_weights", *arguments) == 0
+    assert run("export_weights", f"--weights={folder}", f"--output={second}") == 0
+    tensors = [files.read(path) for path in (first, second)]
+    jax.tree.map(np.testing.assert_array_equal, *tensors)
+    assert files.read_metadata(first) == files.read_metadata(second)
+    with safetensors.safe_open(first, "numpy") as file:
+        told = json.loads(file.metadata()["jaxcnn"])
+    assert told["names"] == ["a", "b", "c"]
+    assert told["preprocessing"]["image_size"] == [32, 40]
+    assert told["task"]["threshold"] == 0.5
+
+
+def test_what_is_the_user_s_own_is_missed_when_it_is_imported(lenet5):
+    class Own(tasks.MultiLabel):
+        """A task that no file can hold."""
+
+    config = Config(model="lenet5", task=TaskConfig(name="my.tasks:Own"))
+    config.data.eval_transform = "my.transforms:mine"
+    info = DatasetInfo({}, {}, 3, (0.5,) * 3, (0.25,) * 3, "")
+    about = export._describe(config, info, Own(("a", "b")))
+    assert about.task == {"name": "my.tasks:Own"}
+    assert about.names == ("a", "b")
+    assert (
+        "by my.transforms:mine, which is yours"
+        in about.preprocessing.in_words()["images"]
+    )
+    path = lenet5[2]
+    loaded = weights.load("lenet5", path)
+    predictor.check_imported(loaded)
+    for change in {"task": about.task}, {"preprocessing": about.preprocessing}:
+        with pytest.raises(ValueError, match="Unknown .* of imported weights 'my"):
+            predictor.check_imported(dataclasses.replace(loaded, **change))
+
+
+@pytest.fixture(scope="module")
+def lenet5(tmp_path_factory):
+    """(tensors of PyTorch's LeNet-5, what a file says about it, such a file)."""
+    comparison = compare.Comparison(compare.Parity("lenet5", "lenet5", "pytorch"))
+    path = tmp_path_factory.mktemp("lenet5") / "lenet5.safetensors"
+    loaded = weights.load("lenet5", save(dict(comparison.tensors), path))
+    return dict(comparison.tensors), json.loads(loaded.description.to_json()), path
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ("[" * 100_000, "cannot be read .*recursion"),
+        ("{", "cannot be read"),
+        ("[]", "it is no object"),
+        ({"model": 1}, "its model is no text"),
+        ({"names": "x"}, "its names are no texts"),
+        ({"names": ["x"]}, "has 10 classes, but 1 class names are in its"),
+        ({"names": [1] * 10}, "its names are no texts"),
+        ({"unknown": 1}, "unexpected keyword argument 'unknown'"),
+        ({"fields": [1]}, "a part of it is no object"),
+        ({"fields": {"width": 10**9}}, "absurdly large network"),
+        ({"fields": {"width": 10**400}}, "no finite number"),
+        ({"fields": {"width": {"a": 1}}}, "no finite number"),
+        ({"fields": {"unknown": 1}}, "Unknown field of lenet5 'unknown'"),
+        ({"preprocessing": None}, "reprocessing"),
+        ({"preprocessing": {"mean": 1}}, "reprocessing"),
+        ({"preprocessing.image_size": 10**9}, "reprocessing"),
+        ({"preprocessing.image_size": [32]}, "reprocessing"),
+        ({"preprocessing.image_size": True}, "reprocessing"),
+        ({"preprocessing.image_size": 1}, "does not fit lenet5|cannot be made"),
+        ({"preprocessing.mean": [float("nan")]}, "reprocessing"),
+        ({"preprocessing.mean": [[0.5]]}, "reprocessing"),
+        ({"preprocessing.mean": [0.1] * 3, "preprocessing.std": [1] * 3}, "channels"),
+        ({"preprocessing.std": [0.0]}, "reprocessing"),
+        ({"preprocessing.transform": "os:system"}, "Unknown transform of imported we"),
+        ({"preprocessing.transform": "random_crop"}, "Unknown transform of imported"),
+        ({"preprocessing.transform": "\x1b[2J"}, "preprocessing.transform must be"),
+        ({"preprocessing.interpolation": ["bilinear"]}, "reprocessing"),
+        ({"preprocessing.value_range": [1]}, "reprocessing"),
+        ({"preprocessing.value_range": [1, 0]}, "reprocessing"),
+        (
+            {"task": {"name": "os:system"}},
+            "Unknown task of imported weights 'os:system'",
+        ),
+        ({"task": {"name": ["multi_label"]}}, "Unknown task of imported weights"),
+        (
+            {"task": {"name": "multi_label"}},
+            "not describe; it must say class_names",
+        ),
+        (
+            {
+                "task": {
+                    "name": "multi_label",
+                    "class_names": ["a"],
+                    "target": "labels",
+                    "threshold": 0.5,
+                }
+            },
+            "has 10 outputs, which its task multi_label does not describe",
+        ),
+        (
+            {
+                "task": {
+                    "name": "multi_label",
+                    "class_names": [1] * 10,
+                    "target": "labels",
+                    "threshold": 0.5,
+                }
+            },
+            "has 10 outputs, which its task multi_label does not describe",
+        ),
+    ],
+)
+def test_a_file_that_describes_itself_wrongly_is_refused(
+    lenet5, changes, text, tmp_path, capsys
+):
+    tensors, told, _ = lenet5
+    if isinstance(changes, dict):
+        told = json.loads(json.dumps(told))
+        for name, value in changes.items():
+            section, _, field = name.rpartition(".")
+            (told[section] if section else told)[field] = value
+        changes = json.dumps(told)
+    path = tmp_path / "lenet5.safetensors"
+    single = {n: np.ascontiguousarray(t, np.float32) for n, t in tensors.items()}
+    safetensors.numpy.save_file(single, path, {"jaxcnn": changes})
+    output = tmp_path / "new"
+    arguments = ["--model=lenet5", f"--weights={path}", f"--output={output}"]
+    assert run("import_weights", *arguments) == 2
+    error = capsys.readouterr().err
+    assert re.search(text, error), error
+    assert error.count("\n") == 1
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            lambda t: t.view(np.int32),
+            "stem/conv/kernel would have numbers of dtype int32",
+        ),
+        (lambda t: np.full_like(t, np.nan), "would have numbers that are not finite"),
+        (lambda t: np.full(t.shape, 1e300), "would have numbers that are not finite"),
+    ],
+)
+def test_numbers_that_no_weight_has_are_refused(lenet5, change, text, tmp_path):
+    tensors = {n: np.ascontiguousarray(t, np.float32) for n, t in lenet5[0].items()}
+    tensors["conv1.weight"] = change(tensors["conv1.weight"])
+    safetensors.numpy.save_file(tensors, tmp_path / "x")
+    with pytest.raises(ValueError, match=text):
+        weights.load("lenet5", tmp_path / "x")
+    good = weights.load("lenet5", save(lenet5[0], tmp_path / "good"))
+    weights.save(good, tmp_path / "folder")
+    variables = dict(files.read(tmp_path / "folder" / weights.VARIABLES))
+    variables["params/stem/conv/kernel"] = change(variables["params/stem/conv/kernel"])
+    safetensors.numpy.save_file(variables, tmp_path / "folder" / weights.VARIABLES)
+    with pytest.raises(ValueError, match=text):
+        weights.open_folder(tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b"{}", b"\xff", b'{"pretrained_cfg": 1}', None]
+)
+def test_a_config_that_is_not_timm_s_is_left_alone(lenet5, content, tmp_path):
+    path = save(lenet5[0], tmp_path / "x")
+    config = tmp_path / "config.json"
+    if content is None:
+        os.mkfifo(config)  # to read it would wait for ever
+    else:
+        config.write_bytes(content)
+    assert weights.load("lenet5", path).preprocessing.image_size == 32
+
+
+def test_wrapped_names_are_read_in_safetensors_too(lenet5, tmp_path):
+    """As in the files of PyTorch, which test_pretrained_files reads."""
+    tensors = lenet5[0]
+    good = weights.load("lenet5", save(tensors, tmp_path / "plain")).variables
+    worse = {f"model.{name}": tensor + 1 for name, tensor in tensors.items()}
+    counter = {"n_averaged": np.ones(())}
+    for prefixes, beside in [
+        (["module."], counter),
+        (["_orig_mod."], {}),
+        (["module._orig_mod.", "_orig_mod.module."], {}),
+        (["model."], {"criterion.weight": np.ones(3)}),
+        (["state_dict.model.", "model_state_dict.", "net.module."], {}),
+        (["model_ema.module.", "state_dict_ema."], worse),
+    ]:
+        for prefix in prefixes:
+            wrapped = {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+            path = save({**wrapped, **beside}, tmp_path / "wrapped")
+            found = weights.load("lenet5", path).variables
+            jax.tree.map(np.testing.assert_array_equal, found, good)
+
+
+def test_without_classes_a_network_gives_features(resnet18, tmp_path):
+    path = resnet18[1]
+    whole = jaxcnn.pretrained.load("resnet18", path)[1]
+    model, variables = jaxcnn.pretrained.load("resnet18", path, num_classes=0)
+    assert model.num_classes == 0
+    assert "head" not in variables["params"]
+    kept = {n: x for n, x in whole["params"].items() if n != "head"}
+    jax.tree.map(np.testing.assert_array_equal, variables["params"], kept)
+    apply = functools.partial(model.apply, train=False)
+    features = jax.eval_shape(apply, variables, np.ones((1, 64, 64, 3), np.float32))
+    assert features.shape == (1, 512)
+    same, _ = jaxcnn.pretrained.load("resnet18", path, num_classes=10)
+    assert same.num_classes == 10
+    with pytest.raises(ValueError, match="num_classes must be 10, as in .* not 5"):
+        jaxcnn.pretrained.load("resnet18", path, num_classes=5)
 
 
 def test_every_row_of_the_rules_is_for_a_network_that_there_is():

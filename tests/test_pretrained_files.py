@@ -77,7 +77,8 @@ def safetensors_file(header, numbers):
 def test_a_truncated_file_is_refused_wherever_it_ends(file, tmp_path):
     content = (FOLDER / file).read_bytes()
     path = tmp_path / "weights"
-    for end in np.linspace(64, len(content) - 1, 12).astype(int):
+    count = 5 if file.endswith(".h5") else 12  # each .h5 is read by a new process
+    for end in np.linspace(64, len(content) - 1, count).astype(int):
         path.write_bytes(content[:end])
         with pytest.raises(ValueError, match="truncated"):
             files.read(path)
@@ -243,6 +244,18 @@ def test_the_tensor_made_by_hand_is_read(tmp_path):
     numbers = struct.pack("<q", 4) + row.tobytes()
     path = legacy_file(tmp_path / "legacy", tensor_program(), ["0"], numbers)
     np.testing.assert_array_equal(files.read(path)["x"], expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides"),
+    [((1, 4), (2**61, 1)), ((4, 1, 1), (1, 2**61, 2**61)), ((0, 4), (2**61, 2**61))],
+)
+def test_any_stride_will_do_along_an_axis_of_one_element(shape, strides, tmp_path):
+    row = np.arange(4, dtype=np.float32)
+    program = tensor_program(shape=shape, strides=strides)
+    path = zip_file(tmp_path / "zip", program, {"0": row.tobytes()})
+    found = files.read(path)["x"]
+    np.testing.assert_array_equal(found, row[: found.size].reshape(shape))
 
 
 @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)

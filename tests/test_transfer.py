@@ -1,6 +1,7 @@
 """What a run takes from a trained network, and what it leaves at random."""
 
 import dataclasses
+import re
 
 from flax import traverse_util
 import jax
@@ -12,6 +13,7 @@ import jaxcnn
 from jaxcnn import models
 from jaxcnn.config import AverageConfig, Config, DataConfig, InitConfig, OptimConfig
 from jaxcnn.errors import UserError
+from jaxcnn.models import googlenet
 from jaxcnn.training import begin, network, parallel, prepare, workdir
 from jaxcnn.training.transfer import Source, make_start
 from tests.test_evaluation import fit
@@ -55,6 +57,65 @@ def test_the_same_number_of_classes_keeps_the_head():
     start = make_start(source, models.create_model("resnet20_cifar", 10), GREY)
     assert set(dict(start.groups).values()) == {"loaded"}
     assert start.dropped == ()
+
+
+TEN = tuple("abcdefghij")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "head"),
+    [
+        (TEN, TEN, "loaded"),
+        (None, TEN, "loaded; as many classes, which the source does not name"),
+        (
+            (*TEN[:3], "x", *TEN[4:]),
+            TEN,
+            "at random: other classes in the source, where class 3 is 'x', not 'd'",
+        ),
+        (
+            (*TEN[:8], "j", "i"),
+            TEN,
+            "at random: the same classes in another order in the source, where class 8 "
+            "is 'j', not 'i'",
+        ),
+        (
+            ("A\x1b[2J", *TEN[1:]),
+            TEN,
+            r"at random: other .* 0 is 'A\\x1b\[2J', not 'a'",
+        ),
+    ],
+)
+def test_the_head_is_kept_where_the_names_of_the_classes_match(theirs, ours, head):
+    source = source_of("resnet20_cifar", 10, GREY, names=theirs)
+    model = models.create_model("resnet20_cifar", 10)
+    start = make_start(source, model, GREY, names=ours)
+    groups = dict(start.groups)
+    found = groups.pop("head")
+    assert found == head or re.fullmatch(head, found)
+    assert set(groups.values()) == {"loaded"}
+    is_kept = head.startswith("loaded")
+    assert start.dropped == (() if is_kept else ("head",))
+    assert {p for p in source.arrays if p not in start.arrays} == (
+        set() if is_kept else {"params/head/kernel", "params/head/bias"}
+    )
+
+
+@pytest.mark.slow
+def test_of_an_auxiliary_head_only_the_classes_are_new():
+    fields, shape = {"aux": googlenet.AdaptiveAuxiliary}, (64, 64, 3)
+    model = models.create_model("googlenet", 10, **fields)
+    flat = traverse_util.flatten_dict(models.abstract_variables(model, shape), sep="/")
+    arrays = {path: np.zeros(leaf.shape, np.float32) for path, leaf in flat.items()}
+    source = Source("googlenet", arrays, (0.5,) * 3, (0.5,) * 3, names=TEN)
+    start = make_start(source, model, shape, names=TEN[::-1])
+    groups = dict(start.groups)
+    new = "at random: the same classes in another order"
+    assert groups["head"].startswith(new)
+    assert groups["aux1"].startswith(f"partly {new}")
+    assert groups["aux2"].startswith(f"partly {new}")
+    left = {path: flat[path].shape for path in arrays if path not in start.arrays}
+    assert {size[-1] for size in left.values()} == {10}
+    assert len(left) == 6  # kernel and bias of three
 
 
 @pytest.mark.slow
@@ -153,6 +214,32 @@ def test_a_run_starts_from_another_and_goes_on_without_it(tmp_path):
     assert fit(second, tmp_path / "second").step == run.num_steps
     with pytest.raises(UserError, match="init_from.path is '.*first', which does not"):
         prepare.prepare(second)
+
+
+@pytest.mark.slow
+def test_a_run_on_other_classes_begins_with_a_new_head(tmp_path, capsys):
+    fit(config(model="mlp"), tmp_path / "digits")
+    images = np.zeros((20, 8, 8), np.uint8)
+    images[::2] = 255
+    names = [f"kind {i}" for i in range(10)]
+    path = str(tmp_path / "digits")
+    for classes, said in [
+        (names, "other classes in the source, where class 0 is '0', not 'kind 0'"),
+        ([*"0123456789"], "loaded"),
+    ]:
+        start = config(model="mlp", init_from=InitConfig(path=path))
+        dataset = jaxcnn.Dataset.from_arrays(
+            images, np.arange(20) % 10, names=classes, config=start.data
+        )
+        run = prepare.prepare(start, dataset=dataset)
+        assert said in dict(run.start.groups)["head"]
+    fit(config(), tmp_path / "head alone")
+    start = config(init_from=InitConfig(path=str(tmp_path / "head alone")))
+    dataset = jaxcnn.Dataset.from_arrays(
+        images, np.arange(20) % 10, names=names, config=start.data
+    )
+    with pytest.raises(UserError, match="nothing for this network: other classes in"):
+        prepare.prepare(start, dataset=dataset)
 
 
 def test_the_mean_of_checkpoints_is_a_checkpoint(tmp_path):

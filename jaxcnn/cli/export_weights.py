@@ -3,7 +3,9 @@
     jaxcnn export_weights --workdir=runs/resnet50 --output=resnet50.safetensors
     jaxcnn export_weights --weights=weights/resnet50 --output=resnet50.safetensors
 
-In PyTorch: model.load_state_dict(safetensors.torch.load_file(FILE)).
+In PyTorch: model.load_state_dict(safetensors.torch.load_file(FILE)). How images must be
+prepared and what the outputs are is printed, and kept in the file's metadata, which
+import_weights reads back.
 """
 
 from collections.abc import Sequence
@@ -12,6 +14,8 @@ from absl import flags
 
 from jaxcnn.cli import _flags
 from jaxcnn.errors import UserError
+
+_NAMED = 10  # classes that are named
 
 
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
@@ -38,9 +42,11 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         raise UserError("Give either --workdir=DIR or --weights=DIR.")
     if not values.output:
         raise UserError("--output=FILE.safetensors is missing.")
+    from jaxcnn.pretrained.checks import readable
+    from jaxcnn.report import text
     from jaxcnn.serving import export
 
-    library = export.export_weights(
+    library, about = export.export_weights(
         values.workdir or values.weights,
         values.output,
         values.library,
@@ -48,4 +54,10 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         raw=values.raw,
     )
     print(f"Written: {values.output}, for {library}")
+    names = about.names or ()
+    shown = ", ".join(map(readable, names[:_NAMED]))
+    shown += ", ..." * (len(names) > _NAMED)
+    outputs = f"{len(names)}: {shown}" if names else "not named"
+    print("In its metadata, for whoever loads it elsewhere:")
+    print(text.pairs({**about.preprocessing.in_words(), "outputs": outputs}))
     return 0

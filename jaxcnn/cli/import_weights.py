@@ -26,8 +26,8 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_string(
         "class_names",
         None,
-        "text file with one class name per line; without it, 1000 classes are assumed "
-        "to be those of ImageNet",
+        "text file with one class name per line; without it, the names in the file; if "
+        "it has none, 1000 classes are assumed to be those of ImageNet",
         flag_values=values,
     )
 
@@ -39,6 +39,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
             raise UserError(f"--{name} is missing.")
     from jaxcnn.pretrained import weights
     from jaxcnn.report import text
+    from jaxcnn.serving import predictor
 
     class_names = None
     if values.class_names:
@@ -47,16 +48,15 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--class_names cannot be read: {error}.") from error
     loaded = weights.load(values.model, values.weights, class_names)
+    predictor.check_imported(loaded)
     weights.save(loaded, values.output)
-    expected = loaded.preprocessing
     print(
         text.pairs(
             {
                 "model": loaded.model,
                 "weights of": loaded.library,
                 "classes": str(loaded.num_classes or "none, no classifier"),
-                "image size": f"{expected.image_size}, the centre "
-                f"{expected.crop_ratio:.4g} of the resized image",
+                **loaded.preprocessing.in_words(),
                 "written": values.output,
             }
         )

@@ -212,7 +212,7 @@ def _check_fields(name: str, cls: type[nn.Module], fields: Mapping[str, Any]) ->
         if field not in known:
             raise errors.unknown(f"field of {name}", field, known - {"num_classes"})
         hint = hints.get(field, Any)
-        if not _is_a(value, hint):
+        if not is_a(value, hint):
             kind = hint.__name__ if isinstance(hint, type) else hint
             raise errors.UserError(
                 f"Field {field} of {name} is {value!r}; it must be of type {kind}."
@@ -344,20 +344,20 @@ def _depth(group: str) -> tuple[int, ...]:
     return {"stem": (0,), "head": (3,)}[group]
 
 
-def _is_a(value: Any, hint: Any) -> bool:
+def is_a(value: Any, hint: Any) -> bool:
     """Whether a value has a type.
 
     Only numbers, strings and tuples of them are checked; other types always pass.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:
-        return any(_is_a(value, argument) for argument in arguments)
+        return any(is_a(value, argument) for argument in arguments)
     if tuple in (hint, origin):
         if not isinstance(value, tuple) or not arguments:
             return isinstance(value, tuple)
         if arguments[-1] is Ellipsis:
-            return all(_is_a(item, arguments[0]) for item in value)
-        return len(value) == len(arguments) and all(map(_is_a, value, arguments))
+            return all(is_a(item, arguments[0]) for item in value)
+        return len(value) == len(arguments) and all(map(is_a, value, arguments))
     if hint is float:
         return type(value) in (int, float)
     if hint in (int, str, bool):

@@ -12,18 +12,22 @@ if TYPE_CHECKING:
     from flax import linen as nn
 
 
-def load(name: str, path: str | Path, **fields: Any) -> tuple["nn.Module", dict]:
+def load(
+    name: str, path: str | Path, *, num_classes: int | None = None, **fields: Any
+) -> tuple["nn.Module", dict]:
     """Loads a network with the weights in a file.
 
     Args:
         name: jaxcnn model name, see jaxcnn.list_models().
         path: PyTorch (.pth), safetensors or Keras (.h5) weight file. The format and
             the library are detected from its content.
+        num_classes: 0: the classifier is left out, and the network gives pooled
+            features. None: it has as many classes as the file's classifier.
         **fields: Values that override the network's fields.
 
     Returns:
-        The network, with as many classes as the file's classifier (0 if it has none),
-        and its variables, in float32.
+        The network, without a classifier if the file has none, and its variables, in
+        float32.
 
     Raises:
         errors.UserError: The file cannot be read, or its weights do not fit the
@@ -31,5 +35,5 @@ def load(name: str, path: str | Path, **fields: Any) -> tuple["nn.Module", dict]
     """
     from jaxcnn.pretrained import weights
 
-    loaded = weights.load(name, path, **fields)
+    loaded = weights.load(name, path, num_classes=num_classes, **fields)
     return loaded.make_model(), loaded.variables

@@ -4,37 +4,35 @@
     .h5           save_weights() and save() of Keras 2, and keras-applications files
 
 Each tensor is named LAYER/VARIABLE. Layers that Keras numbered automatically, such as
-conv2d_95, are renumbered from the start of the file.
+conv2d_95, are renumbered from the start of the file. The file is read by
+keras_reader.py in another process, whose end is the worst that a damaged file can do.
 """
 
-from collections.abc import Iterator
+import importlib.util
+import os
 from pathlib import Path
 import re
-from typing import TYPE_CHECKING, Any
+import signal
+import subprocess
+import sys
+import threading
 
 import numpy as np
 
 from jaxcnn.errors import UserError
+from jaxcnn.pretrained import keras_reader, safetensors_files
+from jaxcnn.pretrained.checks import readable
 
-if TYPE_CHECKING:
-    import h5py
+_READER = Path(keras_reader.__file__)
+# Limits of the process: what it needs for an empty file, and more for each byte.
+_SECONDS = 10
+_BYTES_PER_SECOND = 10_000_000
+_MEMORY = 1_000_000_000  # addresses, most of which are never used
+_MEMORY_PER_BYTE = 3
 
-# The variables of each kind of layer, in the order in which Keras 3 numbers them
-# (keras/src/layers, version 3.15.1).
-_NORMS = {
-    4: ("gamma", "beta", "moving_mean", "moving_variance"),
-    3: ("beta", "moving_mean", "moving_variance"),  # scale=False
-}
-_VARIABLES = {
-    "separable_conv2d": ("depthwise_kernel", "pointwise_kernel", "bias"),
-    "layer_normalization": ("gamma", "beta"),
-    "layer_scale": ("gamma",),
-    "normalization": ("mean", "variance", "count"),
-}
-_DEFAULT = ("kernel", "bias")
 _NUMBERED = re.compile(
     r"((?:depthwise_|separable_)?conv2d|batch_normalization|layer_normalization|"
-    r"normalization|dense)(?:_(\d+))?"
+    r"normalization|dense)(?:_(\d{1,9}))?"
 )
 
 
@@ -45,18 +43,16 @@ def read(path: Path) -> dict[str, np.ndarray]:
         UserError: h5py is not installed, or the file is truncated, damaged or not a
             Keras weight file.
     """
-    try:
-        import h5py
-    except ImportError as error:
+    if importlib.util.find_spec("h5py") is None:
         raise UserError(
             f"{path} is an HDF5 file, and h5py is not installed: "
             "pip install 'jaxcnn[weights]'."
-        ) from error
-    try:
-        with h5py.File(path, "r") as file:
-            entries = list(_tensors(path, file))
-    except OSError as error:
-        raise UserError(f"{path} is truncated or damaged: {error}.") from error
+        )
+    content = np.frombuffer(_read_in_process(path), np.uint8)
+    entries = [
+        (*name.rpartition("/")[::2], tensor)
+        for name, tensor in safetensors_files.parse(path, content).items()
+    ]
     renamed = _renumbered({layer for layer, _, _ in entries})
     separable = {layer for layer, variable, _ in entries if "pointwise" in variable}
     tensors = {}
@@ -66,89 +62,59 @@ def read(path: Path) -> dict[str, np.ndarray]:
             variable = "kernel"
         name = f"{renamed.get(layer, layer)}/{variable}"
         if name in tensors:
-            raise UserError(f"{path} has two tensors named {name}.")
+            raise UserError(f"{path} has two tensors named {readable(name)}.")
         tensors[name] = tensor
     return tensors
 
 
-def _tensors(path: Path, file: "h5py.File") -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yields (layer, variable, array) for each tensor."""
+def _read_in_process(path: Path) -> bytes:
+    """What keras_reader.py writes for a file."""
     size = path.stat().st_size
-    for layer, variable, dataset in _datasets(path, file):
-        # Only data stored in this file: it must not point to other files.
-        if not hasattr(dataset, "external") or dataset.external or dataset.is_virtual:
-            raise UserError(f"{path} is refused: {dataset.name} is not a plain tensor.")
-        if dataset.nbytes > size or dataset.dtype.kind not in "fiu":
-            raise UserError(
-                f"{path} is damaged: {dataset.name} would have {dataset.nbytes} bytes "
-                f"of {dataset.dtype}, but only {size} are left in the file."
-            )
-        size -= dataset.nbytes
-        yield layer, variable, dataset[()]
+    seconds = _SECONDS + size // _BYTES_PER_SECOND
+    memory = _MEMORY + _MEMORY_PER_BYTE * size
+    # No code of plugins for HDF5, and no memory for threads that would do nothing.
+    environment = {"HDF5_PLUGIN_PRELOAD": "::", "OPENBLAS_NUM_THREADS": "1"}
+    # -P: the modules beside the program are not those that its imports mean.
+    with subprocess.Popen(
+        [sys.executable, "-P", _READER, path.resolve(), str(seconds), str(memory)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | environment,
+    ) as process:
+        # It could also wait, without using its processor time.
+        timer = threading.Timer(3 * seconds, process.kill)
+        timer.start()
+        try:
+            most = size + safetensors_files.MAX_HEADER + 8
+            content = process.stdout.read(most)
+            process.stdout.close()  # ends a process that would write more
+            reason = process.stderr.read(1000).decode(errors="replace")
+            process.stderr.close()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            code = process.wait()
+            timer.cancel()
+    if code == keras_reader.UNREADABLE:
+        raise UserError(f"{path} {readable(reason, 300)}.")
+    if code in (-signal.SIGXCPU, -signal.SIGKILL):
+        raise UserError(
+            f"{path} is damaged: reading it was stopped after {seconds} s of processor "
+            f"time, or {3 * seconds} s."
+        )
+    if code:
+        raise UserError(f"{path} is damaged: reading it {_ended(code, reason)}.")
+    return content
 
 
-def _datasets(path: Path, file: "h5py.File") -> Iterator[tuple[str, str, Any]]:
-    """Yields (layer, variable, HDF5 dataset) for each tensor."""
-    root = _child(path, file, "model_weights") if "model_weights" in file else file
-    if "layer_names" in root.attrs or "layer_names0" in root.attrs:
-        for layer in _texts(root, "layer_names"):
-            group = _child(path, root, layer)
-            for name in _texts(group, "weight_names"):
-                variable = name.rpartition("/")[2].partition(":")[0]
-                yield layer, variable, _child(path, group, name)
-    elif "layers" in root:
-        layers = _child(path, root, "layers")
-        for kind in layers:
-            variables = _child(path, layers, f"{kind}/vars")
-            if len(variables) == 0:
-                continue
-            if "name" not in variables.attrs:
-                raise UserError(
-                    f"{path} has no layer names; save the weights again with a newer "
-                    "version of Keras."
-                )
-            names = _variables(re.sub(r"_\d+$", "", kind), len(variables))
-            for number, name in enumerate(names):
-                yield (
-                    str(variables.attrs["name"]),
-                    name,
-                    _child(path, variables, str(number)),
-                )
-    else:
-        raise UserError(f"{path} is an HDF5 file, but not a Keras weight file.")
-
-
-def _variables(kind: str, count: int) -> tuple[str, ...]:
-    """The names of a layer's variables, in the order of their numbers."""
-    if kind == "batch_normalization" and count in _NORMS:
-        return _NORMS[count]
-    names = _VARIABLES.get(kind, _DEFAULT)
-    if count > len(names):
-        names += tuple(map(str, range(len(names), count)))
-    return names[:count]
-
-
-def _child(path: Path, group: "h5py.Group", name: str) -> Any:
-    """Returns a member of a group without following links out of the file."""
-    import h5py
-
-    for part in name.split("/"):
-        link = group.get(part, getlink=True) if isinstance(group, h5py.Group) else None
-        if not isinstance(link, h5py.HardLink):
-            raise UserError(f"{path} is refused: it does not contain {name}.")
-        group = group[part]
-    return group
-
-
-def _texts(group: "h5py.Group", name: str) -> list[str]:
-    """Reads a list of strings from an attribute, or from its parts name0, name1, ..."""
-    known = [name, *(f"{name}{i}" for i in range(len(group.attrs)))]
-    parts = [group.attrs[part] for part in known if part in group.attrs]
-    return [
-        text.decode() if isinstance(text, bytes) else str(text)
-        for part in parts
-        for text in part
-    ]
+def _ended(code: int, reason: str) -> str:
+    """How a process ended, in words."""
+    if code < 0:
+        return f"ended with signal {-code} ({signal.strsignal(-code)})"
+    last = reason.strip().rpartition("\n")[2]
+    return f"failed with code {code} ({readable(last, 200)})"
 
 
 def _renumbered(layers: set[str]) -> dict[str, str]:

@@ -10,11 +10,13 @@ import dataclasses
 import re
 from typing import Any
 
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, require
 from jaxcnn.models.variant import Variant
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 ORDERS = ("RGB", "BGR")
+_MAX_NAME = 200  # characters
+_MAX_SIDE = 2**14  # pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,32 +27,122 @@ class Preprocessing:
     grey levels in [0, 1] become (grey - mean) / std.
 
     Attributes:
-        image_size: Height and width of the crop, in pixels.
+        image_size: Height and width of the crop, in pixels: one number, or a pair.
         crop_ratio: Ratio of the crop's side to the shorter side after resizing.
         interpolation: One of INTERPOLATIONS, antialiased when it shrinks an image.
         mean: Mean of each channel, in [0, 1].
         std: Standard deviation of each channel, in [0, 1].
         order: Order of the channels, one of ORDERS.
+        transform: Rule by which images get their size: "crop", as above, or the name
+            of a run's transform. Of those, "center_crop" leaves an image of the right
+            size unchanged; "resize" and "pad" show the whole image.
+        value_range: Black and white in float images. None: images are uint8.
     """
 
-    image_size: int
+    image_size: object
     crop_ratio: float
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
     order: str = "RGB"
+    transform: str = "crop"
+    value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        numbers = [*self.mean, *self.std, self.image_size, self.crop_ratio]
-        if not all(isinstance(n, int | float) for n in numbers) or not (
-            self.image_size == int(self.image_size) > 0
-            and 0 < self.crop_ratio <= 1
-            and len(self.mean) == len(self.std) in (1, 3)
-            and min(self.std) > 0
-            and self.interpolation in INTERPOLATIONS
-            and self.order in ORDERS
+        sizes = all(type(side) is int and 0 < side <= _MAX_SIDE for side in self.size)
+        mean, std, ends = self.mean, self.std, self.value_range
+        rule = self.transform
+        is_name = isinstance(rule, str) and rule.isprintable() and len(rule) < _MAX_NAME
+        means = _are_numbers(mean) and len(mean) in (1, 3)
+        for name, holds, rule in (
+            ("image_size", sizes and len(self.size) == 2, f"1 to {_MAX_SIDE}"),
+            ("crop_ratio", _are_numbers((self.crop_ratio,), 0, 1), "in (0, 1]"),
+            ("mean", means, "1 or 3 numbers"),
+            (
+                "std",
+                means and _are_numbers(std, 0) and len(std) == len(mean),
+                "over 0, one for each of mean",
+            ),
+            (
+                "interpolation",
+                self.interpolation in INTERPOLATIONS,
+                " or ".join(INTERPOLATIONS),
+            ),
+            ("order", self.order in ORDERS, " or ".join(ORDERS)),
+            ("transform", is_name, "the name of a transform"),
+            (
+                "value_range",
+                ends is None
+                or (_are_numbers(ends) and len(ends) == 2 and ends[0] < ends[1]),
+                "(black, white), black first",
+            ),
         ):
-            raise UserError(f"Invalid preprocessing: {self}.")
+            require(holds, f"preprocessing.{name}", getattr(self, name), rule)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the input."""
+        if isinstance(self.image_size, tuple):
+            return self.image_size
+        return self.image_size, self.image_size
+
+    def to_json(self) -> dict[str, Any]:
+        """The values of its fields, without those that only runs have."""
+        only_runs = {"transform": "crop", "value_range": None}
+        values = dataclasses.asdict(self)
+        return {n: x for n, x in values.items() if only_runs.get(n, self) != x}
+
+    def in_words(self) -> dict[str, str]:
+        """How to prepare images for the network, for people."""
+        (height, width), ratio = self.size, self.crop_ratio
+        covered = f"{round(height / ratio)}x{round(width / ratio)}"
+        sized = {
+            "crop": f"the centre {height}x{width} of the image resized to cover "
+            f"{covered}, {self.interpolation}",
+            "resize": f"the image resized to {height}x{width}, {self.interpolation}",
+            "pad": f"the image at the centre of {height}x{width} black pixels, shrunk "
+            "if it is larger",
+        }
+        sized["center_crop"] = f"{sized['crop']}; unchanged if it is {height}x{width}"
+        black, white = (0, 255) if self.value_range is None else self.value_range
+        order = "grey" if len(self.mean) == 1 else self.order
+        mean, std = (
+            ", ".join(f"{number:.6g}" for number in numbers)
+            for numbers in (self.mean, self.std)
+        )
+        return {
+            "images": sized.get(
+                self.transform, f"{height}x{width} by {self.transform}, which is yours"
+            ),
+            "scaled": f"({order} - mean) / std, from 0 (black, {black:g}) to 1 (white, "
+            f"{white:g})",
+            "mean": mean,
+            "std": std,
+        }
+
+
+def _are_numbers(values: Any, above: float = -1e6, to: float = 1e6) -> bool:
+    return isinstance(values, tuple) and all(
+        type(value) in (int, float) and above < value <= to for value in values
+    )
+
+
+def from_json(values: Any) -> Preprocessing:
+    """The preprocessing that to_json wrote.
+
+    Raises:
+        UserError: A value that is not allowed.
+    """
+    try:
+        given = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return Preprocessing(**given)
+    except UserError:
+        raise
+    except (AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"Invalid preprocessing: {error}.") from error
 
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from pathlib import Path
 import shutil
 import tempfile
@@ -20,13 +21,16 @@ import numpy as np
 
 from jaxcnn import models
 from jaxcnn.errors import UserError
-from jaxcnn.pretrained import files, names, preprocessing, rules
+from jaxcnn.pretrained import description, files, names, preprocessing, rules
+from jaxcnn.pretrained.checks import readable
+from jaxcnn.pretrained.description import Description
 from jaxcnn.pretrained.names import Misfit, Source, Tensors, Variables
 from jaxcnn.pretrained.preprocessing import Preprocessing
 
 VARIABLES = "variables.safetensors"
 MODEL = "model.json"
 _IMAGENET_CLASSES = Path(__file__).with_name("imagenet_classes.txt")
+_MAX_CONFIG = 1_000_000  # characters of timm's config.json
 _MAX_TRIED = 6  # other networks on which weights that do not fit are tried
 
 
@@ -45,6 +49,7 @@ class Weights:
         file: Name of the weight file.
         sha256: SHA-256 of the weight file, in hexadecimal.
         variables: "params" and, if the network has statistics, "batch_stats".
+        task: Task of the network, see Description. {}: a classification.
     """
 
     model: str
@@ -57,6 +62,18 @@ class Weights:
     file: str
     sha256: str
     variables: Variables = dataclasses.field(repr=False)
+    task: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """Names of the network's outputs; None: they are not known."""
+        return self.class_names
+
+    @property
+    def description(self) -> Description:
+        """What an exported file says about the network."""
+        given = (self.model, self.fields, self.class_names, self.preprocessing)
+        return Description(*given, self.task)
 
     def make_model(self) -> nn.Module:
         return models.create_model(self.model, self.num_classes, **self.fields)
@@ -66,16 +83,20 @@ def load(
     name: str,
     path: str | Path,
     class_names: Sequence[str] | None = None,
+    num_classes: int | None = None,
     **fields: Any,
 ) -> Weights:
     """Loads a weight file into one of our networks.
 
     Args:
         name: jaxcnn model name.
-        path: Weight file, see files.read. If timm's config.json is in the same
-            folder, the preprocessing is read from it.
-        class_names: Names of the classes. None: ImageNet's names if there are 1000
-            classes, otherwise unknown.
+        path: Weight file, see files.read. If jaxcnn wrote it, the preprocessing, class
+            names and fields are read from its metadata. Otherwise, if timm's
+            config.json is in the same folder, the preprocessing is read from it.
+        class_names: Names of the classes. None: those of the file; if it has none,
+            ImageNet's if there are 1000 classes, otherwise unknown.
+        num_classes: 0: the file's classifier is left out, and the network gives
+            features. None: the network has the file's own classifier.
         **fields: Values that override the network's fields.
 
     Raises:
@@ -88,73 +109,170 @@ def load(
         raise UserError(f"No known library has weights for {name}.")
     path = Path(path)
     tensors = files.read(path)
+    told = _description(path)
+    image_size = models.MODELS[name].image_shape[:2]
+    if told is not None:
+        image_size = told.preprocessing.size
+        if told.model == name:
+            fields = {**told.fields, **fields}
+            shape = (*image_size, len(told.preprocessing.mean))
+            _shapes(path, name, 1, fields, shape)  # refuses what cannot be made
     misfits = []
     for source in candidates.values():
         try:
-            num_classes, channels, variables = _fit(name, source, tensors, fields)
+            known, channels, variables = _fit(name, source, tensors, fields, image_size)
             break
         except Misfit as misfit:
             misfits.append((source.library, misfit))
+        except UserError as error:
+            raise UserError(f"{path} cannot be used: {error}") from error
     else:
         library, misfit = min(misfits, key=lambda pair: pair[1].count)
         raise UserError(
             f"{path} does not fit {name} ({library}); {_others(name, tensors)}; "
             f"{misfit.differences}."
         )
-    if class_names is None and num_classes == 1000:
-        class_names = _IMAGENET_CLASSES.read_text().splitlines()
-    if class_names is not None and len(class_names) != num_classes:
-        raise UserError(
-            f"{path} has {num_classes} classes, but {len(class_names)} class names "
-            "were given."
+    giver = "were given"
+    if class_names is None and told is not None:
+        class_names, giver = (
+            told.names,
+            "are in its metadata; --class_names replaces them",
         )
+    elif class_names is None and known == 1000:
+        class_names = _IMAGENET_CLASSES.read_text().splitlines()
+    if class_names is not None and len(class_names) != known:
+        raise UserError(
+            f"{path} has {known} classes, but {len(class_names)} class names {giver}."
+        )
+    if num_classes not in (None, known, 0):
+        raise UserError(
+            f"num_classes must be {known}, as in {path}, or 0 for a network without a "
+            f"classifier, not {num_classes!r}."
+        )
+    if num_classes == 0 != known:
+        variables = _without_head(name, fields, (*image_size, channels), variables)
+        known, class_names = 0, None
     sha256 = _sha256(path)
-    expected = preprocessing.expected(
-        source.library, name, models.MODELS[name], channels, sha256
-    )
+    if told is None:
+        expected = preprocessing.expected(
+            source.library, name, models.MODELS[name], channels, sha256
+        )
+        expected = _with_timm_config(expected, path)
+    else:
+        expected = told.preprocessing
+    if len(expected.mean) != channels:
+        raise UserError(
+            f"{path} has weights for images of {channels} channels, but the mean of "
+            f"{len(expected.mean)}."
+        )
     return Weights(
         model=name,
         fields=fields,
-        num_classes=num_classes,
+        num_classes=known,
         class_names=None if class_names is None else tuple(class_names),
         channels=channels,
-        preprocessing=dataclasses.replace(expected, **_timm_preprocessing(path)),
+        preprocessing=expected,
         library=source.library,
         file=path.name,
         sha256=sha256,
         variables=variables,
+        task=told.task if told is not None and known else {},
     )
 
 
+def _description(path: Path) -> Description | None:
+    """What jaxcnn wrote about the network into a weight file; None: nothing."""
+    text = files.read_metadata(path).get(description.KEY)
+    return None if text is None else description.parse(path, text)
+
+
+def _shapes(
+    path: Path,
+    name: str,
+    num_classes: int,
+    fields: Mapping[str, Any],
+    image_shape: models.ImageShape,
+) -> dict[str, tuple[int, ...]]:
+    """Shapes of the variables, by path, of the network that a file describes.
+
+    Raises:
+        UserError: There is no such network.
+    """
+    try:
+        description.check_fields(fields)
+        model = models.create_model(name, num_classes, **fields)
+        variables = models.abstract_variables(model, image_shape)
+    except Exception as error:  # values of the right type can be absurd in any way
+        raise UserError(
+            f"{path} cannot be used: {name} cannot be made as it says "
+            f"({readable(error, 300)})."
+        ) from error
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    return {path: leaf.shape for path, leaf in flat.items()}
+
+
 def _fit(
-    name: str, source: Source, tensors: Tensors, fields: Mapping[str, Any]
+    name: str,
+    source: Source,
+    tensors: Tensors,
+    fields: Mapping[str, Any],
+    image_size: tuple[int, int],
 ) -> tuple[int, int, Variables]:
     """Fits tensors to a network; returns (number of classes, channels, variables).
 
     Raises:
         Misfit: The tensors do not fit.
+        UserError: They fit, but have numbers that no weight has.
     """
     variant = models.MODELS[name]
-    height, width, channels = variant.image_shape
+    channels = variant.image_shape[2]
     model = models.create_model(name, variant.num_classes, **fields)
     num_classes = _num_classes(model, source, tensors)
     if num_classes != variant.num_classes:
         model = models.create_model(name, num_classes, **fields)
     try:
-        shape = (height, width, channels)
+        shape = (*image_size, channels)
         variables = names.import_tensors(tensors, model, source, shape)
     except Misfit as misfit:
         if misfit.missing or misfit.unused:
             raise
         channels = 4 - channels  # RGB instead of grey, or grey instead of RGB
         try:
-            shape = (height, width, channels)
+            shape = (*image_size, channels)
             variables = names.import_tensors(tensors, model, source, shape)
         except Misfit:
             raise misfit from None
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    flat = {path: _numbers(path, value) for path, value in flat.items()}
+    return num_classes, channels, traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _numbers(path: str, value: np.ndarray) -> np.ndarray:
+    """A copy of a variable in float32, which does not depend on its file.
+
+    Raises:
+        UserError: It has numbers that no weight has.
+    """
+    if value.dtype.kind != "f":
+        raise UserError(f"{path} would have numbers of dtype {value.dtype}.")
+    with np.errstate(over="ignore"):  # which would be infinite
+        numbers = np.array(value, np.float32)
+    if not np.isfinite(numbers).all():
+        raise UserError(f"{path} would have numbers that are not finite.")
+    return numbers
+
+
+def _without_head(
+    name: str,
+    fields: Mapping[str, Any],
+    image_shape: models.ImageShape,
+    variables: Variables,
+) -> Variables:
+    """The variables of the same network without a classifier."""
+    model = models.create_model(name, 0, **fields)
+    kept = traverse_util.flatten_dict(models.abstract_variables(model, image_shape))
     flat = traverse_util.flatten_dict(variables)
-    variables = {path: np.asarray(value, np.float32) for path, value in flat.items()}
-    return num_classes, channels, traverse_util.unflatten_dict(variables)
+    return traverse_util.unflatten_dict({path: flat[path] for path in kept})
 
 
 def _num_classes(model: nn.Module, source: Source, tensors: Tensors) -> int:
@@ -184,33 +302,39 @@ def _others(name: str, tensors: Tensors) -> str:
     for other in near[:_MAX_TRIED]:
         for source in rules.sources(other).values():
             with contextlib.suppress(UserError):
-                _fit(other, source, tensors, {})
+                image_size = models.MODELS[other].image_shape[:2]
+                _fit(other, source, tensors, {}, image_size)
                 return f"it fits {other} ({source.library})"
     return "nor does it fit any similar network"
 
 
-def _timm_preprocessing(path: Path) -> dict[str, Any]:
-    """Reads the preprocessing from timm's config.json next to a weight file."""
+def _with_timm_config(expected: Preprocessing, path: Path) -> Preprocessing:
+    """The preprocessing in timm's config.json next to a weight file, if it is there."""
     config = path.with_name("config.json")
+    if not os.path.isfile(config):
+        return expected
     try:
-        given = json.loads(config.read_text())["pretrained_cfg"]
+        with config.open() as file:
+            given = json.loads(file.read(_MAX_CONFIG))["pretrained_cfg"]
         _, height, width = map(int, given["input_size"])
-        if height != width:
-            raise UserError(
-                f"{config} says images of {height}x{width} pixels; weights can be "
-                "imported with square images only."
-            )
-        return {
+        values = {
             "image_size": height,
             "crop_ratio": float(given["crop_pct"]),
             "interpolation": str(given["interpolation"]),
             "mean": tuple(map(float, given["mean"])),
             "std": tuple(map(float, given["std"])),
         }
-    except UserError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return {}  # there is no such file, or it is not timm's
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return expected  # it is not timm's
+    if height != width:
+        raise UserError(
+            f"{config} says images of {height}x{width} pixels; weights can be "
+            "imported with square images only."
+        )
+    try:
+        return dataclasses.replace(expected, **values)
+    except UserError as error:
+        raise UserError(f"{config}: {readable(error, 300)}") from error
 
 
 def _sha256(path: Path) -> str:
@@ -227,19 +351,19 @@ def save(weights: Weights, folder: str | Path) -> None:
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not empty.")
-    description = {
+    values = {
         field.name: getattr(weights, field.name)
         for field in dataclasses.fields(weights)
-        if field.name != "variables"
+        if field.name != "variables" and (field.name != "task" or weights.task)
     }
-    description["preprocessing"] = dataclasses.asdict(weights.preprocessing)
+    values["preprocessing"] = weights.preprocessing.to_json()
     flat = traverse_util.flatten_dict(weights.variables, sep="/")
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         tensors = {path: np.ascontiguousarray(value) for path, value in flat.items()}
         _write_safetensors(tensors, unfinished / VARIABLES)
-        (unfinished / MODEL).write_text(json.dumps(description, indent=2) + "\n")
+        (unfinished / MODEL).write_text(json.dumps(values, indent=2) + "\n")
         unfinished.chmod(0o755)
         unfinished.replace(folder)
     except BaseException:
@@ -247,11 +371,12 @@ def save(weights: Weights, folder: str | Path) -> None:
         raise
 
 
-def _write_safetensors(tensors: Tensors, path: Path) -> None:
+def _write_safetensors(tensors: Tensors, path: Path, **metadata: str) -> None:
     import safetensors.numpy
 
     # Some PyTorch programs require this entry.
-    safetensors.numpy.save_file(tensors, path, metadata={"format": "pt"})
+    metadata["format"] = "pt"
+    safetensors.numpy.save_file(tensors, path, metadata=metadata)
     path.chmod(0o644)  # safetensors makes it readable by the owner only
 
 
@@ -271,34 +396,33 @@ def open_folder(folder: str | Path) -> Weights:
     if not is_folder(folder):
         raise UserError(f"{folder} contains no imported weights: it has no {MODEL}.")
     try:
-        description = json.loads((folder / MODEL).read_text())
-        given = description.pop("preprocessing")
-        for name in "mean", "std":
-            given[name] = tuple(given[name])
-        if description["class_names"] is not None:
-            description["class_names"] = tuple(description["class_names"])
-        weights = Weights(
-            **description, preprocessing=Preprocessing(**given), variables={}
-        )
+        values = json.loads((folder / MODEL).read_text())
+        values["preprocessing"] = preprocessing.from_json(values["preprocessing"])
+        if values["class_names"] is not None:
+            values["class_names"] = tuple(values["class_names"])
+        weights = Weights(**values, variables={})
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder / MODEL} cannot be read: {error}.") from error
-    variant = models.MODELS.get(weights.model)
-    model = weights.make_model()
-    shape = (*variant.image_shape[:2], weights.channels)
-    expected = traverse_util.flatten_dict(
-        models.abstract_variables(model, shape), sep="/"
-    )
+    shape = (*weights.preprocessing.size, weights.channels)
+    named = (weights.model, weights.num_classes, weights.fields)
     flat = files.read(folder / VARIABLES)
-    if {p: v.shape for p, v in expected.items()} != {
-        p: v.shape for p, v in flat.items()
-    }:
+    if _shapes(folder / MODEL, *named, shape) != {p: v.shape for p, v in flat.items()}:
         raise UserError(f"{folder / VARIABLES} does not fit {MODEL} in this folder.")
+    try:
+        flat = {path: _numbers(path, value) for path, value in flat.items()}
+    except UserError as error:
+        raise UserError(f"{folder / VARIABLES} cannot be used: {error}") from error
     variables = traverse_util.unflatten_dict(flat, sep="/")
     return dataclasses.replace(weights, variables=variables)
 
 
 def export(
-    name: str, model: nn.Module, variables: Variables, library: str, path: str | Path
+    name: str,
+    model: nn.Module,
+    variables: Variables,
+    library: str,
+    path: str | Path,
+    about: Description | None = None,
 ) -> None:
     """Writes a state dict that the same network of another library can load.
 
@@ -309,6 +433,7 @@ def export(
         library: Library whose tensor names and layout are written. It must be a
             PyTorch library.
         path: The .safetensors file, written completely or not at all.
+        about: Description of the network, for the file's metadata. None: it has none.
 
     Raises:
         UserError: The library has no such network.
@@ -323,7 +448,8 @@ def export(
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.tmp")
     try:
-        _write_safetensors(tensors, unfinished)
+        metadata = {} if about is None else {description.KEY: about.to_json()}
+        _write_safetensors(tensors, unfinished, **metadata)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -1,11 +1,18 @@
 """Exports a run's weights for other libraries."""
 
+import dataclasses
 from pathlib import Path
 
 from jaxcnn import errors
+from jaxcnn.config import Config
+from jaxcnn.data import transforms
+from jaxcnn.data.examples import DatasetInfo
 from jaxcnn.pretrained import rules
 from jaxcnn.pretrained import weights as weights_lib
-from jaxcnn.training import network, parallel, workdir
+from jaxcnn.pretrained.description import Description
+from jaxcnn.pretrained.preprocessing import Preprocessing
+from jaxcnn.tasks import Classification, MultiLabel, Regression, Task
+from jaxcnn.training import network, parallel, transfer, workdir
 
 
 def export_weights(
@@ -15,7 +22,7 @@ def export_weights(
     checkpoint: str = "best",
     *,
     raw: bool = False,
-) -> str:
+) -> tuple[str, Description]:
     """Writes the weights of a run, or imported ones, for another library.
 
     Args:
@@ -28,7 +35,8 @@ def export_weights(
         raw: Whether to use the raw parameters instead of their average.
 
     Returns:
-        The library.
+        The library, and what the file says about the network: how images must be
+        prepared, and what the outputs are.
 
     Raises:
         UserError: There is nothing to export, or the library has no such network.
@@ -37,11 +45,12 @@ def export_weights(
     if weights_lib.is_folder(folder):
         weights = weights_lib.open_folder(folder)
         name, model, variables = weights.model, weights.make_model(), weights.variables
-        library = library or weights.library
+        library, about = library or weights.library, weights.description
     else:
         config, info = workdir.read(folder)
         name = config.model
-        model = network.make_model(config, network.open_task(config, info))
+        task = network.open_task(config, info)
+        model, about = network.make_model(config, task), _describe(config, info, task)
         mesh = parallel.data_mesh(1)
         _, variables = network.load_variables(
             folder, config, info, checkpoint, mesh, raw=raw
@@ -50,5 +59,35 @@ def export_weights(
         library = library or next(iter(known), None)
     if library is None:
         raise errors.UserError(f"No known PyTorch library has {name}.")
-    weights_lib.export(name, model, variables, library, path)
-    return library
+    weights_lib.export(name, model, variables, library, path, about)
+    return library, about
+
+
+def _describe(config: Config, info: DatasetInfo, task: Task) -> Description:
+    """What a file says about the network of a run.
+
+    Of a task and a transform of the user's own it has the names, so that they are
+    missed.
+    """
+    transform = config.data.eval_transform
+    size = transforms.height_and_width(config.data.image_size)
+    described = {}
+    if type(task) is not Classification:
+        described["name"] = config.task.name
+    if type(task) in (MultiLabel, Regression):
+        described |= dataclasses.asdict(task)
+    return Description(
+        model=config.model,
+        fields=dict(config.model_fields),
+        names=transfer.output_names(task),
+        preprocessing=Preprocessing(
+            image_size=size[0] if size[0] == size[1] else size,
+            crop_ratio=transforms.CROP_FRACTION if transform == "center_crop" else 1.0,
+            interpolation="bilinear",
+            mean=tuple(info.mean),
+            std=tuple(info.std),
+            transform=transform,
+            value_range=info.value_range,
+        ),
+        task=described,
+    )

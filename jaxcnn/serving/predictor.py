@@ -6,13 +6,14 @@ import functools
 import itertools
 import os
 from pathlib import Path
+import typing
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from PIL import Image
 
-from jaxcnn import augment, errors
+from jaxcnn import augment, errors, models
 from jaxcnn.data import images as images_lib
 from jaxcnn.data import transforms
 from jaxcnn.data.examples import BadImageError
@@ -20,7 +21,7 @@ from jaxcnn.data.own import to_uint8
 from jaxcnn.data.transforms import resize_and_crop
 from jaxcnn.pretrained import weights as weights_lib
 from jaxcnn.pretrained.weights import Weights
-from jaxcnn.tasks import Classification, Task
+from jaxcnn.tasks import TASKS, Classification, Task
 from jaxcnn.training import network, parallel, step, workdir
 from jaxcnn.training.precision import make_precision
 
@@ -263,11 +264,10 @@ def _of_weights(weights: Weights) -> Predictor:
     if weights.num_classes == 0:
         raise errors.UserError(f"{weights.file} has no classifier to predict with.")
     expected = weights.preprocessing
+    placed = _transform_of(weights)
 
     def transform(image: np.ndarray) -> np.ndarray:
-        image = resize_and_crop(
-            image, expected.image_size, expected.crop_ratio, expected.interpolation
-        )
+        image = placed(image)
         return image[..., ::-1] if expected.order == "BGR" else image
 
     forward = functools.partial(
@@ -277,14 +277,71 @@ def _of_weights(weights: Weights) -> Predictor:
             augment.normalise, mean=expected.mean, std=expected.std
         ),
     )
-    names = weights.class_names or tuple(map(str, range(weights.num_classes)))
-    task = Classification(names)
+    task = _task_of(weights)
     return Predictor(
         name=f"{weights.model} of {weights.file}",
         task=task,
         channels=weights.channels,
-        image_size=transforms.height_and_width(expected.image_size),
+        image_size=expected.size,
         transform=transform,
         predict_batch=_predict_batch(forward, task, jax.device_put(weights.variables)),
         step=None,
+        value_range=expected.value_range,
     )
+
+
+def check_imported(weights: Weights) -> None:
+    """Raises UserError for a task or a transform that imported weights cannot have.
+
+    A file from elsewhere must not name code to run, and is of no use without it.
+    """
+    _task_of(weights)
+    _transform_of(weights)
+
+
+def _transform_of(weights: Weights) -> Callable[[np.ndarray], np.ndarray]:
+    """Function from an image of any size to one of the network's."""
+    expected = weights.preprocessing
+    if expected.transform == "crop":
+        return functools.partial(
+            resize_and_crop,
+            size=expected.image_size,
+            crop_ratio=expected.crop_ratio,
+            interpolation=expected.interpolation,
+        )
+    known = {n: row for n, row in transforms.TRANSFORMS.items() if not row.random}
+    if expected.transform not in known:
+        raise errors.unknown(
+            "transform of imported weights", expected.transform, ["crop", *known]
+        )
+    row = known[expected.transform]
+    return functools.partial(row.apply, size=expected.image_size, rng=None)
+
+
+def _task_of(weights: Weights) -> Task:
+    """The task of imported weights; UserError if they do not describe one of ours."""
+    names = weights.class_names or tuple(map(str, range(weights.num_classes)))
+    if not weights.task:
+        return Classification(names)
+    values = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in weights.task.items()
+    }
+    name = values.pop("name", None)
+    if name not in tuple(TASKS):
+        raise errors.unknown("task of imported weights", str(name)[:80], TASKS)
+    hints = typing.get_type_hints(TASKS[name])
+    fields = {
+        field.name: hints[field.name] for field in dataclasses.fields(TASKS[name])
+    }
+    holds = values.keys() == fields.keys() and all(
+        models.is_a(value, fields[field])
+        and (not isinstance(value, tuple) or len(value) == weights.num_classes)
+        for field, value in values.items()
+    )
+    if not holds:
+        raise errors.UserError(
+            f"{weights.file} has {weights.num_classes} outputs, which its task {name} "
+            f"does not describe; it must say {', '.join(fields)}."
+        )
+    return TASKS[name](**values)

@@ -26,7 +26,7 @@ from jaxcnn.training.averaging import make_average
 from jaxcnn.training.precision import make_precision
 from jaxcnn.training.run import Run
 from jaxcnn.training.state import init_variables, init_with_output
-from jaxcnn.training.transfer import make_start, open_source
+from jaxcnn.training.transfer import make_start, open_source, output_names
 
 NAN_POLICIES = ("error", "skip")
 
@@ -88,7 +88,8 @@ def prepare(
     start = None
     if info is None and config.init_from.path:
         only, skip = config.init_from.only, config.init_from.skip
-        start = make_start(open_source(config), model, shape, only, skip)
+        names = output_names(task)
+        start = make_start(open_source(config), model, shape, only, skip, names)
     scale = info if info is not None else start
     if scale is not None:
         normalised = dataclasses.replace(dataset.info, mean=scale.mean, std=scale.std)

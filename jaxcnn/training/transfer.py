@@ -1,6 +1,6 @@
 """Where the parameters of a run start, if not at random."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from jaxcnn.config import Config
 from jaxcnn.errors import UserError
 from jaxcnn.optim import layerwise
 from jaxcnn.pretrained import weights as weights_lib
+from jaxcnn.tasks import Task
 from jaxcnn.training import network, parallel, workdir
 
 Arrays = dict[str, np.ndarray]  # "params/stem/conv/kernel" -> numbers
@@ -29,6 +30,7 @@ class Source:
         mean: Mean by which its images were normalised.
         std: Standard deviation of each channel there.
         order: Order of the channels of its images, RGB or BGR.
+        names: Names of its outputs, such as classes. None: they are not known.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Source:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     order: str = "RGB"
+    names: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +85,8 @@ def open_source(config: Config) -> Source:
         mesh = parallel.data_mesh(1)
         step, variables = network.load_variables(path, run, info, "best", mesh)
         name = f"{run.model} of {path}, step {step}"
-        return Source(name, _flat(variables), info.mean, info.std)
+        names = output_names(network.open_task(run, info))
+        return Source(name, _flat(variables), info.mean, info.std, names=names)
     if path.is_dir():
         weights = weights_lib.open_folder(path)
     else:
@@ -94,7 +98,14 @@ def open_source(config: Config) -> Source:
         mean=expected.mean,
         std=expected.std,
         order=expected.order,
+        names=weights.output_names,
     )
+
+
+def output_names(task: Task) -> tuple[str, ...] | None:
+    """Names of what a network of a task gives; None: they are not known."""
+    named = [target.names for target in task.targets.values() if target.names]
+    return tuple(named[0]) if len(named) == 1 else None
 
 
 def _flat(variables: Any) -> Arrays:
@@ -108,12 +119,15 @@ def make_start(
     image_shape: tuple[int, int, int],
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
+    names: Sequence[str] | None = None,
 ) -> Start:
     """What a network takes from a trained one.
 
     The head, and what of an auxiliary head has the classes as its last axis, starts at
-    random where the number of classes differs. A first kernel for RGB is summed over
-    its channels for a network that takes grey images.
+    random where the classes differ, in number, names or order. Where one of the two
+    does not name its classes, their number decides, and the table of groups says so.
+    A first kernel for RGB is summed over its channels for a network that takes grey
+    images.
 
     Args:
         source: The trained network.
@@ -121,6 +135,7 @@ def make_start(
         image_shape: (H, W, C) of what it sees.
         only: Patterns of what is taken; (): all.
         skip: Patterns of what is not.
+        names: Names of the network's outputs. None: they are not known.
 
     Raises:
         UserError: A pattern matches nothing, or what is to be taken is missing or of
@@ -133,7 +148,8 @@ def make_start(
     target = {path: flat[path].shape for path in paths}
     first = _kernels_of_images(model, image_shape)
     wanted = _wanted(target, only, skip)
-    arrays, left, misfits = {}, {}, []
+    arrays, left, unnamed, misfits = {}, {}, set(), []
+    other_names = _other_names(source.names, names)
     groups = models.layer_groups(model, image_shape, variables["params"])
     for path, shape in target.items():
         group = path.split("/")[1]
@@ -150,8 +166,16 @@ def make_start(
                 array = array[:, :, ::-1]
             if path in first and shape[2] == 1 and array.shape[2] == 3:
                 array = array.sum(axis=2, keepdims=True)
-            if array.shape == shape:
+            fits = array.shape == shape
+            of_outputs = models.is_head(group, groups) and (
+                names is not None and shape[-1:] == (len(names),)
+            )
+            if fits and of_outputs and other_names:
+                left[path] = other_names
+            elif fits:
                 arrays[path] = array
+                if of_outputs and source.names is None:
+                    unnamed.add(group)
             elif models.is_head(group, groups) and array.shape[:-1] == shape[:-1]:
                 left[path] = (
                     f"{array.shape[-1]} classes in the source, {shape[-1]} in this "
@@ -177,7 +201,12 @@ def make_start(
             "parts."
         )
     if not arrays:
-        raise UserError("init_from.only and init_from.skip leave nothing to take.")
+        if only or skip:
+            raise UserError("init_from.only and init_from.skip leave nothing to take.")
+        raise UserError(
+            f"init_from: {source.name} has nothing for this network: "
+            f"{', '.join(dict.fromkeys(left.values()))}."
+        )
     mean, std = source.mean, source.std
     if source.order == "BGR":
         mean, std = mean[::-1], std[::-1]
@@ -188,10 +217,30 @@ def make_start(
         arrays=arrays,
         mean=mean,
         std=std,
-        groups=_groups(groups, target, left),
+        groups=_groups(groups, target, left, unnamed),
         dropped=tuple(
             sorted({path.split("/")[1] for path in unused}, key=models.natural)
         ),
+    )
+
+
+def _other_names(theirs: Sequence[str] | None, ours: Sequence[str] | None) -> str:
+    """How the outputs of two networks differ that have the same number of them.
+
+    Empty: they do not, or the names are not known.
+    """
+    if theirs is None or ours is None or len(theirs) != len(ours):
+        return ""
+    pairs = zip(theirs, ours, strict=True)
+    differ = [i for i, (their, our) in enumerate(pairs) if their != our]
+    if not differ:
+        return ""
+    first = differ[0]
+    is_order = sorted(theirs) == sorted(ours)
+    kind = "the same classes in another order" if is_order else "other classes"
+    return (
+        f"{kind} in the source, where class {first} is {theirs[first]!r}, not "
+        f"{ours[first]!r}"
     )
 
 
@@ -245,9 +294,19 @@ def _kernels_of_images(model: nn.Module, image_shape: tuple[int, int, int]) -> s
 
 
 def _groups(
-    groups: Sequence[str], target: Mapping[str, Any], left: Mapping[str, str]
+    groups: Sequence[str],
+    target: Mapping[str, Any],
+    left: Mapping[str, str],
+    unnamed: Collection[str],
 ) -> tuple[tuple[str, str], ...]:
-    """(layer group, "loaded" or why it is not), from input to head."""
+    """(layer group, "loaded" or why it is not), from input to head.
+
+    Args:
+        groups: The layer groups.
+        target: Path of a variable -> anything.
+        left: Path of a variable that is not taken -> why.
+        unnamed: Groups that are taken although the source does not name its classes.
+    """
     by_group = {}
     for path in target:
         by_group.setdefault(path.split("/")[1], []).append(left.get(path))
@@ -255,7 +314,8 @@ def _groups(
     for group in groups:
         reasons = dict.fromkeys(reason for reason in by_group[group] if reason)
         if not reasons:
-            rows.append((group, "loaded"))
+            as_many = "; as many classes, which the source does not name"
+            rows.append((group, "loaded" + as_many * (group in unnamed)))
         else:
             part = "partly " if None in by_group[group] else ""
             rows.append((group, f"{part}at random: {', '.join(reasons)}"))

@@ -1,16 +1,20 @@
 """Makes the weight files in files/, with PyTorch and Keras, and what is in them.
 
-It needs torch 2.13.0 and Keras 3.15.1:
+It needs torch 2.13.0, timm 1.0.31 and Keras 3.15.1:
 
     python tests/reference/make_weight_files.py
 
 expected.npz has the tensors under FILE/NAME.
 """
 
+import argparse
 from collections import OrderedDict
+from collections.abc import Iterator
 import contextlib
+import copy
 import os
 from pathlib import Path
+import tempfile
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 with contextlib.suppress(ImportError):
@@ -19,6 +23,7 @@ import h5py
 import keras
 from keras.src.legacy.saving import legacy_h5_format
 import numpy as np
+import timm.utils
 import torch
 
 FOLDER = Path(__file__).parent / "files"
@@ -51,6 +56,7 @@ def torch_files() -> dict[str, dict[str, np.ndarray]]:
         ("views", views, views),
         ("nested", nested, state),
         ("parameters", parameters, parameters["model"]),
+        *checkpoints(copy.deepcopy(network)),
     ]:
         arrays = {n: t.detach().float().numpy() for n, t in tensors.items()}
         for kind, is_zip in [("zip", True), ("legacy", False)]:
@@ -58,6 +64,66 @@ def torch_files() -> dict[str, dict[str, np.ndarray]]:
             torch.save(content, FOLDER / file, _use_new_zipfile_serialization=is_zip)
             found[file] = arrays
     return found
+
+
+def checkpoints(network: torch.nn.Module) -> Iterator[tuple[str, dict, dict]]:
+    """Yields (name, what training programs save, the state dict that it is of)."""
+    state = network.state_dict()
+    average = torch.optim.swa_utils.AveragedModel(network)
+    average.update_parameters(network)  # the first is a copy
+    for tensor in average.module.parameters():
+        tensor.data += 1
+    averaged = average.module.state_dict()
+    optimizer = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9)
+    network(torch.ones(2, 1, 4, 4)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [3, 5])
+    arguments = argparse.Namespace(lr=0.1, betas=[0.9, 0.99], size=(3, 32, 32))
+    parallel = torch.nn.DataParallel
+    yield "averaged", average.state_dict(), averaged
+    yield "compiled", parallel(torch.compile(network)).state_dict(), state
+    yield "compiled_parallel", torch.compile(parallel(network)).state_dict(), state
+    yield (  # as torchvision's references/classification/train.py
+        "references",
+        {
+            "model": state,
+            "optimizer": optimizer.state_dict(),
+            "lr_scheduler": schedule.state_dict(),
+            "epoch": 3,
+            "args": arguments,
+            "model_ema": average.state_dict(),
+        },
+        averaged,
+    )
+    yield (  # as lightning.pytorch's Trainer.save_checkpoint
+        "lightning",
+        {
+            "epoch": 1,
+            "pytorch-lightning_version": "2.6.0",
+            "state_dict": {
+                **{f"model.{name}": tensor for name, tensor in state.items()},
+                "criterion.weight": torch.ones(3),
+            },
+            "callbacks": {"ModelCheckpoint{}": {"best_model_score": torch.tensor(0.5)}},
+            "optimizer_states": [optimizer.state_dict()],
+            "hparams_name": "kwargs",
+            "hyper_parameters": {"lr": 0.1, "size": torch.Size([1, 2])},
+        },
+        state,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        ema = timm.utils.ModelEmaV3(network)
+        ema.module.load_state_dict(averaged)
+        saver = timm.utils.CheckpointSaver(
+            *(network, optimizer, arguments, ema),
+            checkpoint_dir=folder,
+            recovery_dir=folder,
+        )
+        arguments.model = "small"
+        saver.save_checkpoint(1, metric=np.float64(0.5))
+        path = Path(folder, "last.pth.tar")
+        yield "timm", torch.load(path, weights_only=False), averaged
 
 
 def keras_files() -> dict[str, dict[str, np.ndarray]]:
