@@ -7,9 +7,11 @@ In PyTorch: model.load_state_dict(safetensors.torch.load_file(FILE)).
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 
+from jaxcnn import folders
 from jaxcnn.cli import _flags
 from jaxcnn.errors import UserError
 
@@ -38,6 +40,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         raise UserError("Give either --workdir=DIR or --weights=DIR.")
     if not values.output:
         raise UserError("--output=FILE.safetensors is missing.")
+    folders.check_writable(Path(values.output).parent, "The folder of --output")
     from jaxcnn.serving import export
 
     library = export.export_weights(

@@ -389,7 +389,7 @@ def fields_used(
     cuts["split_seed"] = validation or test
     names = [*fields, *(name for name, was_cut in cuts.items() if was_cut)]
     values = {name: getattr(config, name) for name in names}
-    # As config_fields.check_types has it.
+    # As config_fields.check has it.
     return {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
 
 

@@ -26,6 +26,7 @@ from jaxcnn.tasks.task import (
     metric_table,
     only_target,
     ratio,
+    stated_numbers,
 )
 
 TOP = 5  # of ImageNet's challenge: the right class is among the first five
@@ -118,7 +119,7 @@ class Classification(Task):
         target = only_target(config, targets, "label")
         names = targets[target].names
         weigh = CLASS_WEIGHTS[config.class_weights]
-        weights = weigh(names, statistics.get("counts"))
+        weights = weigh(names, stated_numbers(statistics, "counts", len(names)))
         return cls(names, target, smoothing, weights)
 
     @property

@@ -27,6 +27,7 @@ from jaxcnn.tasks.task import (
     Task,
     metric_table,
     only_target,
+    stated_numbers,
 )
 
 # Loss of an error, in standard deviations of the target: called as loss(error, delta).
@@ -116,8 +117,8 @@ class Regression(Task):
         names = targets[target].names
         return cls(
             names=names,
-            mean=tuple(statistics.get("mean", [0.0] * len(names))),
-            std=tuple(statistics.get("std", [1.0] * len(names))),
+            mean=stated_numbers(statistics, "mean", len(names)) or (0.0,) * len(names),
+            std=stated_numbers(statistics, "std", len(names)) or (1.0,) * len(names),
             target=target,
             loss_name=config.loss,
             huber_delta=delta,
