@@ -55,6 +55,9 @@ def check(config: Config) -> None:
                 f"{json_files.type_text(declared)}."
             ) from None
         _check_value(name, value, field.metadata["allowed"])
+        if name in ("model_fields", "task.fields"):
+            holds = len(dict(value)) == len(value)
+            require(holds, name, value, "(field, value) pairs, each field once")
         setattr(holder, field.name, value)
 
 

@@ -30,8 +30,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Returns the error for an unknown name, with the most similar known names."""
     known = sorted(known)
     nearest = difflib.get_close_matches(name, known, n=5, cutoff=0.6)
-    # "lr" is near to "peak_lr", too.
-    nearest = nearest or [other for other in known if name in other.split("_")]
+    parts = [other for other in known if name in other.split("_")]  # lr, peak_lr
+    nearest = [*dict.fromkeys([*parts, *nearest])]
     if nearest and len(known) > 12:
         return UserError(
             f"Unknown {kind} {shown(name)}; nearest: {', '.join(nearest)}."

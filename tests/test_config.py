@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 
-from jaxcnn import config_fields
+from jaxcnn import config_fields, errors
 from jaxcnn.config import Config, DataConfig, OptimConfig
+from jaxcnn.errors import UserError
 
 
 def test_every_field_says_what_it_means():
@@ -138,3 +140,84 @@ def test_fields_are_replaced_by_name_in_a_copy():
         config_fields.replace(config, {"optim": 1.0})
     with pytest.raises(ValueError, match="seed is 0.5; it must be of type int"):
         config_fields.replace(config, {"seed": 0.5})
+
+
+NAN, INF = float("nan"), float("inf")
+# Field -> values just outside of what is allowed, and one just inside.
+BOUNDS = {
+    "num_epochs": ([0.0, -1.0, 1e12, INF, NAN], 1e9),
+    "eval_every_epochs": ([0.0, 1e-9, NAN], 1e-4),
+    "seed": ([-1, 2**32, 2**70], 2**32 - 1),
+    "steps_per_epoch": ([0, 2**31], None),
+    "data.split_seed": ([-1, 2**32], 2**32 - 1),
+    "data.batch_size": ([0, -3, 10**9], 1),
+    "data.num_threads": ([0, 10**6], 1),
+    "data.num_workers": ([-1, 10**6], 0),
+    "data.validation_fraction": ([1.0, -0.1], 0.999),
+    "augment.flip": ([1.5, -0.1], 1.0),
+    "augment.crop_padding_pixels": ([-1, 10**9], 0),
+    "augment.shift_pixels": ([-1.0, INF], 0.0),
+    "augment.rotation_degrees": ([181.0], 180.0),
+    "augment.shear_degrees": ([90.0], 80.0),
+    "augment.noise": ([NAN, 256.0], 255.0),
+    "augment.randaugment": ([-1, 10**6], 2),
+    "augment.randaugment_magnitude": ([31], 30),
+    "augment.hue": ([0.6], 0.5),
+    "augment.mixup": ([-1.0, INF], 0.0),
+    "task.label_smoothing": ([1.0, -0.1], 0.9),
+    "task.threshold": ([1.0, 0.0], 0.5),
+    "task.huber_delta": ([0.0, INF], 1.0),
+    "optim.peak_lr": ([0.0, NAN, INF], 1e-9),
+    "optim.lr_for_batch_size": ([0], None),
+    "optim.warmup_epochs": ([-1.0], 0.0),
+    "optim.momentum": ([1.0], 0.0),
+    "optim.beta1": ([-0.1], 0.0),
+    "optim.beta2": ([NAN], 0.999),
+    "optim.epsilon": ([-1.0], 0.0),
+    "optim.weight_decay": ([-1e-4], 0.0),
+    "optim.clip_norm": ([0.0], None),
+    "optim.decay_factor": ([0.0], 1.0),
+    "optim.decay_epochs": ([(1.0, NAN), (-1.0,)], (1.0, 2.0)),
+    "optim.lr_decay": ([0.0, 1.5], 1.0),
+    "optim.lr_factors": ([((".*", -0.5),), ((".*", NAN),)], ((".*", 0.0),)),
+    "optim.unfreeze": ([(("head", -1.0),)], (("head", 0.0),)),
+    "average.decay": ([1.0, -0.1], 0.0),
+    "average.start_epoch": ([-1.0, INF], 0.0),
+    "model": (["a\0b"], "a b"),
+    "model_fields": (
+        [(("a", NAN),), (("a", object()),), (("a", {}),), (("a", 1), ("a", 2))],
+        (("a", ("b", None, True)),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOUNDS)
+def test_a_value_out_of_its_bounds_is_refused_by_name_and_rule(name):
+    wrong, right = BOUNDS[name]
+    for value in wrong:
+        with pytest.raises(UserError) as caught:
+            config_fields.replace(Config(), {name: value})
+        line = str(caught.value)
+        assert re.fullmatch(rf"{name} must be .+, not .+\.", line)
+        assert line.endswith(f"not {errors.shown(value)}.")
+    config_fields.replace(Config(), {name: right})
+
+
+def test_each_number_has_bounds():
+    for name, (field, _) in config_fields.fields(Config()).items():
+        if config_fields.declared_type(name) in (int, float, int | None, float | None):
+            assert field.metadata["allowed"], name
+
+
+def test_a_value_that_cannot_be_printed_is_refused_all_the_same():
+    with pytest.raises(UserError, match=r"seed must be in .*, not a int \(ValueError"):
+        config_fields.replace(Config(), {"seed": 10**5000})
+
+
+def test_a_misspelt_argument_of_a_section_names_the_nearest():
+    with pytest.raises(UserError, match="'lr'; nearest: lr_decay, .*peak_lr"):
+        OptimConfig(lr=1)
+    with pytest.raises(
+        UserError, match="field of Config 'epochs'; nearest: num_epochs"
+    ):
+        Config(epochs=3)

@@ -137,7 +137,7 @@ def test_the_folder_says_what_the_weights_are(folder, resnet18):
     ]
     description = json.loads((folder / weights.MODEL).read_text())
     sha256 = description.pop("sha256")
-    assert len(sha256) == 64
+    assert len(sha256) == len(description.pop("content_sha256")) == 64
     assert description == {
         "model": "resnet18",
         "fields": {},

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from jaxcnn.config import TaskConfig
-from jaxcnn.errors import UserError, require, unknown
+from jaxcnn.errors import UserError, unknown
 from jaxcnn.targets import Target, Targets
 from jaxcnn.tasks.parts import Part, Scatter, Table
 from jaxcnn.tasks.task import (
@@ -112,7 +112,6 @@ class Regression(Task):
         if config.loss not in LOSSES:
             raise unknown("loss", config.loss, LOSSES)
         delta = config.huber_delta
-        require(0 < delta < float("inf"), "task.huber_delta", delta, "positive")
         target = _only_value(config, targets)
         names = targets[target].names
         return cls(

@@ -44,7 +44,7 @@ def dry_run(config: Config) -> dict[str, str]:
         "model": f"{config.model}, {num_params:,} parameters",
         "devices": f"{run.mesh.size} x {run.mesh.devices.flat[0].device_kind}",
         "steps": f"{run.num_steps:,}, {run.steps_per_epoch:.1f} an epoch",
-        **({"micro-batches": remark} if (remark := " ".join(started.remarks)) else {}),
+        **({"remarks": remark} if (remark := " ".join(started.remarks)) else {}),
         "compilation": f"{compiled.seconds:.1f} s, persistent cache: {compiled.cache}",
         "a step": f"{step_seconds * 1000:.1f} ms, "
         f"{config.data.batch_size / step_seconds:,.0f} images/s",
