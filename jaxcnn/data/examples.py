@@ -192,8 +192,9 @@ class DatasetInfo:
         targets: Targets that each example holds besides its image.
         num_examples: Split -> number of its examples.
         channels: Number of channels of every image: 1 grey, 3 RGB.
-        mean: Mean of each channel over training images, in [0, 1].
-        std: Standard deviation of each channel over training images, in [0, 1].
+        mean: Mean of each channel over training images, in [0, 1]; of a run, that by
+            which images are normalised, as its network may want another scale.
+        std: Standard deviation of each channel, likewise.
         fingerprint: Changes when the examples do, for runs that are resumed.
         decoder: Name and version of what turns files into pixels; None for arrays.
         value_range: Black and white in the float images that the data set was

@@ -33,7 +33,7 @@ from jaxcnn.training.averaging import make_average
 from jaxcnn.training.precision import make_precision
 from jaxcnn.training.run import Run
 from jaxcnn.training.state import init_variables, init_with_output
-from jaxcnn.training.transfer import make_start, open_source
+from jaxcnn.training.transfer import Start, make_start, open_source
 
 _MAX_STEPS = 2**31 - 1  # the number of a step is an int32
 _MAX_BATCH_BYTES = 2**32  # on one host
@@ -100,10 +100,7 @@ def prepare(
     if info is None and config.init_from.path:
         only, skip = config.init_from.only, config.init_from.skip
         start = make_start(open_source(config), model, shape, only, skip)
-    scale = info if info is not None else start
-    if scale is not None:
-        normalised = dataclasses.replace(dataset.info, mean=scale.mean, std=scale.std)
-        dataset = dataclasses.replace(dataset, info=normalised)
+    dataset = _with_scale(dataset, info or start, models.normalisation(config.model))
     run = Run(
         config=config,
         dataset=dataset,
@@ -172,6 +169,22 @@ def _with_task(
     return with_task(
         splits.few(dataset, strata, task.strata_names, number, config.seed)
     )
+
+
+def _with_scale(
+    dataset: Dataset,
+    known: DatasetInfo | Start | None,
+    made_for: tuple[float, float] | None,
+) -> Dataset:
+    """The data set with the mean and standard deviation that its images are normalised
+    by: those of the run or the weights that go on, those that the network is made for,
+    or its own."""
+    if known is not None:
+        return dataset.with_info(mean=known.mean, std=known.std)
+    if made_for is None:
+        return dataset
+    mean, std = ((number,) * dataset.info.channels for number in made_for)
+    return dataset.with_info(mean=mean, std=std)
 
 
 def _check_output(task: Task, output: Any, image_shape: tuple[int, ...]) -> None:
