@@ -1,6 +1,5 @@
 """`jaxcnn VERB ...`, or `python -m jaxcnn VERB ...`: runs cli/VERB.py."""
 
-import codecs
 from collections.abc import Sequence
 import importlib
 import io
@@ -13,7 +12,7 @@ from absl import flags
 
 import jaxcnn
 from jaxcnn import cli
-from jaxcnn.errors import UserError, printable, unknown
+from jaxcnn.errors import UNCHANGED, UserError, printable, unknown
 
 USER_MISTAKE = 2
 FAILURE = 1
@@ -30,11 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "" not in sys.path:  # "" is the current directory, for names.py
         sys.path.insert(0, "")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names of files and classes need not be UTF-8: they come out as they are.
-        is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
-        sys.stdout.reconfigure(
-            errors="surrogateescape" if is_utf8 else "backslashreplace"
-        )
+        sys.stdout.reconfigure(errors=UNCHANGED)  # names need not be UTF-8
     try:
         return _dispatch(argv)
     except UserError as error:

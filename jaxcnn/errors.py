@@ -1,5 +1,6 @@
 """User errors, as distinct from failures of the program."""
 
+import codecs
 from collections.abc import Iterable
 import difflib
 import traceback
@@ -65,6 +66,21 @@ def in_one_line(error: BaseException, file: str = "") -> str:
         return f"{type(error).__name__} in {file}: {text}"
     line = f"{frames[-1].filename}, line {frames[-1].lineno}"
     return f"{type(error).__name__} in {line}: {text}"
+
+
+def _unchanged(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Bytes of a name that was no UTF-8 as they were; what else the encoding does not
+    have as an escape."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letter = error.object[error.start]
+    if "\udc80" <= letter <= "\udcff":
+        return letter.encode("ascii", "surrogateescape"), error.start + 1
+    return letter.encode("unicode_escape").decode(), error.start + 1
+
+
+UNCHANGED = "jaxcnn.unchanged"  # for errors= of a file
+codecs.register_error(UNCHANGED, _unchanged)
 
 
 def printable(text: str) -> str:
