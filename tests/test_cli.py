@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -425,6 +426,58 @@ def test_config_files_that_give_no_config(refuse, tmp_path):
     assert f"ValueError in {tmp_path}/value.py, line 2: bad" in refused(
         "value.py", text
     )
+
+
+HEAD = "from jaxcnn.config import *\ndef get_config():\n    "
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "It has no function get_config()"),
+        ("get_config = 3", "It has no function get_config()"),
+        ("import sys; sys.exit(0)", "SystemExit in {file}, line 1: 0"),
+        (HEAD + "raise SystemExit(3)", "SystemExit in {file}, line 3: 3"),
+        (HEAD + "raise BaseException('a\\nb')", "BaseException in {file}, line 3: a b"),
+        (HEAD + "return get_config()", "RecursionError in {file}, line 3"),
+        (HEAD + "return None", "not a NoneType"),
+        (HEAD + "return Config", "not a type"),
+        (HEAD + "return Config(data=None)", "field data is None; it must be a DataC"),
+        (HEAD + "return Config(optim={})", "field optim is {}; it must be a OptimCo"),
+        (HEAD + "return Config(optim=OptimConfig(lr=1))", "'lr'; nearest: .*peak_lr"),
+        (HEAD + "return Config(sed=1)", "field of Config 'sed'; nearest: seed"),
+        (HEAD + "return Config(num_epochs=10**5000)", "num_epochs is a int"),
+        (HEAD + "return Config(seed=2**70)", "seed must be in .*, not 1180591620717"),
+        (HEAD + "x = 1 / 0", "ZeroDivisionError in {file}, line 3: division by zero"),
+        ("def get_config(a, b): pass", "TypeError in {file}: .*2 required positional"),
+        ("\0", "in {file}: source code"),
+        ("\udcff\udcfe\udc00", "in .*{file}"),
+        ("\udc7fELF", "in .*{file}"),
+    ],
+)
+def test_a_config_file_that_does_anything_else_is_one_line(
+    content, expected, refuse, tmp_path
+):
+    file = tmp_path / "config.py"
+    file.write_bytes(content.encode("utf-8", "surrogatepass"))
+    line = refuse("train", f"--config={file}", f"--workdir={tmp_path / 'x'}")
+    assert re.search(expected.replace("{file}", re.escape(str(file))), line)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("/tmp", "It is no file"),
+        ("/dev/null", "It is no file"),
+        ("a" * 300, "No such file"),
+        ("/" + "a/" * 3000, "No such file"),
+        ("", "No such file"),
+    ],
+)
+def test_a_config_that_is_no_file_is_one_line(file, expected, refuse, tmp_path):
+    line = refuse("train", f"--config={file}", f"--workdir={tmp_path / 'x'}")
+    assert expected in line
 
 
 @pytest.mark.parametrize("verb", WITH_CONFIG)

@@ -133,8 +133,8 @@ def build(
         clash = ", ".join(sorted(outputs.keys() & fields.keys()))
         if clash:
             raise errors.UserError(
-                f"The fields of {name} may not name {clash}, which follows from the "
-                "task and the data."
+                f"model_fields of {name} may not name {clash}, which follows from "
+                "the task and the data."
             )
         return _make(name, row.build, {**outputs, **fields})
     return adapt(row, fields, outputs, name)
