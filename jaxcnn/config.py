@@ -310,7 +310,7 @@ class OptimConfig(Section):
         "with this section and the schedule",
     )
     peak_lr: float = choice(
-        0.1, "highest learning rate, for the stated batch size", allowed="(0, 1e30]"
+        0.1, "highest learning rate, for the stated batch size", allowed="(0, 1e38]"
     )
     lr_for_batch_size: int | None = choice(
         None,
@@ -427,7 +427,9 @@ class AverageConfig(Section):
         0.999, "ema: weight of the old average in each step", allowed="[0, 1)"
     )
     start_epoch: float = choice(
-        0.0, "swa: epoch from which on parameters are averaged", allowed="[0, 1e9]"
+        0.0,
+        "swa: epoch from whose end on parameters are averaged; 0: the first",
+        allowed="[0, 1e9]",
     )
 
 

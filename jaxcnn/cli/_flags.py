@@ -72,7 +72,9 @@ def describe_fields() -> str:
     """Every FIELD of --config.FIELD=VALUE, for --help."""
     lines = ["Fields, each as --config.FIELD=VALUE, and their defaults:"]
     for name, (field, value) in config_fields.fields(Config()).items():
-        lines.append(f"  {name} = {value!r}: {field.metadata['meaning']}")
+        meaning, allowed = field.metadata["meaning"], field.metadata["allowed"]
+        rule = f" (in {allowed})" if allowed else ""
+        lines.append(f"  {name} = {value!r}: {meaning}{rule}")
     return "\n".join(lines)
 
 
