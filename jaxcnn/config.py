@@ -336,7 +336,7 @@ class OptimConfig(Section):
         0.1,
         "step, staircase: factor of the rate at each drop; exponential: factor over "
         "the whole run",
-        allowed="(0, 1e6]",
+        allowed="(0, 1e38]",
     )
     decay_epochs: tuple[float, ...] = choice(
         (),
