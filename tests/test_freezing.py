@@ -8,6 +8,7 @@ import pytest
 
 from jaxcnn import models, optim, tasks
 from jaxcnn.config import OptimConfig
+from jaxcnn.training import groups
 from jaxcnn.training import state as state_lib
 from jaxcnn.training import step as step_lib
 from tests.test_step import MEAN, STD, batch_of
@@ -134,6 +135,23 @@ def test_a_normalisation_of_which_a_part_is_frozen_is_trained():
     )
     assert jax.tree.leaves(moved["stem"]) == [True, True]
     assert jax.tree.leaves(moved["stage1_block1"]) == [False, False]
+
+
+def test_the_table_of_a_run_says_which_statistics_are_used():
+    init = functools.partial(state_lib.init_variables, Tiny(10), image_shape=SHAPE)
+    variables = jax.eval_shape(init, jax.random.key(0))
+    names = models.sort_groups(variables["params"])
+
+    def modes(*freeze):
+        config = OptimConfig(freeze=freeze)
+        plan = optim.make_plan(config, variables["params"], names, 50, 10.0)
+        rows = groups.group_rows(config, plan, variables, names, 10.0)
+        return [row.batch_norm for row in rows]
+
+    assert modes() == ["batch", "batch", "none"]
+    assert modes("stem") == ["running", "batch", "none"]
+    assert modes(".*/norm/.*") == ["running", "running", "none"]
+    assert modes("stem/.*/norm/scale") == ["batch", "batch", "none"]
 
 
 def costs(freeze):

@@ -26,7 +26,7 @@ from jaxcnn.tasks.parts import Caption, Matrix, Scatter, Table
 NAMES = (
     "$",
     "$x^2$",
-    "$\\frac{1}",
+    "$\\frac{1$",
     "a$b$c^_{",
     "a_b",
     "\\alpha",
@@ -81,7 +81,7 @@ def test_the_labels_of_a_picture_are_the_names_or_numbers_with_a_key():
     assert shown[:7] == [
         "$",
         "$x^2$",
-        "$\\frac{1}",
+        "$\\frac{1$",
         "a$b$c^_{",
         "a_b",
         "\\alpha",

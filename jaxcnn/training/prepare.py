@@ -352,8 +352,8 @@ def _check_values(config: Config) -> None:
         number = getattr(config.data, name)
         needed = pixels * (config.data.channels or 3) * number // jax.process_count()
         rule = (
-            f"smaller with data.{name}={number}: a batch takes {needed / 2**30:,.0f} "
-            f"GiB, of {_MAX_BATCH_BYTES / 2**30:,.0f} that it may take"
+            f"smaller, or data.{name}={number}: a batch takes {needed / 2**30:,.0f} "
+            f"GiB on each host, of {_MAX_BATCH_BYTES / 2**30:,.0f} that it may take"
         )
         holds = needed <= _MAX_BATCH_BYTES
         errors.require(holds, "data.image_size", config.data.image_size, rule)
