@@ -10,11 +10,12 @@ import dataclasses
 import re
 from typing import Any
 
-from jaxcnn.errors import UserError
+from jaxcnn.errors import require
 from jaxcnn.models.variant import Variant
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 ORDERS = ("RGB", "BGR")
+_MAX_SIDE = 2**14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,16 +42,23 @@ class Preprocessing:
     order: str = "RGB"
 
     def __post_init__(self) -> None:
-        numbers = [*self.mean, *self.std, self.image_size, self.crop_ratio]
-        if not all(isinstance(n, int | float) for n in numbers) or not (
-            self.image_size == int(self.image_size) > 0
-            and 0 < self.crop_ratio <= 1
-            and len(self.mean) == len(self.std) in (1, 3)
-            and min(self.std) > 0
-            and self.interpolation in INTERPOLATIONS
-            and self.order in ORDERS
+        number = (int, float)
+        ratio, size = self.crop_ratio, self.image_size
+        positive = all(isinstance(x, number) and x > 0 for x in self.std)
+        same = len(self.mean) == len(self.std) in (1, 3)
+        for name, holds, rule in (
+            ("image_size", size in range(1, _MAX_SIDE + 1), f"1 to {_MAX_SIDE}"),
+            ("crop_ratio", isinstance(ratio, number) and 0 < ratio <= 1, "in (0, 1]"),
+            ("mean", all(isinstance(x, number) for x in self.mean), "numbers"),
+            ("std", positive and same, "over 0, for 1 or 3 channels as mean"),
+            (
+                "interpolation",
+                self.interpolation in INTERPOLATIONS,
+                " or ".join(INTERPOLATIONS),
+            ),
+            ("order", self.order in ORDERS, " or ".join(ORDERS)),
         ):
-            raise UserError(f"Invalid preprocessing: {self}.")
+            require(holds, f"preprocessing.{name}", getattr(self, name), rule)
 
 
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

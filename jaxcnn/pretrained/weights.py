@@ -28,7 +28,7 @@ from jaxcnn.pretrained.preprocessing import Preprocessing
 VARIABLES = "variables.safetensors"
 MODEL = "model.json"
 _IMAGENET_CLASSES = Path(__file__).with_name("imagenet_classes.txt")
-_MAX_CLASSES, _MAX_SIDE = 10**6, 2**14
+_MAX_CLASSES = 10**6
 _MAX_TRIED = 6  # other networks on which weights that do not fit are tried
 
 
@@ -211,7 +211,14 @@ def _timm_preprocessing(path: Path) -> dict[str, Any]:
         }
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+    except (
+        OSError,
+        ArithmeticError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ):
         return {}  # there is no such file, or it is not timm's
 
 
@@ -280,8 +287,6 @@ def _described(values: dict[str, Any]) -> Weights:
     holds = len(expected.mean) == weights.channels
     rule = f"of {weights.channels} channels"
     require(holds, "preprocessing.mean", expected.mean, rule)
-    sides = expected.image_size
-    require(sides <= _MAX_SIDE, "preprocessing.image_size", sides, f"1 to {_MAX_SIDE}")
     weights.make_model()  # refuses fields that it does not have
     return weights
 
