@@ -13,6 +13,8 @@ from jaxcnn import config_fields, folders
 from jaxcnn.config import Config
 from jaxcnn.errors import UserError, in_one_line
 
+_MAX_SIDE = 2**14  # pixels
+
 
 def define_config(values: flags.FlagValues, argv: Sequence[str]) -> None:
     """Defines --config=FILE and --config.FIELD=VALUE; without FILE, all defaults.
@@ -159,12 +161,14 @@ def image_size(values: flags.FlagValues) -> int | tuple[int, int] | None:
     text = values.image_size
     if text is None:
         return None
-    match = re.fullmatch(r"(-?\d+)(?:x(\d+))?", text)
+    match = re.fullmatch(r"(-?\d{1,9})(?:x(\d{1,9}))?", text)
     if match is None:
         raise UserError(f"--image_size must be N or HEIGHTxWIDTH, not {text!r}.")
     sides = [int(side) for side in match.groups() if side is not None]
     if min(sides) < 1:
         raise UserError(f"--image_size must be at least 1, not {text}.")
+    if max(sides) > _MAX_SIDE:
+        raise UserError(f"--image_size must be at most {_MAX_SIDE}, not {text}.")
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 

@@ -130,12 +130,6 @@ def build(
     """
     row = names.resolve(name, MODELS, "model")
     if isinstance(row, Variant):
-        clash = ", ".join(sorted(outputs.keys() & fields.keys()))
-        if clash:
-            raise errors.UserError(
-                f"model_fields of {name} may not name {clash}, which follows from "
-                "the task and the data."
-            )
         return _make(name, row.build, {**outputs, **fields})
     return adapt(row, fields, outputs, name)
 

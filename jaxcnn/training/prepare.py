@@ -64,8 +64,7 @@ def prepare(
         UserError: A choice that is not allowed, or data that is not there or not
             right.
     """
-    config_fields.check(config)
-    _check_values(config)
+    check_values(config)
     precision = make_precision(config)
     mesh = parallel.data_mesh(config.num_devices)
     if dataset is None:
@@ -333,8 +332,9 @@ def _check_norm(config: Config, model: nn.Module, mesh: Mesh) -> None:
     errors.require(holds, "norm_examples", number, rule)
 
 
-def _check_values(config: Config) -> None:
-    """Raises UserError for the choices that no other function looks at."""
+def check_values(config: Config) -> None:
+    """Raises UserError for what is wrong in a config whatever the data are."""
+    config_fields.check(config)
     parallel.layout(config.parallel)
     for name in ("mixup", "cutmix"):
         value = getattr(config.augment, name)
