@@ -23,6 +23,7 @@ from sklearn import datasets
 from jaxcnn import __main__
 from jaxcnn.cli import _flags
 from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
+from jaxcnn.report import parts
 from jaxcnn.training.run import Run
 
 CONFIG = """
@@ -546,6 +547,18 @@ def test_other_images_than_before_are_refused(refuse, folder, tmp_path):
     )
     assert "dataset's fingerprint: '0' -> " in line
     assert "dataset's decoder: 'Pillow 1' -> None" in line
+
+
+def test_metrics_are_printed_before_a_full_disk_is_noticed(folder, capsys, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device", "confusion_test.csv")
+
+    monkeypatch.setattr(parts, "write", full)
+    capsys.readouterr()
+    assert call("evaluate", f"--workdir={folder / 'run'}", "--format=json") == 1
+    out, error = capsys.readouterr()
+    assert json.loads(out)["accuracy"] > 0.5
+    assert error == "jaxcnn: No space left on device: confusion_test.csv.\n"
 
 
 def test_mistakes_after_training(refuse, folder, tmp_path):
