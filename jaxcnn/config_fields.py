@@ -32,7 +32,7 @@ def check(config: Config) -> None:
     An int is taken for a float and a list for a tuple, as Python files and JSON have
     them, and turned into the declared type in place.
     """
-    if type(config) is not Config:
+    if not isinstance(config, Config):
         raise UserError(f"A config must be a Config, not {shown(config)}.")
     for name, default in vars(Config()).items():
         kind = type(default)

@@ -22,8 +22,15 @@ _MAX_BYTES = 2**28
 
 
 def write(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes values and their digest, completely or not at all."""
-    values = json.loads(json.dumps(values, allow_nan=False))  # as they are read back
+    """Writes values and their digest, completely or not at all.
+
+    Raises:
+        UserError: There is a value that JSON does not have, such as NaN.
+    """
+    try:
+        values = json.loads(json.dumps(values, allow_nan=False))  # as they are read
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} cannot be written: {error}.") from error
     text = json.dumps({**values, DIGEST: _digest(values)}, indent=2) + "\n"
     unfinished = path.with_name(f"{path.name}.tmp")
     try:

@@ -202,3 +202,11 @@ def test_a_file_that_cannot_be_opened_is_one_line(tmp_path):
     (tmp_path / "config.json").mkdir()
     with pytest.raises(UserError, match="config.json cannot be read: Is a directory"):
         json_files.read(tmp_path / "config.json", dict)
+
+
+@pytest.mark.parametrize("value", [float("nan"), np.zeros(2), object()])
+def test_what_json_does_not_have_is_not_written(value, tmp_path):
+    path = tmp_path / "config.json"
+    with pytest.raises(UserError, match="config.json cannot be written: .*JSON"):
+        json_files.write(path, {"x": value})
+    assert not path.exists()
