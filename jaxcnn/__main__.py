@@ -5,6 +5,7 @@ import importlib
 import io
 import os
 import pkgutil
+import signal
 import sys
 import types
 
@@ -12,11 +13,12 @@ from absl import flags
 
 import jaxcnn
 from jaxcnn import cli
-from jaxcnn.errors import UNCHANGED, UserError, printable, unknown
+from jaxcnn.errors import UNCHANGED, StorageError, UserError, printable, unknown
 
 USER_MISTAKE = 2
 FAILURE = 1
-INTERRUPTED = 130  # 128 + SIGINT
+_SIGNAL = 128  # exit codes over it are those of signals
+INTERRUPTED = _SIGNAL + signal.SIGINT
 _MEMORY_ADVICE = (
     "out of memory: a smaller data.batch_size, data.eval_batch_size or data.image_size "
     "takes less, as do data.micro_batch_size=auto and remat=True"
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(argv)
     except UserError as error:
         return _failed(str(error), USER_MISTAKE)
-    except FloatingPointError as error:  # a run that diverged
+    except (FloatingPointError, StorageError) as error:  # a run that diverged, a disk
         return _failed(str(error), FAILURE)
     except KeyboardInterrupt:
         return _failed("interrupted.", INTERRUPTED)
@@ -124,5 +126,15 @@ def _help(verb: types.ModuleType, values: flags.FlagValues) -> str:
     return "\n".join(lines)
 
 
+def run() -> None:
+    """Runs a verb and ends the process with its exit code."""
+    code = main()
+    if code > _SIGNAL:  # all is saved; a thread may hang in a slow read
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

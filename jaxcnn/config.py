@@ -486,6 +486,18 @@ class Config(Section):
         "allow reduced-precision matmuls and convolutions (TensorFloat-32 on a GPU, "
         "bfloat16 on a TPU)",
     )
+    nan_policy: str = choice(
+        "error",
+        "handling of a step whose loss or gradients are not finite: error: the run "
+        "ends; skip: the step changes no parameter",
+        changes_numbers=False,  # a run that has ended can be resumed with "skip"
+    )
+    nan_patience: int = choice(
+        10,
+        "nan_policy=skip: steps in a row that are skipped before the run ends",
+        allowed="[1, 2147483647]",
+        changes_numbers=False,
+    )
     norm_examples: int | None = choice(
         None,
         "consecutive examples over which BatchNorm computes its statistics in "

@@ -1,4 +1,7 @@
-"""User errors, as distinct from failures of the program."""
+"""Errors that the command line prints in one line.
+
+Any other exception is a failure of the program: it keeps its traceback.
+"""
 
 import codecs
 from collections.abc import Iterable
@@ -13,8 +16,14 @@ _DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u206
 class UserError(ValueError):
     """A user's mistake, in one line: the rule, the value and what is allowed.
 
-    The command line prints only this line and exits with 2. Any other exception is a
-    failure of the program: it keeps its traceback and exits with 1.
+    The command line prints only this line and exits with 2.
+    """
+
+
+class StorageError(OSError):
+    """A file that could not be written, in one line: path, why, and what is safe.
+
+    The command line prints only this line and exits with 1.
     """
 
 

@@ -37,13 +37,13 @@ def signalled(at_step, number=signal.SIGTERM, when=lambda: True):
         yield
 
 
-def last_state(folder, step):
-    """Path -> array of a run's newest checkpoint, which must be that of a step.
+def last_state(folder, step, newest=True):
+    """Path -> array of a run's checkpoint after a step, which must be the newest.
 
     It may have been written on other devices than these.
     """
     with ocp.training.Checkpointer(folder / "checkpoints") as checkpointer:
-        assert checkpointer.latest.step == step
+        assert checkpointer.latest.step == step or not newest
         saved = checkpointer.metadata(step).metadata
         target = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), saved)
         leaves = jax.tree_util.tree_leaves_with_path(checkpointer.load(step, target))

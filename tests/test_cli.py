@@ -239,7 +239,14 @@ def test_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out == f"jaxcnn {version}\n"
 
 
-WITH_CONFIG = ["train", "find_lr", "cross_validate", "sweep", "check_data"]
+WITH_CONFIG = [
+    "train",
+    "find_lr",
+    "cross_validate",
+    "sweep",
+    "check_data",
+    "verify_resume",
+]
 
 
 def test_the_verbs_that_take_a_config_are_these():

@@ -200,11 +200,11 @@ def test_validations_of_deleted_checkpoints_are_known(tmp_path):
         history = []
         for step in range(1, 5):
             history.append({"accuracy": 1.0 / step})
-            checkpoint.save(checkpoints, step, state, history[-1], history)
+            checkpoints.save(step, state, history[-1], history)
         checkpoints.wait()
-        assert [c.step for c in checkpoints.checkpoints] == [1, 4]
-        assert checkpoint.validations(checkpoints, 4) == history
-        assert checkpoint.validations(checkpoints, 1) == history[:1]
+        assert checkpoint.steps_in(checkpoints.directory) == [1, 4]
+        assert checkpoints.records[4].validations == history
+        assert checkpoints.records[1].validations == history[:1]
 
 
 def test_the_command_says_that_it_ended_early(config, tmp_path, capsys):

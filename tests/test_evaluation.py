@@ -206,7 +206,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     config = small_config(
         optim=OptimConfig(name="sgd", peak_lr=1e30), log_every_steps=2, model="mlp"
     )
-    with pytest.raises(FloatingPointError, match="loss of step .* optim.peak_lr"):
+    with pytest.raises(FloatingPointError, match="Step . failed: .* optim.peak_lr"):
         fit(config, tmp_path)
 
 

@@ -192,5 +192,5 @@ def test_a_run_that_diverges_is_one_line_and_a_failure(tmp_path, capsys):
     ]
     assert __main__.main(["train", f"--workdir={tmp_path / 'run'}", *flags]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("jaxcnn: The loss of step ")
+    assert error.startswith("jaxcnn: Step 2 failed: the output of ")
     assert error.count("\n") == 1

@@ -1,5 +1,6 @@
 """Training in bfloat16 and float16 beside float32, and the scale of float16's loss."""
 
+import dataclasses
 import functools
 
 from flax import linen as nn
@@ -92,11 +93,14 @@ class Counting(nn.Module):
         return jnp.broadcast_to(weight, (len(images), 1))
 
 
-class TwiceTheOutput:
-    """A loss whose gradient is 2."""
+@dataclasses.dataclass
+class Steep:
+    """A loss with a gradient."""
+
+    gradient: float
 
     def loss(self, logits, batch):
-        return 2 * logits[:, 0]
+        return self.gradient * logits[:, 0]
 
     def train_metrics(self, logits, batch):
         return {}
@@ -107,7 +111,7 @@ def test_an_overflow_skips_the_step_and_halves_the_scale():
     # gradient of the output is 131072 and 65536, with 16384 it is 32768.
     model, tx = Counting(), optax.sgd(0.25, momentum=0.5)
     run = make_step(model, tx, jnp.float16)
-    run = jax.jit(functools.partial(run, task=TwiceTheOutput()))
+    run = jax.jit(functools.partial(run, task=Steep(2.0)))
     batch = {"image": np.zeros((1, 1, 1, 1), np.uint8)}
     now, seen = fresh(model, tx, jnp.float16, (1, 1, 1)), []
     for _ in range(4):
@@ -147,12 +151,20 @@ def test_the_scale_goes_up_and_down_as_in_pytorch():
     assert loss_scale.LossScale(jnp.float32(1), 0).after(jnp.bool_(False)).scale == 1
 
 
-def test_gradients_that_no_scale_helps_end_the_run():
-    fit_lib.check_scale(7, {"grad_norm": np.inf, "loss_scale": 2.0})
-    fit_lib.check_scale(7, {"grad_norm": 1.0, "loss_scale": 1.0})
-    fit_lib.check_scale(7, {"grad_norm": np.inf})  # float32
-    with pytest.raises(FloatingPointError, match="of step 7 do not fit into float16"):
-        fit_lib.check_scale(7, {"grad_norm": np.nan, "loss_scale": 1.0})
+def test_gradients_that_no_scale_helps_fail_the_step():
+    model, tx = Counting(), optax.sgd(0.25)
+    run = make_step(model, tx, jnp.float16)
+    run = jax.jit(functools.partial(run, task=Steep(70_000.0)))
+    batch = {"image": np.zeros((1, 1, 1, 1), np.uint8)}
+    now = fresh(model, tx, jnp.float16, (1, 1, 1))
+    for scale, taken in (2.0, 1), (1.0, 1), (1.0, 1):
+        now = now.replace(
+            loss_scale=loss_scale.LossScale(jnp.float32(scale), jnp.int32(0))
+        )
+        now, metrics = run(now, batch, jax.random.key(0))
+        assert metrics["loss"] == 70_000
+        assert int(now.step) == taken
+        assert now.skips.failed(0) == (scale == 1)
 
 
 def test_only_float16_has_a_scale_in_its_state():

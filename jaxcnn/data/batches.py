@@ -14,7 +14,10 @@ same batches.
 from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
+import multiprocessing
 import operator
+import os
+import threading
 from typing import Any
 
 from absl import flags
@@ -359,9 +362,20 @@ def _read(batches: grain.MapDataset, config: DataConfig) -> Iterator[Batch]:
         if not flags.FLAGS.is_parsed():  # Grain's workers read flags of their own
             flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=config.num_workers)
+            grain.MultiprocessingOptions(num_workers=config.num_workers),
+            worker_init_fn=_end_with_parent,
         )
     return _closing(dataset)
+
+
+def _end_with_parent(worker: int, num_workers: int) -> None:
+    """Ends a worker process when its parent is killed, which cannot tell it."""
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _closing(dataset: grain.IterDataset) -> Iterator[Batch]:

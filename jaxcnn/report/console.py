@@ -66,6 +66,7 @@ NOT_METRICS = {
     "learning_rate",
     "grad_norm",
     "loss_scale",
+    "skipped_steps",
     "images_per_second",
     "data_wait",
     "seconds_left",

@@ -1,9 +1,8 @@
 """Formats an evaluation (a serving.measure.Evaluation) as text and JSON."""
 
-import json
 from typing import TYPE_CHECKING
 
-from jaxcnn.report import parts, text
+from jaxcnn.report import parts, strict_json, text
 
 if TYPE_CHECKING:
     from jaxcnn.serving.measure import Evaluation
@@ -18,6 +17,8 @@ def as_text(done: "Evaluation") -> str:
     }
     if not done.same_images:
         about["images"] = "not those of the run"
+    if measured.num_not_finite:
+        about["outputs not finite"] = f"of {measured.num_not_finite} images: no metrics"
     about |= {name: f"{value:.4f}" for name, value in measured.scalars.items()}
     report = done.task.report(measured.metrics, measured.records)
     sections = map(parts.as_text, report)
@@ -27,12 +28,13 @@ def as_text(done: "Evaluation") -> str:
 def as_json(done: "Evaluation") -> str:
     """The metrics as one JSON object."""
     targets = {name: list(t.names) for name, t in done.task.targets.items() if t.names}
-    return json.dumps(
+    return strict_json.dumps(
         {
             "split": done.split,
             "step": done.step,
             "same_images": done.same_images,
             "num_examples": done.measured.num_examples,
+            "num_not_finite": done.measured.num_not_finite,
             "targets": targets,
             **done.measured.metrics,
         }

@@ -19,6 +19,8 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 from tensorboardX.summary import scalar
 
+from jaxcnn.report import strict_json
+
 Values = Mapping[str, Any]
 
 
@@ -40,7 +42,7 @@ class JsonLines:
 
     def write(self, split: str, step: int, values: Values) -> None:
         record = {"split": split, "step": step, **values}
-        self._file.write(json.dumps(record) + "\n")
+        self._file.write(strict_json.dumps(record) + "\n")
 
     def close(self) -> None:
         self._file.close()
@@ -115,11 +117,22 @@ def _whole_lines(path: Path) -> list[str]:
 
 
 def _is_before(record: Values, first_step: int) -> bool:
-    """Whether a resumed run keeps a record: not if it is the test's, or is damaged."""
+    """Whether a resumed run keeps a record: not if it is damaged."""
     try:
-        return record["split"] != "test" and int(record["step"]) <= first_step
+        return int(record["step"]) < _first_dropped(record["split"], first_step)
     except (KeyError, TypeError, ValueError):
         return False
+
+
+def _first_dropped(split: str, first_step: int) -> int:
+    """The first step whose values a resumed run does not keep.
+
+    Of the test none are kept. The compilation at first_step is that of the steps after
+    it. A run that starts anew keeps nothing.
+    """
+    if split == "test" or first_step == 0:
+        return 0
+    return first_step if split == "compile" else first_step + 1
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -156,7 +169,7 @@ class TensorBoard:
         file = (folder / f"events.out.tfevents.{time.time_ns()}").open("xb")
         _write_event(file, file_version="brain.Event:2")
         # Values of this step and later ones in older files are not shown.
-        first_hidden = 0 if split == "test" else self._first_step + 1
+        first_hidden = _first_dropped(split, self._first_step)
         start = SessionLog(status=SessionLog.START)
         _write_event(file, step=first_hidden, session_log=start)
         return file

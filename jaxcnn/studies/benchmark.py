@@ -42,7 +42,7 @@ from jaxcnn.config import Config, DataConfig, OptimConfig
 from jaxcnn.data import transforms
 from jaxcnn.errors import UserError, require
 from jaxcnn.studies import generated
-from jaxcnn.training import begin, feed, fit, loop, network, prepare
+from jaxcnn.training import begin, feed, loop, network, prepare
 from jaxcnn.training.meter import Meter
 from jaxcnn.training.run import Run
 
@@ -340,19 +340,18 @@ class _Trainer:
             self._key,
             step=self._step,
             num_steps=int(self._state.step) + num_steps,
-            after_step=self._keep,
+            after_step=lambda number, state, metrics: False,
         )
         jax.block_until_ready(self._state)
         return time.perf_counter() - start
 
-    def _keep(self, number: int, state: Any, metrics: Any) -> bool:
-        self._last = number, metrics
-        return False
-
     def check_loss(self) -> None:
         """Raises FloatingPointError if the run has diverged."""
-        number, metrics = self._last
-        fit.check_loss(number, float(metrics["loss"]))
+        if self._state.skips.failed(0):
+            raise FloatingPointError(
+                f"The loss of step {int(self._state.step) + 1} is not finite; a lower "
+                "optim.peak_lr may help."
+            )
 
     @property
     def peak(self) -> tuple[int, str]:

@@ -36,9 +36,9 @@ from jaxcnn.studies import study
 from jaxcnn.tasks import Task
 from jaxcnn.training import (
     begin,
+    divergence,
     evaluation,
     feed,
-    fit,
     loop,
     parallel,
     prepare,
@@ -267,7 +267,7 @@ def _trainer(
     def train(number: int, dataset: Dataset, unseen: np.ndarray) -> Fold | None:
         def after_step(done: int, state: TrainState, metrics: Any) -> bool:
             if done % run.config.log_every_steps == 0 or done == run.num_steps:
-                fit.check_loss(done, float(metrics["loss"]))
+                divergence.check(fold_run, state, None)
             progress(number * run.num_steps + done, num_folds * run.num_steps)
             return stop.received is not None
 

@@ -86,11 +86,14 @@ class Measured:
         metrics: Metrics of the task; single numbers are floats.
         records: Values that the task keeps of each example, [N, ...].
         num_examples: Examples that could be read.
+        num_not_finite: Those for which the network's output is not finite. If there
+            are any, no metric that is a number has a value: each is NaN.
     """
 
     metrics: dict[str, Any]
     records: dict[str, np.ndarray]
     num_examples: int
+    num_not_finite: int = 0
 
     @property
     def scalars(self) -> dict[str, float]:
@@ -100,11 +103,14 @@ class Measured:
 
 def measured(totals: Totals, task: Task) -> Measured:
     """The metrics of a task; a single number of any type is a float."""
-    metrics = dict(task.metrics(totals.sums, totals.records))
+    sums = dict(totals.sums)
+    lost = int(sums.pop(step_lib.NOT_FINITE, 0))
+    metrics = dict(task.metrics(sums, totals.records))
     for name, value in metrics.items():
         if isinstance(value, numbers.Real | np.ndarray) and np.ndim(value) == 0:
-            metrics[name] = float(value)
-    return Measured(metrics, totals.records, totals.num_examples)
+            # The largest of NaNs would be a class, and right for some examples.
+            metrics[name] = math.nan if lost else float(value)
+    return Measured(metrics, totals.records, totals.num_examples, lost)
 
 
 def evaluator(run: Run, folder: Path | None) -> Callable[[str, Any], Measured]:

@@ -14,7 +14,7 @@ from jaxcnn.data import batches as batches_lib
 from jaxcnn.data import memory, transforms
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import Examples, Subset
-from jaxcnn.data.order import SAMPLING
+from jaxcnn.data.order import SAMPLING, Stream
 from jaxcnn.training.prefetch import prefetch
 from jaxcnn.training.run import Run
 from jaxcnn.training.workdir import BAD_IMAGES
@@ -32,10 +32,10 @@ def train_batches(
         start_step: Updates that were taken before.
     """
     put = functools.partial(run.layout.put, mesh=run.mesh)
-    return prefetch(_host_batches(run, folder, start_step), put)
+    return prefetch(host_batches(run, folder, start_step), put)
 
 
-def _host_batches(
+def host_batches(
     run: Run, folder: Path | None, start_step: int
 ) -> Generator[batches_lib.Batch, None, None]:
     """This host's share of the batches, of one size of images after another."""
@@ -80,6 +80,22 @@ def _strata(run: Run, examples: Examples) -> np.ndarray | None:
     row = SAMPLING.get(run.config.data.sampling)
     needed = row is not None and row.needs_strata
     return run.task.strata(examples.column) if needed else None
+
+
+def train_indices(run: Run, step: int) -> np.ndarray:
+    """int64 [B], the training examples of the update after `step` updates.
+
+    Where one of them cannot be read and is skipped, the next one stands for it.
+    """
+    config, examples = run.config.data, run.dataset.splits["train"]
+    stream = Stream(
+        len(examples),
+        config.sampling,
+        run.config.seed,
+        config.repeats,
+        _strata(run, examples),
+    )
+    return stream.slice(step * config.batch_size, (step + 1) * config.batch_size)
 
 
 def decoder(run: Run, folder: Path | None) -> Callable[[str], Examples]:

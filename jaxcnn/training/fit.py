@@ -1,9 +1,8 @@
 """A run from begin to end."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
-import math
 from pathlib import Path
 import time
 from typing import Any, Protocol
@@ -15,14 +14,16 @@ from jaxcnn.data.transforms import size_text
 from jaxcnn.errors import UserError, unknown
 from jaxcnn.training import (
     checkpoint,
+    divergence,
     early_stopping,
     evaluation,
     given,
     hosts,
+    lock,
     loop,
-    loss_scale,
     prepare,
     profile,
+    storage,
     workdir,
 )
 from jaxcnn.training.begin import Resumed, Started, begin, start_phase
@@ -30,7 +31,7 @@ from jaxcnn.training.due import DueSteps
 from jaxcnn.training.evaluation import Measured
 from jaxcnn.training.meter import Meter
 from jaxcnn.training.run import Run
-from jaxcnn.training.signals import StopRequest
+from jaxcnn.training.signals import Stopped, StopRequest
 from jaxcnn.training.state import TrainState
 
 
@@ -135,7 +136,7 @@ def fit(
     Raises:
         UserError: A mistake in config, data or folder: before anything is compiled.
             An image that is found unreadable later on.
-        FloatingPointError: The loss is no longer finite.
+        FloatingPointError: A step's loss or gradients are not finite, see nonfinite.py.
     """
     _check_callbacks(callbacks)
     folder = Path(folder)
@@ -154,8 +155,13 @@ def fit(
         workdir.check_dataset(folder, info, run.info)
     with contextlib.ExitStack() as stack:
         stack.enter_context(hosts.named_failure())
+        if hosts.is_first():
+            stack.enter_context(storage.named_failure(folder))
         session = Session(run, folder, stack, callbacks)
-        session.begin(make_writer, profile_steps)
+        try:
+            session.begin(make_writer, profile_steps)
+        except Stopped as error:  # before the first step, nothing is there to save
+            raise SystemExit(128 + error.number) from None
         session.train()
         return session.end(measure_test)
 
@@ -182,8 +188,8 @@ class Session:
     After each update, in this order:
 
       1. callbacks: on_step, which may stop the run after this step;
-      2. log: reads the loss, so that one that is not finite ends the run; where the
-         step is not logged, but measured or saved, it is read before that;
+      2. log: looks whether a step has failed, which ends the run; where the step is not
+         logged, but measured or saved, that is looked at before it;
       3. validate: measures the state that is saved next, with which its metrics are
          kept;
       4. save: before the run may stop, so that a run that stops has lost no step;
@@ -196,6 +202,7 @@ class Session:
         step: Updates so far.
         state: The state after them. The next step consumes its arrays: who wants to
             keep one copies it.
+        batch: The batch of the last step, on the devices; None before the first.
         validations: Metrics of all validations so far.
         stop_reason: Why the run stops after this step; None: it goes on.
     """
@@ -208,6 +215,7 @@ class Session:
         callbacks: Sequence[Callback] = (),
     ) -> None:
         self.run, self.folder = run, folder
+        self.batch: dict[str, Any] | None = None
         self.validations: list[dict[str, float]] = []
         self.stop_reason: str | None = None
         self._stack, self._callbacks = stack, callbacks
@@ -229,7 +237,8 @@ class Session:
     ) -> None:
         """Does all that comes before the first step."""
         run, stack = self.run, self._stack
-        started = begin(run, self.folder, resume=self._resume)
+        with self._signal.interruptible():
+            started = begin(run, self.folder, resume=self._resume)
         stack.enter_context(contextlib.closing(started.batches))
         self._adopt(started)
         if hosts.is_first():
@@ -239,12 +248,15 @@ class Session:
         writer = make_writer(self.folder, self._start, self.run.num_steps)
         self._writer = stack.enter_context(contextlib.closing(writer))
         self._writer.begin(self.run, self._start)
-        for line in started.remarks:
+        for line in (*self._checkpoints.messages, *started.remarks):
             self._writer.say(line)
 
     def _resume(self) -> Resumed:
         """Opens the checkpoints, and takes the newest."""
         config, run = self.run.config, self.run
+        if hosts.is_first():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._stack.enter_context(lock.locked(self.folder))
         self._checkpoints = self._stack.enter_context(
             checkpoint.open_checkpoints(
                 self.folder / workdir.CHECKPOINTS,
@@ -252,15 +264,13 @@ class Session:
                 metric=self._metric,
             )
         )
-        newest = self._checkpoints.latest
+        newest = self._checkpoints.newest(run.state_shapes)
         if newest is None:
             return Resumed()
-        state = checkpoint.restore(
-            self._checkpoints, newest.step, run.state_shapes(newest.step)
-        )
-        self.validations = checkpoint.validations(self._checkpoints, newest.step)
+        record, state = newest
+        self.validations = record.validations
         is_over = self._stopping_rule.is_over(self.validations)
-        return Resumed(newest.step, state, is_over)
+        return Resumed(record.step, state, is_over)
 
     def _adopt(self, started: Started) -> None:
         self._started, run = started, started.run
@@ -278,22 +288,49 @@ class Session:
 
     def train(self) -> None:
         """Takes the steps that are left, phase by phase."""
+        if self._start in self._eval_steps and not self._is_validated(self._start):
+            self._validate_again()
         if self._stopping_rule.is_over(self.validations):
             self.stop("early stopping")
-            return
-        batches = self._meter.wait_for(self._started.batches)
+        batches = self._meter.wait_for(self._interruptible(self._started.batches))
         for before, after in self.run.phases(self._start):
-            step = self._start_phase(before)
-            self.state = loop.train(
-                self.state,
-                batches,
-                self.run.run_key,
-                step=step,
-                num_steps=after,
-                after_step=self._after_step,
-            )
             if self.stop_reason is not None:
                 break
+            divergence.check(self.run, self.state, self.folder)
+            step = self._start_phase(before)
+            try:
+                self.state = loop.train(
+                    self.state,
+                    batches,
+                    self.run.run_key,
+                    step=step,
+                    num_steps=after,
+                    after_step=self._after_step,
+                )
+            except Stopped as error:  # while it waited for a batch
+                self.stop(f"signal {error.number}")
+                if not self._checkpoints.has(self.step) and self.step > 0:
+                    divergence.check(self.run, self.state, self.folder, variables=True)
+                    self._save(None)
+
+    def _interruptible(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """The batches; a signal while one is waited for raises Stopped."""
+        while True:
+            with self._signal.interruptible():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            self.batch = batch
+            yield batch
+
+    def _is_validated(self, step: int) -> bool:
+        return self._checkpoints.records[step].metrics is not None
+
+    def _validate_again(self) -> None:
+        """Validates the step that is resumed: a signal ended its validation."""
+        measured = self._validate()
+        if measured is not None:
+            self._checkpoints.add_metrics(self.step, measured, self.validations)
 
     def _start_phase(self, step: int) -> Callable[..., tuple[TrainState, Any]]:
         """Compiles the step of the phase that begins after `step` updates."""
@@ -323,30 +360,36 @@ class Session:
         with self._meter.paused():
             self._profiler.reached(number, state)
             if saves or self.stop_reason is not None:
-                self._checked(metrics)
+                divergence.check(self.run, self.state, self.folder, variables=True)
                 self._save(self._validate() if validates else None)
         if validates and self._stopping_rule.is_over(self.validations):
             self.stop("early stopping")
         return self.stop_reason is not None
 
-    def _checked(self, metrics: Any) -> dict[str, float]:
-        """The metrics of the last step; FloatingPointError for a loss that is lost."""
-        values = {name: float(x) for name, x in metrics.items()}
-        check_loss(self.step, values["loss"])
-        check_scale(self.step, values)
-        return values
-
     def _log(self, metrics: Any) -> None:
-        values = self._checked(metrics)
+        divergence.check(self.run, self.state, self.folder)
+        values = {name: float(x) for name, x in metrics.items()}
         values["epoch"] = self.step / self.run.steps_per_epoch
         values["learning_rate"] = float(self.run.schedule(self.step - 1))
         self._write("train", values | self._meter.read(self.step))
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self) -> dict[str, float] | None:
         """Validates; returns the metrics by which the best checkpoint is chosen.
 
-        Also updates the average's running statistics.
+        Also updates the average's running statistics. None: a signal came meanwhile;
+        the validation is made up for when the run is resumed. That of stochastic weight
+        averaging is finished, since it changes the state that is saved.
         """
+        if self.run.config.average.name == "swa":
+            return self._measure()
+        try:
+            with self._signal.interruptible():
+                return self._measure()
+        except Stopped as error:
+            self.stop(f"signal {error.number}")
+            return None
+
+    def _measure(self) -> dict[str, float]:
         measured = self._evaluate("validation", self.state.variables).scalars
         split = "validation"
         if self.run.average is not None:
@@ -364,9 +407,7 @@ class Session:
         return measured
 
     def _save(self, measured: dict[str, float] | None) -> None:
-        checkpoint.save(
-            self._checkpoints, self.step, self.state, measured, self.validations
-        )
+        self._checkpoints.save(self.step, self.state, measured, self.validations)
         for callback in self._callbacks:
             callback.on_checkpoint(self)
 
@@ -412,31 +453,19 @@ class Session:
         self, measure_test: bool
     ) -> tuple[int | None, dict[str, float] | None, Measured | None]:
         """(step of the best checkpoint, its validation metrics, those of the test)."""
-        saved = self._checkpoints.checkpoints
-        validated = {c.step: c.metrics for c in saved if c.metrics}
-        if not validated:
-            return None, None, None
-        best = checkpoint.find_step(self._checkpoints, "best", self._metric)
-        if not measure_test or "test" not in self.run.dataset.splits:
-            return best, validated[best], None
-        state = checkpoint.restore(self._checkpoints, best, self.run.state_shapes(best))
-        return best, validated[best], self._evaluate("test", state.averaged)
-
-
-def check_loss(number: int, loss: float) -> None:
-    """Raises FloatingPointError unless the loss of a step is finite."""
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"The loss of step {number} is {loss}; a lower optim.peak_lr, a warm-up or "
-            "optim.clip_norm may help."
-        )
-
-
-def check_scale(number: int, values: Mapping[str, float]) -> None:
-    """Raises FloatingPointError where no scale of the loss helps float16."""
-    skipped = not math.isfinite(values["grad_norm"])
-    if skipped and values.get("loss_scale") == loss_scale.SMALLEST:
-        raise FloatingPointError(
-            f"The gradients of step {number} do not fit into float16 with any scale of "
-            "the loss; compute_dtype='bfloat16' has a wider range."
-        )
+        checkpoints = self._checkpoints
+        while (best := checkpoints.best()) is not None:
+            validation = checkpoints.records[best].metrics
+            if not measure_test or "test" not in self.run.dataset.splits:
+                return best, validation, None
+            try:
+                state = checkpoints.restore(best, self.run.state_shapes(best))
+            except checkpoint.CorruptError:  # it is set aside; the next best is tested
+                self._writer.say(checkpoints.messages[-1])
+                continue
+            try:
+                with self._signal.interruptible():
+                    return best, validation, self._evaluate("test", state.averaged)
+            except Stopped:
+                return best, validation, None
+        return None, None, None

@@ -13,6 +13,7 @@ _NEEDS = {
     "init_from.only": "init_from.path",
     "init_from.skip": "init_from.path",
     "early_stopping_metric": "early_stopping_patience",
+    "nan_patience": "nan_policy",
 }
 # Field -> the name of the average that uses it.
 _AVERAGES = {"average.decay": "ema", "average.start_epoch": "swa"}

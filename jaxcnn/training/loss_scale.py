@@ -49,8 +49,3 @@ class LossScale(struct.PyTreeNode):
 def create() -> LossScale:
     """Returns the scale of the first step."""
     return LossScale(jnp.float32(START), jnp.int32(0))
-
-
-def all_finite(tree: object) -> jax.Array:
-    """Whether every number in a tree is finite, bool []."""
-    return jnp.all(jnp.array([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]))

@@ -1,14 +1,15 @@
 """Prepares the next batches while the device works on the current one."""
 
-from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 import contextlib
-from typing import TypeVar
+import queue
+import threading
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 U = TypeVar("U")
 _END = object()
+_CLOSE_SECONDS = 3  # a thread that hangs in a slow read is left behind
 
 
 def prefetch(
@@ -19,17 +20,36 @@ def prefetch(
     An exception is raised where the item would have been yielded. Closing the generator
     or reading it to its end closes `items`.
     """
+    ready: queue.Queue[Any] = queue.Queue(size)
+    closed = threading.Event()
 
-    def make() -> U | object:
-        item = next(items, _END)
-        return item if item is _END else put(item)
+    def hand_over(what: Any, error: BaseException | None = None) -> None:
+        while not closed.is_set():
+            with contextlib.suppress(queue.Full):
+                return ready.put((what, error), timeout=0.1)
 
-    with contextlib.closing(items), ThreadPoolExecutor(1, "prefetch") as thread:
-        # A single thread keeps the calls in order.
-        coming = deque(thread.submit(make) for _ in range(size))
+    def work() -> None:
         try:
-            while (item := coming.popleft().result()) is not _END:
-                coming.append(thread.submit(make))
-                yield item
-        finally:
-            thread.shutdown(cancel_futures=True)
+            with contextlib.closing(items):
+                for item in items:
+                    hand_over(put(item))
+                    if closed.is_set():
+                        return
+        except BaseException as error:
+            hand_over(_END, error)
+        else:
+            hand_over(_END)
+
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+    finally:
+        closed.set()
+        thread.join(_CLOSE_SECONDS)

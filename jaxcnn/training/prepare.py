@@ -38,6 +38,8 @@ from jaxcnn.training.transfer import Start, make_start, open_source
 _MAX_STEPS = 2**31 - 1  # the number of a step is an int32
 _MAX_BATCH_BYTES = 2**32  # on one host
 
+NAN_POLICIES = ("error", "skip")
+
 
 def prepare(
     config: Config,
@@ -242,6 +244,8 @@ def check_training(run: Run) -> None:
     An evaluation of the run, on other devices, does not ask for this.
     """
     data_config = run.config.data
+    if run.config.nan_policy not in NAN_POLICIES:
+        raise errors.unknown("nan_policy", run.config.nan_policy, NAN_POLICIES)
     parallel.check_batch_size("data.batch_size", data_config.batch_size, run.mesh)
     _check_memory(run)
     _check_micro_batches(run)

@@ -95,6 +95,12 @@ class Run:
         return 1 if size is None else self.config.data.batch_size // size
 
     @property
+    def max_skips(self) -> int:
+        """Steps in a row that may be not finite."""
+        config = self.config
+        return config.nan_patience if config.nan_policy == "skip" else 0
+
+    @property
     def platform(self) -> str:
         """Kind of the devices: "cpu", "gpu" or "tpu"."""
         return self.mesh.devices.flat[0].platform
@@ -256,6 +262,7 @@ class Run:
             average=self.average,
             num_micro_batches=self.num_micro_batches,
             remat=self.config.remat,
+            max_skips=self.max_skips,
             unroll=self.platform == "cpu",
             precision=self.precision,
         )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcnn.training import loss_scale
+from jaxcnn.training import loss_scale, nonfinite
 
 
 class TrainState(struct.PyTreeNode):
@@ -23,6 +23,7 @@ class TrainState(struct.PyTreeNode):
         average: "params" and "batch_stats" averaged over steps; {} in a run that
             keeps no average.
         loss_scale: A loss_scale.LossScale in a run in float16; {} in all others.
+        skips: Steps that changed no parameter.
     """
 
     step: jax.Array
@@ -31,6 +32,7 @@ class TrainState(struct.PyTreeNode):
     opt_state: Any
     average: Any
     loss_scale: Any = struct.field(default_factory=dict)
+    skips: nonfinite.Skips = struct.field(default_factory=nonfinite.create)
 
     @property
     def variables(self) -> dict[str, Any]:

@@ -23,6 +23,8 @@ Metrics = dict[str, jax.Array]  # name -> float32 []
 Augment = Callable[[Batch, jax.Array], Batch]  # (batch, key of each example)
 Normalise = Callable[[jax.Array], jax.Array]
 
+NOT_FINITE = "outputs that are not finite"  # a sum of each evaluation
+
 
 def train_step(
     state: TrainState,
@@ -39,6 +41,7 @@ def train_step(
     num_micro_batches: int = 1,
     unroll: bool = False,
     remat: bool = False,
+    max_skips: int = 0,
     precision: Precision = FLOAT32,
     axis_name: str | None = None,
 ) -> tuple[TrainState, Metrics]:
@@ -64,39 +67,36 @@ def train_step(
             a CPU, which computes convolutions within a loop slowly, but longer to
             compile.
         remat: Whether only what comes out of each block is kept for the backward pass.
+        max_skips: Steps in a row whose loss or gradients may be not finite, see
+            nonfinite.py. They change only their own number, the average, and the scale
+            of the loss. Overflow that a smaller scale may help does not count.
         precision: Precision of the forward and backward pass. Parameters, statistics,
-            loss and update keep the wider of its dtype and float32. Where the state
-            has a scale of the loss, a step whose gradients are not finite changes
-            nothing but that and the number of steps.
+            loss and update keep the wider of its dtype and float32.
         axis_name: pmap axis to average over. None under jit, where the batch is
             already global.
     """
-    batch, dropout_key = _prepare(batch, key, state.step, augment, axis_name)
+    batch, dropout_key = prepared(batch, key, state.step, augment, axis_name)
     part = state.params if trained is None else state_lib.select(state.params, trained)
     scale = state.loss_scale.scale if state.loss_scale else 1
 
     def loss_fn(
         part: Any, batch_stats: Any, batch: Batch, dropout_key: jax.Array
-    ) -> tuple[jax.Array, tuple[Any, jax.Array, jax.Array]]:
+    ) -> tuple[jax.Array, tuple[Any, jax.Array, Any]]:
         params = part if trained is None else state_lib.merge(state.params, part)
         with (
             intercept.frozen_as_in_evaluation(state.params, trained),
             intercept.recomputed_blocks() if remat else contextlib.nullcontext(),
         ):
-            output, mutated = precision.apply(
-                model,
+            loss, batch_stats, output = batch_loss(
                 {"params": params, "batch_stats": batch_stats},
-                batch["image"],
-                train=True,
-                mutable=["batch_stats", "intermediates"],
-                rngs={"dropout": dropout_key},
+                batch,
+                dropout_key,
+                model=model,
+                task=task,
+                aux_weight=aux_weight,
+                precision=precision,
             )
-        output = widened(output)
-        loss = jnp.mean(_losses(task, output, batch))
-        sown = mutated.get("intermediates", {}) if aux_weight else {}
-        for aux_output in jax.tree.leaves(sown):
-            loss += aux_weight * jnp.mean(_losses(task, aux_output, batch))
-        return loss * scale, (mutated.get("batch_stats", {}), loss, output)
+        return loss * scale, (batch_stats, loss, output)
 
     grad_fn = functools.partial(jax.grad(loss_fn, has_aux=True), part)
     if num_micro_batches > 1:
@@ -109,26 +109,80 @@ def train_step(
             (metrics, grads, batch_stats), axis_name
         )
 
+    metrics["grad_norm"] = optax.tree.norm(grads)
+    finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+    bad = ~finite
+    if state.loss_scale:
+        metrics["loss_scale"] = scale
+        overflow = jnp.isfinite(metrics["loss"]) & (scale > loss_scale.SMALLEST)
+        bad &= ~overflow  # a smaller scale of the loss may help
+    skips = state.skips.after(bad, max_skips)
+
     updates, opt_state = tx.update(grads, state.opt_state, part)
     part = optax.apply_updates(part, updates)
     new_state = state.replace(
-        step=state.step + 1,
         params=part if trained is None else state_lib.merge(state.params, part),
         batch_stats=batch_stats,
         opt_state=opt_state,
     )
-    metrics["grad_norm"] = optax.tree.norm(grads)
+    new_state = _where(finite, new_state, state)
+    new_state = new_state.replace(step=state.step + 1)
     if state.loss_scale:
-        metrics["loss_scale"] = scale
-        finite = loss_scale.all_finite(grads)
-        new_state = _unless_skipped(finite, new_state, state)
+        new_state = new_state.replace(loss_scale=state.loss_scale.after(finite))
     if average is not None:
         moved = average(state.average, new_state.variables, new_state.step)
         new_state = new_state.replace(average=moved)
-    return new_state, metrics
+    new_state = _where(~skips.failed(max_skips), new_state, state)
+    if max_skips:
+        metrics["skipped_steps"] = skips.total
+    return new_state.replace(skips=skips), metrics
 
 
-def _losses(task: Task, output: Any, batch: Batch) -> jax.Array:
+def _where(condition: jax.Array, new: TrainState, old: TrainState) -> TrainState:
+    return jax.tree.map(functools.partial(jnp.where, condition), new, old)
+
+
+def batch_loss(
+    variables: dict[str, Any],
+    batch: Batch,
+    dropout_key: jax.Array,
+    *,
+    model: nn.Module,
+    task: Task,
+    aux_weight: float,
+    precision: Precision,
+) -> tuple[jax.Array, Any, Any]:
+    """The mean loss of a batch in training.
+
+    Args:
+        variables: Parameters and running statistics.
+        batch: The augmented and normalised batch.
+        dropout_key: Key of dropout.
+        model: The network, see train_step.
+        task: Gives the loss of each example.
+        aux_weight: Weight of the loss of each output that an auxiliary head sows.
+        precision: Precision of the forward pass.
+
+    Returns:
+        The loss [], the new running statistics, and the task's output.
+    """
+    output, mutated = precision.apply(
+        model,
+        variables,
+        batch["image"],
+        train=True,
+        mutable=["batch_stats", "intermediates"],
+        rngs={"dropout": dropout_key},
+    )
+    output = widened(output)
+    loss = jnp.mean(example_losses(task, output, batch))
+    sown = mutated.get("intermediates", {}) if aux_weight else {}
+    for aux_output in jax.tree.leaves(sown):
+        loss += aux_weight * jnp.mean(example_losses(task, aux_output, batch))
+    return loss, mutated.get("batch_stats", {}), output
+
+
+def example_losses(task: Task, output: Any, batch: Batch) -> jax.Array:
     """The loss of each example, [B].
 
     Where two examples are mixed, see augment/mixing.py, the targets of the smaller
@@ -141,15 +195,7 @@ def _losses(task: Task, output: Any, batch: Batch) -> jax.Array:
     return (1 - share) * loss + share * other
 
 
-def _unless_skipped(finite: jax.Array, new: TrainState, old: TrainState) -> TrainState:
-    """The new state; where the gradients are not finite, the old one a step later."""
-    kept = jax.tree.map(
-        functools.partial(jnp.where, finite), new, old.replace(step=new.step)
-    )
-    return kept.replace(loss_scale=old.loss_scale.after(finite))
-
-
-def _prepare(
+def prepared(
     batch: Batch,
     key: jax.Array,
     step: jax.Array,
@@ -193,7 +239,7 @@ def batch_statistics(
         trained: Paths of the parameters that are updated; None: all.
         precision: Precision of the forward pass.
     """
-    batch, dropout_key = _prepare(batch, key, step, augment)
+    batch, dropout_key = prepared(batch, key, step, augment)
     model = model.clone(norm=functools.partial(model.norm, momentum=0.0))
     with intercept.frozen_as_in_evaluation(variables["params"], trained):
         _, mutated = precision.apply(
@@ -252,11 +298,17 @@ def eval_result(task: Task, output: Any, batch: Batch) -> dict[str, Any]:
     batch counts for exactly the examples in it.
 
     Returns:
-        "sums", over the examples with batch["weight"] 1, since padding has 0;
+        "sums", over the examples with batch["weight"] 1, since padding has 0; one of
+        them, NOT_FINITE, is the number of outputs that are not finite;
         "records" of each example, [B, ...]; "weight" float [B].
     """
+    finite = [
+        jnp.isfinite(x).all(axis=tuple(range(1, x.ndim)))
+        for x in jax.tree.leaves(output)
+    ]
+    lost = batch["weight"] * ~jnp.all(jnp.array(finite), axis=0)
     return {
-        "sums": task.eval_sums(output, batch),
+        "sums": task.eval_sums(output, batch) | {NOT_FINITE: jnp.sum(lost)},
         "records": task.eval_records(output, batch),
         "weight": batch["weight"],
     }

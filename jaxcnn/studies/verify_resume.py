@@ -1,0 +1,257 @@
+"""Shows that a run which is killed and resumed is the same run, bit for bit.
+
+The run is trained twice in processes of its own: once to its end, and once killed with
+SIGKILL at random moments and resumed each time. Compared are what each step was made
+of, see journal.py, every step that was taken twice included, the last state, and the
+metrics that were logged.
+"""
+
+from collections.abc import Callable, Sequence
+import contextlib
+import dataclasses
+import json
+import os
+from pathlib import Path
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from jaxcnn import config_fields, errors, json_files
+from jaxcnn.config import Config
+from jaxcnn.training import checkpoint, digests, prepare, workdir
+
+COMMAND = (sys.executable, "-m", "jaxcnn.studies.journal")
+_TIMES = {"images_per_second", "data_wait", "seconds_left"}
+_ORPHAN_SECONDS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Verified:
+    """What was compared, and what differed.
+
+    Attributes:
+        steps: Updates of the run.
+        kills: Steps after whose journal line a process was killed.
+        repeated: Steps that were taken again after a kill.
+        differences: One line for each difference; none: both are the same run.
+    """
+
+    steps: int
+    kills: tuple[int, ...]
+    repeated: int
+    differences: tuple[str, ...]
+
+
+def verify_resume(
+    config: Config,
+    folder: Path,
+    *,
+    num_steps: int,
+    num_cuts: int,
+    seed: int = 0,
+    command: Sequence[str] = COMMAND,
+    say: Callable[[str], None] = lambda line: None,
+) -> Verified:
+    """Trains a run uncut and cut, and compares both.
+
+    Args:
+        config: The run; its schedule is shortened to num_steps.
+        folder: A new folder for both runs.
+        num_steps: Updates of the run.
+        num_cuts: Times that it is killed.
+        seed: Seed of the moments at which it is killed.
+        command: Program that trains, as journal.py does.
+        say: Called with lines about progress.
+
+    Raises:
+        UserError: A mistake in the config or the folder.
+        ChildProcessError: A process failed without having been killed.
+    """
+    errors.require(num_steps >= 2, "--steps", num_steps, "at least 2")
+    errors.require(
+        0 <= num_cuts < num_steps, "--cuts", num_cuts, f"from 0 to {num_steps - 1}"
+    )
+    if folder.exists() and any(folder.iterdir()):
+        raise errors.UserError(f"{folder} must be a new or an empty folder.")
+    config = _shortened(config, num_steps)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "config.json"
+    json_files.write(file, dataclasses.asdict(config))
+    whole, cut = (_Place(file, folder / name, command) for name in ("whole", "cut"))
+
+    say(f"training {num_steps} steps without a cut")
+    begin, process = time.monotonic(), whole.start()
+    _wait_for(process, whole.journal, 1)
+    startup = time.monotonic() - begin
+    _finish(process)
+    rng = random.Random(seed)
+    kills, problems, newest = [], [], 0
+    for number, step in enumerate(sorted(rng.sample(range(1, num_steps), num_cuts))):
+        # A step that is there already: it is killed while it starts.
+        late = _last_step(cut.journal) >= step
+        seconds = rng.uniform(0, startup if late else 0.3)
+        process = cut.start()
+        killed = _kill_at(process, cut.journal, step, seconds)
+        if _outlived(process):
+            problems.append(f"kill {number + 1}: a process outlived its killed parent")
+        if killed is None:  # it ended before
+            break
+        there = max(checkpoint.steps_in(cut.checkpoints), default=0)
+        if there < newest:
+            problems.append(f"kill {number + 1}: lost the checkpoint of step {newest}")
+        kills.append(killed)
+        newest = there
+        say(f"cut {number + 1} of {num_cuts}: killed after step {killed}")
+    _finish(cut.start())
+    differences = compare(whole.folder, cut.folder)
+    lines = _lines(cut.journal)
+    repeated = len(lines) - len({line["step"] for line in lines})
+    return Verified(num_steps, tuple(kills), repeated, (*problems, *differences))
+
+
+def _shortened(config: Config, num_steps: int) -> Config:
+    run = prepare.prepare(config)
+    epochs = num_steps / run.steps_per_epoch
+    changes: dict[str, Any] = {"num_epochs": epochs}
+    if config.save_every_steps is None:
+        changes["save_every_steps"] = max(1, num_steps // 10)
+    config = config_fields.replace(config, changes)
+    prepare.check_training(prepare.prepare(config))
+    return config
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    config: Path
+    folder: Path
+    command: Sequence[str]
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "run" / workdir.CHECKPOINTS
+
+    def start(self) -> subprocess.Popen[str]:
+        self.folder.mkdir(exist_ok=True)
+        return subprocess.Popen(
+            [*self.command, str(self.config), str(self.folder / "run"), self.journal],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def _finish(process: subprocess.Popen[str]) -> None:
+    _, text = process.communicate()
+    if process.returncode != 0:
+        last = (text.strip().splitlines() or ["it says nothing"])[-1]
+        raise ChildProcessError(f"The run ended with {process.returncode}: {last}")
+
+
+def _wait_for(process: subprocess.Popen[str], journal: Path, step: int) -> bool:
+    """Whether a process notes a step before it ends."""
+    while _last_step(journal) < step:
+        if process.poll() is not None:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def _kill_at(
+    process: subprocess.Popen[str], journal: Path, step: int, seconds: float
+) -> int | None:
+    """Kills a process some time after it has noted a step; returns the last one that it
+    noted. None: it ended before."""
+    if _wait_for(process, journal, step):
+        time.sleep(seconds)
+    if process.poll() is not None:
+        _finish(process)
+        return None
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    return _last_step(journal)
+
+
+def _last_step(journal: Path) -> int:
+    if not journal.exists():
+        return 0
+    return max((line["step"] for line in _lines(journal)), default=0)
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    """The lines of a file; of a killed process the last may be a part."""
+    found = []
+    for line in file.read_text().splitlines():
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
+def _outlived(process: subprocess.Popen[str]) -> bool:
+    """Whether a process that it started is alive some seconds after its end."""
+    deadline = time.monotonic() + _ORPHAN_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        return True
+    return False
+
+
+def compare(whole: Path, cut: Path) -> list[str]:
+    """The differences of two runs, one line each.
+
+    Args:
+        whole: Folder of the run that was not cut, with its journal and its run.
+        cut: Folder of the other.
+    """
+    expected = {line["step"]: line for line in _lines(whole / "journal.jsonl")}
+    differences, seen = [], set()
+    for line in _lines(cut / "journal.jsonl"):
+        seen.add(line["step"])
+        right = expected.get(line["step"], {})
+        wrong = [name for name in line if line[name] != right.get(name)]
+        if wrong:
+            differences.append(f"step {line['step']}: another {', '.join(wrong)}")
+    missing = sorted(expected.keys() - seen)
+    if missing:
+        differences.append(f"steps that were not taken: {missing}")
+    logged = [_logged(folder / "run" / "metrics.jsonl") for folder in (whole, cut)]
+    if logged[0] != logged[1]:
+        differences.append("metrics.jsonl has other lines")
+    states = [_digests(folder / "run") for folder in (whole, cut)]
+    if states[0].keys() != states[1].keys():
+        differences.append(
+            f"checkpoints of steps {[*states[1]]} instead of {[*states[0]]}"
+        )
+    for step in states[0].keys() & states[1].keys():
+        leaves = [state[step] for state in states]
+        wrong = sorted(n for n in leaves[0] if leaves[0][n] != leaves[1].get(n))
+        if wrong:
+            differences.append(f"checkpoint of step {step}: another {', '.join(wrong)}")
+    return differences
+
+
+def _logged(file: Path) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in line.items() if name not in _TIMES}
+        for line in _lines(file)
+        if line["split"] != "compile"
+    ]
+
+
+def _digests(folder: Path) -> dict[int, dict[str, Any]]:
+    """Step -> the digests of the arrays of a checkpoint, which are read."""
+    directory = (folder / workdir.CHECKPOINTS).absolute()
+    return {
+        step: digests.of_leaves(checkpoint.load_all(directory / str(step)))
+        for step in checkpoint.steps_in(directory)
+    }

@@ -1,0 +1,73 @@
+"""A disk that is full, read-only or broken, in one line."""
+
+from collections.abc import Iterator
+import contextlib
+import errno
+import os
+from pathlib import Path
+import shutil
+
+from jaxcnn.errors import StorageError, UserError
+
+# What a person can mend, and what the system calls it.
+_CAUSES = {
+    os.strerror(number): number
+    for number in (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
+        *(errno.EACCES, errno.EPERM, errno.ESTALE, errno.EMFILE, errno.ENFILE),
+    )
+}
+
+
+def cause(error: BaseException | None) -> str | None:
+    """What the system says of the disk, such as "No space left on device".
+
+    None: an error has another cause. Orbax passes on the text alone, in exceptions of
+    many types.
+    """
+    while error is not None:
+        number = getattr(error, "errno", None)
+        if number in _CAUSES.values():
+            return os.strerror(number)
+        for text in _CAUSES:
+            if text.lower() in str(error).lower():
+                return text
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def failure(path: Path, why: str, safe: str, needed: int | None = None) -> StorageError:
+    """The error of a file that could not be written.
+
+    Args:
+        path: The file or folder.
+        why: Reason, in the words of the system.
+        safe: Sentence about what is not lost.
+        needed: Bytes to be written. None: few.
+    """
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    sizes = f"{shutil.disk_usage(there).free / 1e6:,.1f} MB free"
+    if needed is not None:
+        sizes = f"{needed / 1e6:,.1f} MB needed, {sizes}"
+    return StorageError(f"{path} could not be written: {why} ({sizes}). {safe}")
+
+
+@contextlib.contextmanager
+def named_failure(folder: Path) -> Iterator[None]:
+    """Says in one line what the disk of a folder lacks, where that ends a run.
+
+    Args:
+        folder: The run's folder.
+    """
+    try:
+        yield
+    except (UserError, FloatingPointError, StorageError):
+        raise
+    except Exception as error:
+        why = cause(error)
+        if why is None:
+            raise
+        file = getattr(error, "filename", None)
+        safe = "The checkpoints that were saved before are safe."
+        safe = "The checkpoints that were saved before are safe."
+        raise failure(Path(file) if file else folder, why, safe) from error

@@ -1,0 +1,142 @@
+"""Files of a checkpoint that are emptied, cut, deleted or altered by a bit.
+
+Each must be noticed, or be without effect, and the checkpoint before is used.
+"""
+
+import contextlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from jaxcnn.errors import UserError
+from jaxcnn.tasks import Classification
+from jaxcnn.training import checkpoint
+
+METRIC = Classification.METRICS["accuracy"]
+NUM_FLIPS = 60
+
+
+def state(step):
+    rng = np.random.default_rng(step)
+    return {
+        "step": np.full(1, step, np.int32),
+        "params": {
+            "head": {"kernel": rng.normal(size=(40, 8)).astype(np.float32)},
+            "stem": {"bias": np.zeros(8, np.float32)},
+        },
+    }
+
+
+def target(step):
+    return jax.tree.map(lambda x: np.empty(x.shape, x.dtype), state(step))
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """A folder with the checkpoints of the steps 5 and 6."""
+    folder = tmp_path_factory.mktemp("original")
+    with checkpoint.open_checkpoints(folder, keep=2, metric=METRIC) as checkpoints:
+        for step in 5, 6:
+            values = {"accuracy": step / 10, "loss": 1.0}
+            checkpoints.save(step, state(step), values, [values])
+    return folder
+
+
+def damages(folder):
+    """(name, function that does it) of each damage, to files of the newest."""
+    files = sorted(p.relative_to(folder) for p in (folder / "6").rglob("*"))
+    files = [file for file in files if (folder / file).is_file()]
+    for file in files:
+        size = (folder / file).stat().st_size
+        for name, length in ("emptied", 0), ("halved", size // 2), ("short", size - 1):
+            yield f"{file} {name}", file, lambda b, length=length: b[:length]
+        yield f"{file} deleted", file, None
+    rng = np.random.default_rng(0)
+    sizes = np.array([(folder / file).stat().st_size for file in files])
+    for i, position in enumerate(rng.integers(0, sizes.sum(), NUM_FLIPS)):
+        which = int(np.searchsorted(np.cumsum(sizes), position, side="right"))
+        offset, bit = int(rng.integers(sizes[which])), int(rng.integers(8))
+        yield f"flip {i} of {files[which]}", files[which], _flip(offset, bit)
+
+
+def _flip(offset, bit):
+    def flip(content):
+        altered = bytearray(content)
+        altered[offset] ^= 1 << bit
+        return bytes(altered)
+
+    return flip
+
+
+def same(a, b):
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+@pytest.mark.slow
+def test_damage_is_noticed_or_without_effect(original, tmp_path):
+    outcomes = {}
+    for number, (name, file, change) in enumerate(damages(original)):
+        folder = tmp_path / str(number)
+        shutil.copytree(original, folder)
+        if change is None:
+            (folder / file).unlink()
+        else:
+            (folder / file).write_bytes(change((folder / file).read_bytes()))
+        # To predict, nothing is changed on disk.
+        part = {"params": target(6)["params"]}
+        with contextlib.suppress(UserError):
+            step, found = checkpoint.load_part(folder, "latest", METRIC, part)
+            assert step == 6, name
+            assert same(found, {"params": state(6)["params"]}), name
+        with checkpoint.open_checkpoints(folder, keep=2, metric=METRIC) as checkpoints:
+            record, found = checkpoints.newest(target)
+            assert record.metrics["accuracy"] == record.step / 10, name
+        assert same(found, state(record.step)), name
+        outcomes[name] = record.step
+        if record.step == 5:
+            assert (folder / "6.corrupt").is_dir(), name
+            [message] = checkpoints.messages
+            assert message.startswith(f"Checkpoint {folder / '6'} is corrupt ("), name
+            assert len(message.splitlines()) == 1
+        shutil.rmtree(folder)
+    # Most of the bytes are those of the arrays.
+    assert sum(step == 5 for step in outcomes.values()) > len(outcomes) / 2
+
+
+def test_a_run_never_starts_anew_because_its_checkpoints_are_damaged(
+    original, tmp_path
+):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(original, folder)
+    for file in folder.rglob("_CHECKPOINT_METADATA"):
+        file.write_text("{}")
+    for _ in range(2):  # also when they have been set aside
+        with (
+            pytest.raises(UserError, match=r"No checkpoint in .* can be read: .*anew"),
+            checkpoint.open_checkpoints(folder, keep=2, metric=METRIC) as checkpoints,
+        ):
+            checkpoints.newest(target)
+
+
+def test_old_checkpoints_are_deleted_only_for_ones_that_were_read_back(
+    tmp_path, monkeypatch
+):
+    with checkpoint.open_checkpoints(tmp_path, keep=1, metric=METRIC) as checkpoints:
+        checkpoints.save(1, state(1))
+        checkpoints.save(2, state(2))
+        assert checkpoint.steps_in(tmp_path) == [1]
+        checkpoints.wait()
+        assert checkpoint.steps_in(tmp_path) == [2]
+
+    def damaged(path, *args, **kwargs):
+        raise checkpoint.CorruptError(f"Checkpoint {path} is corrupt (test).")
+
+    monkeypatch.setattr(checkpoint, "_restore", damaged)
+    with checkpoint.open_checkpoints(tmp_path, keep=1, metric=METRIC) as checkpoints:
+        checkpoints.save(3, state(3))
+        with pytest.raises(OSError, match="3 could not be written: .*step 2 is safe"):
+            checkpoints.wait()
+    assert checkpoint.steps_in(tmp_path) == [2]
