@@ -5,9 +5,8 @@ To be run after a field of jaxcnn/config.py has changed.
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
-from jaxcnn import config_fields
+from jaxcnn import config_fields, json_files
 from jaxcnn.config import Config
 
 PAGE = Path(__file__).parent / "config.md"
@@ -40,12 +39,6 @@ the value does not change the numbers of a run, "no" where it would make it anot
 """
 
 
-def type_text(declared: Any) -> str:
-    """A declared type as source code writes it."""
-    text = declared.__name__ if type(declared) is type else str(declared)
-    return text.replace("typing.", "")
-
-
 def section(title: str, cls: type, prefix: str) -> list[str]:
     """The lines of a dataclass: its docstring and a row for each of its fields."""
     default = cls()
@@ -56,9 +49,11 @@ def section(title: str, cls: type, prefix: str) -> list[str]:
         if dataclasses.is_dataclass(value):
             continue
         meaning = field.metadata["meaning"].replace("*", r"\*")  # no emphasis
+        if allowed := field.metadata["allowed"]:
+            meaning += f"; allowed: {allowed}"
         cells = (
             f"`{name}`",
-            f"`{type_text(config_fields.declared_type(name))}`",
+            f"`{json_files.type_text(config_fields.declared_type(name))}`",
             f"`{value!r}`",
             "no" if field.metadata["changes_numbers"] else "yes",
             meaning,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import importlib
+import io
 import os
 import pkgutil
 import signal
@@ -13,11 +14,16 @@ from absl import flags
 
 import jaxcnn
 from jaxcnn import cli
-from jaxcnn.errors import StorageError, UserError, unknown
+from jaxcnn.errors import UNCHANGED, StorageError, UserError, printable, unknown
 
 USER_MISTAKE = 2
+FAILURE = 1
 _SIGNAL = 128  # exit codes over it are those of signals
 INTERRUPTED = _SIGNAL + signal.SIGINT
+_MEMORY_ADVICE = (
+    "out of memory: a smaller data.batch_size, data.eval_batch_size or data.image_size "
+    "takes less, as do data.micro_batch_size=auto and remat=True"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,20 +31,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if "" not in sys.path:  # "" is the current directory, for names.py
         sys.path.insert(0, "")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors=UNCHANGED)  # names need not be UTF-8
     try:
         return _dispatch(argv)
     except UserError as error:
-        print(f"jaxcnn: {error}", file=sys.stderr)
-        return USER_MISTAKE
+        return _failed(str(error), USER_MISTAKE)
     except (FloatingPointError, StorageError) as error:  # a run that diverged, a disk
-        print(f"jaxcnn: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error), FAILURE)
     except KeyboardInterrupt:
-        print("jaxcnn: interrupted.", file=sys.stderr)
-        return INTERRUPTED
+        return _failed("interrupted.", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output, such as head, has gone
         sys.stderr.close()
-        return 1
+        return FAILURE
+    except OSError as error:
+        file = "" if error.filename is None else f": {error.filename}"
+        return _failed(f"{error.strerror or error}{file}.", FAILURE)
+    except (RuntimeError, AssertionError, MemoryError) as error:
+        why = _platform_mistake()
+        if why:
+            return _failed(why, USER_MISTAKE)
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            return _failed(f"{_MEMORY_ADVICE} ({str(error)[:300]})", FAILURE)
+        raise
+
+
+def _failed(line: str, code: int) -> int:
+    """Prints one line, whatever the text holds; returns the exit code."""
+    print(f"jaxcnn: {printable(line)}", file=sys.stderr)
+    return code
+
+
+def _platform_mistake() -> str:
+    """Why JAX has no device of JAX_PLATFORMS; empty where it has."""
+    platforms = os.environ.get("JAX_PLATFORMS")
+    if not platforms or "jax" not in sys.modules:
+        return ""
+    try:
+        sys.modules["jax"].devices()
+    except (RuntimeError, AssertionError) as error:
+        why = str(error) or "no installed plugin of JAX has this platform"
+        return f"JAX_PLATFORMS is {platforms}, which JAX cannot use here: {why}"
+    return ""
 
 
 def _dispatch(argv: list[str]) -> int:

@@ -1,16 +1,17 @@
-"""The fields of a config by their dotted names: values, types, JSON, differences."""
+"""The fields of a config by dotted names: values, what is allowed, differences."""
 
 from collections.abc import Iterator, Mapping
 import copy
 import dataclasses
 import difflib
-import json
-import types
+import functools
+import math
 import typing
 from typing import Any
 
+from jaxcnn import json_files
 from jaxcnn.config import DATA_PREFIXES, Config
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, require, shown
 
 
 def fields(config: Any, prefix: str = "") -> dict[str, tuple[dataclasses.Field, Any]]:
@@ -25,30 +26,74 @@ def fields(config: Any, prefix: str = "") -> dict[str, tuple[dataclasses.Field, 
     return values
 
 
-def check_types(config: Config) -> None:
-    """Raises UserError for the first field whose value is not of its declared type.
+def check(config: Config) -> None:
+    """Raises UserError for the first field whose value is not allowed on its own.
 
     An int is taken for a float and a list for a tuple, as Python files and JSON have
     them, and turned into the declared type in place.
     """
+    if not isinstance(config, Config):
+        raise UserError(f"A config must be a Config, not {shown(config)}.")
     for name, default in vars(Config()).items():
         kind = type(default)
         section = getattr(config, name, None)
         if dataclasses.is_dataclass(default) and not isinstance(section, kind):
             raise UserError(
-                f"Config field {name} is {section!r}; it must be a {kind.__name__}."
+                f"Config field {name} is {shown(section)}; it must be a "
+                f"{kind.__name__}."
             )
     for name in _undeclared(config):
         raise unknown_field(name)
     for name, (field, value) in fields(config).items():
-        declared = declared_type(name)
+        holder = _holder(config, name)
+        declared = _hints(type(holder))[field.name]
         try:
-            setattr(_holder(config, name), field.name, _cast(value, declared))
+            value = json_files.cast(value, declared)
         except TypeError:
-            expected = declared.__name__ if type(declared) is type else declared
             raise UserError(
-                f"Config field {name} is {value!r}; it must be of type {expected}."
+                f"Config field {name} is {shown(value)}; it must be of type "
+                f"{json_files.type_text(declared)}."
             ) from None
+        _check_value(name, value, field.metadata["allowed"])
+        if name in ("model_fields", "task.fields"):
+            holds = len(dict(value)) == len(value)
+            require(holds, name, value, "(field, value) pairs, each field once")
+        setattr(holder, field.name, value)
+
+
+_hints = functools.cache(typing.get_type_hints)
+
+
+def _check_value(name: str, value: Any, allowed: str) -> None:
+    """Raises UserError where a number is out of its interval, or for what JSON and
+    file systems cannot hold."""
+    for item in _items(value):
+        if isinstance(item, str):
+            require("\0" not in item, name, value, "text without a zero byte")
+        elif isinstance(item, int | float):
+            finite = isinstance(item, int) or math.isfinite(item)
+            require(finite, name, value, "finite")
+            holds = not allowed or isinstance(item, bool) or _within(item, allowed)
+            require(holds, name, value, f"in {allowed}")
+        else:
+            rule = "numbers, text, True, False, None, or tuples of them"
+            require(item is None, name, value, rule)
+
+
+def _items(value: Any) -> Iterator[Any]:
+    """What stands in a tuple, and in the tuples in it; of no tuple, the value."""
+    if not isinstance(value, tuple):
+        yield value
+        return
+    for item in value:
+        yield from _items(item)
+
+
+def _within(number: float, interval: str) -> bool:
+    """Whether a number is in an interval such as "[0, 1)"."""
+    low, high = map(float, interval[1:-1].split(", "))
+    above = number >= low if interval[0] == "[" else number > low
+    return above and (number <= high if interval[-1] == "]" else number < high)
 
 
 def _undeclared(config: Any, prefix: str = "") -> Iterator[str]:
@@ -70,20 +115,20 @@ def declared_type(name: str) -> Any:
     default = Config()
     if name not in fields(default):
         raise unknown_field(name)
-    return typing.get_type_hints(type(_holder(default, name)))[name.split(".")[-1]]
+    return _hints(type(_holder(default, name)))[name.split(".")[-1]]
 
 
 def replace(config: Config, values: Mapping[str, Any]) -> Config:
-    """A copy with other values of some fields, by dotted names, their types checked.
+    """A copy with other values of some fields, by dotted names, checked.
 
     Raises:
-        UserError: There is no such field, or it is of another type.
+        UserError: There is no such field, or it does not allow the value.
     """
     changed = copy.deepcopy(config)
     for name, value in values.items():
         declared_type(name)
         setattr(_holder(changed, name), name.split(".")[-1], value)
-    check_types(changed)
+    check(changed)
     return changed
 
 
@@ -92,30 +137,6 @@ def _holder(config: Any, name: str) -> Any:
     for part in name.split(".")[:-1]:
         config = getattr(config, part)
     return config
-
-
-def _cast(value: Any, declared: Any) -> Any:
-    """value as the declared type; TypeError where it is of another one."""
-    origin, arguments = typing.get_origin(declared), typing.get_args(declared)
-    if declared in (Any, object):
-        if type(value) in (list, tuple):  # a named tuple stays one
-            return tuple(_cast(item, declared) for item in value)
-        return value
-    if origin is types.UnionType:  # T | None is the only union used here
-        return None if value is None else _cast(value, arguments[0])
-    if origin is tuple:
-        if not isinstance(value, tuple | list):
-            raise TypeError
-        if arguments[-1] is Ellipsis:
-            return tuple(_cast(item, arguments[0]) for item in value)
-        if len(value) != len(arguments):
-            raise TypeError
-        return tuple(map(_cast, value, arguments))
-    if declared is float and type(value) is int:
-        return float(value)
-    if type(value) is not declared:  # bool is no int here
-        raise TypeError
-    return value
 
 
 def unknown_field(name: str) -> UserError:
@@ -129,30 +150,28 @@ def unknown_field(name: str) -> UserError:
     return UserError(f"Unknown config field {name!r}; nearest: {', '.join(nearest)}.")
 
 
-def to_json(config: Config) -> str:
-    """The config as JSON text, for config.json in a run's folder."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-
-
-def from_json(text: str) -> Config:
-    """The config that to_json wrote.
+def from_values(values: Any) -> Config:
+    """The config of which dataclasses.asdict gave these values.
 
     Raises:
-        UserError: A field that this version does not have, or of another type.
+        UserError: A field that this version does not have, or a value that is not
+            allowed.
     """
 
-    def fill(config: Any, values: dict[str, Any], prefix: str = "") -> Any:
+    def fill(config: Any, values: Any, prefix: str = "") -> Any:
+        if not isinstance(values, dict):
+            raise UserError(f"Config section {prefix} is {shown(values)}.")
+        known = vars(config)
         for name, value in values.items():
-            if not hasattr(config, name):
+            if name not in known:
                 raise unknown_field(prefix + name)
-            inner = getattr(config, name)
-            if dataclasses.is_dataclass(inner):
-                value = fill(inner, value, f"{prefix}{name}.")
+            if dataclasses.is_dataclass(known[name]):
+                value = fill(known[name], value, f"{prefix}{name}.")
             setattr(config, name, value)
         return config
 
-    config = fill(Config(), json.loads(text))
-    check_types(config)
+    config = fill(Config(), values)
+    check(config)
     return config
 
 

@@ -243,7 +243,10 @@ def test_frozen_groups_behave_as_in_evaluation(style):
     after = statistics({"norm/scale", "top/kernel"})
     assert moved(after, "trunk") == [False, False]
     assert moved(after, "norm") == [True, True]
+    # A normalisation of which every parameter is frozen is frozen, in any group.
     after = statistics({"trunk/dense/kernel", "top/kernel"})
+    assert moved(after, "trunk") == [False, False]
+    after = statistics({"trunk/norm/bias", "top/kernel"})
     assert moved(after, "trunk") == [True, True]
     assert moved(after, "norm") == [False, False]
 

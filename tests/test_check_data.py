@@ -298,7 +298,7 @@ def test_the_command_takes_images_in_memory_and_refuses_in_one_line(tmp_path, ca
     assert "all 8x8; network input 48x48" in out
     for name, flags, expected in (
         ("digits", ["--similarity=0"], "similarity must be over 0"),
-        ("digits", [f"--output={__file__}"], "cannot be created: File exists"),
+        ("digits", [f"--output={__file__}"], "is a file"),
         ("digits", ["more"], "This command takes only flags"),
         ("digit", [], "Unknown dataset 'digit'"),
         ("digits", ["--config.data.image_size=big"], "data.image_size"),

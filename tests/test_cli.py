@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from sklearn import datasets
 from jaxcnn import __main__
 from jaxcnn.cli import _flags
 from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
+from jaxcnn.report import parts
 from jaxcnn.training.run import Run
 
 CONFIG = """
@@ -237,7 +239,14 @@ def test_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out == f"jaxcnn {version}\n"
 
 
-WITH_CONFIG = ["train", "find_lr", "cross_validate", "sweep", "check_data"]
+WITH_CONFIG = [
+    "train",
+    "find_lr",
+    "cross_validate",
+    "sweep",
+    "check_data",
+    "verify_resume",
+]
 
 
 def test_the_verbs_that_take_a_config_are_these():
@@ -372,9 +381,12 @@ def test_no_verb_and_unknown_verbs(refuse, capsys):
         ("--config.optim=1", "Unknown config field 'optim'"),
         ("--config.optim.peak_lr=fast", "optim.peak_lr=fast"),
         ("--config.optim.peak_lr=-1", "optim.peak_lr must be"),
-        ("--config.num_epochs=0", "num_epochs must be positive, not 0"),
+        ("--config.num_epochs=0", "num_epochs must be in (0, 1e9], not 0"),
         ("--config.data.batch_size=900", "is 900, more than the 808 training"),
-        ("--config.data.batch_size=0", "data.batch_size must be at least 1, not 0"),
+        (
+            "--config.data.batch_size=0",
+            "batch_size must be in [1, 10000000], not 0",
+        ),
         ("--config.num_devices=2", "101, which does not divide over 2 devices"),
         ("--config.num_devices=99", "num_devices is 99"),
         ("--config.parallel=tpu", "Unknown parallel 'tpu'"),
@@ -386,7 +398,10 @@ def test_no_verb_and_unknown_verbs(refuse, capsys):
         ("--config.data.train_transform=some", "Unknown transform 'some'"),
         ("--config.data.eval_transform=random_resized_crop", "which is random"),
         ("--config.data.bad_images=some", "'some'"),
-        ("--config.data.validation_fraction=1.0", "fraction for the validation split"),
+        (
+            "--config.data.validation_fraction=1.0",
+            "data.validation_fraction must be in [0, 1), not 1.0",
+        ),
         ("--config.augment.flip=2.0", "augment.flip must be"),
         ('--config.optim.lr_factors=(("stm",0.1),)', "stm"),
         ('--config.model_fields=(("width",3),)', "Unknown field of softmax_regression"),
@@ -419,6 +434,58 @@ def test_config_files_that_give_no_config(refuse, tmp_path):
     assert f"ValueError in {tmp_path}/value.py, line 2: bad" in refused(
         "value.py", text
     )
+
+
+HEAD = "from jaxcnn.config import *\ndef get_config():\n    "
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("", "It has no function get_config()"),
+        ("get_config = 3", "It has no function get_config()"),
+        ("import sys; sys.exit(0)", "SystemExit in {file}, line 1: 0"),
+        (HEAD + "raise SystemExit(3)", "SystemExit in {file}, line 3: 3"),
+        (HEAD + "raise BaseException('a\\nb')", "BaseException in {file}, line 3: a b"),
+        (HEAD + "return get_config()", "RecursionError in {file}, line 3"),
+        (HEAD + "return None", "not a NoneType"),
+        (HEAD + "return Config", "not a type"),
+        (HEAD + "return Config(data=None)", "field data is None; it must be a DataC"),
+        (HEAD + "return Config(optim={})", "field optim is {}; it must be a OptimCo"),
+        (HEAD + "return Config(optim=OptimConfig(lr=1))", "'lr'; nearest: .*peak_lr"),
+        (HEAD + "return Config(sed=1)", "field of Config 'sed'; nearest: seed"),
+        (HEAD + "return Config(num_epochs=10**5000)", "num_epochs is a int"),
+        (HEAD + "return Config(seed=2**70)", "seed must be in .*, not 1180591620717"),
+        (HEAD + "x = 1 / 0", "ZeroDivisionError in {file}, line 3: division by zero"),
+        ("def get_config(a, b): pass", "TypeError in {file}: .*2 required positional"),
+        ("\0", "in {file}: source code"),
+        ("\udcff\udcfe\udc00", "in .*{file}"),
+        ("\udc7fELF", "in .*{file}"),
+    ],
+)
+def test_a_config_file_that_does_anything_else_is_one_line(
+    content, expected, refuse, tmp_path
+):
+    file = tmp_path / "config.py"
+    file.write_bytes(content.encode("utf-8", "surrogatepass"))
+    line = refuse("train", f"--config={file}", f"--workdir={tmp_path / 'x'}")
+    assert re.search(expected.replace("{file}", re.escape(str(file))), line)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("/tmp", "It is no file"),
+        ("/dev/null", "It is no file"),
+        ("a" * 300, "No such file"),
+        ("/" + "a/" * 3000, "No such file"),
+        ("", "No such file"),
+    ],
+)
+def test_a_config_that_is_no_file_is_one_line(file, expected, refuse, tmp_path):
+    line = refuse("train", f"--config={file}", f"--workdir={tmp_path / 'x'}")
+    assert expected in line
 
 
 @pytest.mark.parametrize("verb", WITH_CONFIG)
@@ -477,7 +544,9 @@ def test_other_images_than_before_are_refused(refuse, folder, tmp_path):
     shutil.copytree(folder / "run", tmp_path / "run")
     path = tmp_path / "run" / "dataset.json"
     info = json.loads(path.read_text())
-    path.write_text(json.dumps({**info, "fingerprint": "0", "decoder": "Pillow 1"}))
+    info |= {"fingerprint": "0", "decoder": "Pillow 1"}
+    del info["content_sha256"]
+    path.write_text(json.dumps(info))
     line = refuse(
         "train",
         f"--config={folder / 'experiment.py'}",
@@ -485,6 +554,18 @@ def test_other_images_than_before_are_refused(refuse, folder, tmp_path):
     )
     assert "dataset's fingerprint: '0' -> " in line
     assert "dataset's decoder: 'Pillow 1' -> None" in line
+
+
+def test_metrics_are_printed_before_a_full_disk_is_noticed(folder, capsys, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device", "confusion_test.csv")
+
+    monkeypatch.setattr(parts, "write", full)
+    capsys.readouterr()
+    assert call("evaluate", f"--workdir={folder / 'run'}", "--format=json") == 1
+    out, error = capsys.readouterr()
+    assert json.loads(out)["accuracy"] > 0.5
+    assert error == "jaxcnn: No space left on device: confusion_test.csv.\n"
 
 
 def test_mistakes_after_training(refuse, folder, tmp_path):

@@ -218,7 +218,7 @@ def test_the_command_says_that_it_ended_early(config, tmp_path, capsys):
     assert "ended early: no improvement in 3 validations" in out
     assert "since_best 3\n" in out
     for flag, text in (
-        ("early_stopping_patience=0", "early_stopping_patience must be positive"),
+        ("early_stopping_patience=0", "early_stopping_patience must be in [1, "),
         ("early_stopping_metric=f1", "Unknown metric 'f1'"),
     ):
         again = [*command, f"--workdir={tmp_path / 'new'}", f"--config.{flag}"]

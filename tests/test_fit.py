@@ -296,7 +296,7 @@ def nothing_is_compiled(monkeypatch):
 @pytest.mark.parametrize(
     ("choices", "text"),
     [
-        ({"num_epochs": 0.0}, "num_epochs must be positive, not 0"),
+        ({"num_epochs": 0.0}, "num_epochs must be in .*, not 0"),
         ({"best_metric": "f1"}, "Unknown metric 'f1'"),
         ({"batch_size": 9}, "is 9, more than the 8 training"),
         ({"cache_features": True}, "the first layers are not frozen"),

@@ -8,6 +8,7 @@ import pytest
 
 from jaxcnn import models, optim, tasks
 from jaxcnn.config import OptimConfig
+from jaxcnn.training import groups
 from jaxcnn.training import state as state_lib
 from jaxcnn.training import step as step_lib
 from tests.test_step import MEAN, STD, batch_of
@@ -96,11 +97,61 @@ def test_a_part_of_a_group_may_be_frozen():
     same = jax.tree.map(lambda a, b: bool((a == b).all()), first.params, after.params)
     assert same["stem"]["conv1"]["conv"]["kernel"]
     assert not same["stem"]["conv1"]["norm"]["bias"]
-    # The group is trained, so its statistics are those of batches.
+    # Its scale and bias are trained, so its statistics are those of batches.
     moved = jax.tree.map(
         lambda a, b: bool((a != b).any()), first.batch_stats, after.batch_stats
     )
     assert all(jax.tree.leaves(moved["stem"]))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"freeze": (".*/norm/.*",)},
+        {"lr_factors": ((".*/norm/.*", 0.0), (".*", 1.0))},
+        {"unfreeze": ((".*/kernel", 0.0), (".*", 9.0))},  # epochs
+    ],
+)
+def test_a_normalisation_of_which_all_is_frozen_keeps_its_statistics(choices):
+    step, create = setup(Tiny(10, dropout=0.5), **choices)
+    first = jax.jit(create)()
+    # Statistics that no batch has, to tell which are used.
+    stats = jax.tree.map(lambda x: x - 0.25, first.batch_stats)
+    first = first.replace(batch_stats=stats)
+    step = jax.jit(step)
+    after, one = step(first, batch_of(8, SHAPE), jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, stats, after.batch_stats)
+    # The group is trained: its dropout is on.
+    _, two = step(first, batch_of(8, SHAPE), jax.random.key(2))
+    assert one["loss"] != two["loss"]
+
+
+def test_a_normalisation_of_which_a_part_is_frozen_is_trained():
+    step, create = setup(Tiny(10), freeze=("stem/.*/norm/scale", "stage1.*/norm/.*"))
+    first = jax.jit(create)()
+    after, _ = jax.jit(step)(first, batch_of(8, SHAPE), jax.random.key(1))
+    moved = jax.tree.map(
+        lambda a, b: bool((a != b).any()), first.batch_stats, after.batch_stats
+    )
+    assert jax.tree.leaves(moved["stem"]) == [True, True]
+    assert jax.tree.leaves(moved["stage1_block1"]) == [False, False]
+
+
+def test_the_table_of_a_run_says_which_statistics_are_used():
+    init = functools.partial(state_lib.init_variables, Tiny(10), image_shape=SHAPE)
+    variables = jax.eval_shape(init, jax.random.key(0))
+    names = models.sort_groups(variables["params"])
+
+    def modes(*freeze):
+        config = OptimConfig(freeze=freeze)
+        plan = optim.make_plan(config, variables["params"], names, 50, 10.0)
+        rows = groups.group_rows(config, plan, variables, names, 10.0)
+        return [row.batch_norm for row in rows]
+
+    assert modes() == ["batch", "batch", "none"]
+    assert modes("stem") == ["running", "batch", "none"]
+    assert modes(".*/norm/.*") == ["running", "running", "none"]
+    assert modes("stem/.*/norm/scale") == ["batch", "batch", "none"]
 
 
 def costs(freeze):

@@ -16,7 +16,9 @@ PACKAGE = ROOT / "jaxcnn"
 ALLOWED = {
     "errors": ("", ""),
     "config": ("", ""),
-    "config_fields": ("config", ""),
+    "folders": ("", ""),
+    "json_files": ("", ""),
+    "config_fields": ("config json_files", ""),
     "names": ("", ""),
     "targets": ("", ""),
     "augment": ("config names targets", "jax"),
@@ -28,10 +30,10 @@ ALLOWED = {
     ),
     "optim": ("config names", "optax jax"),
     "tasks": ("config names targets", "jax optax"),
-    "pretrained": ("models", "flax safetensors h5py"),
+    "pretrained": ("json_files models", "flax safetensors h5py"),
     "training": (
-        "config config_fields data augment models names ops optim pretrained targets "
-        "tasks",
+        "config config_fields data augment folders json_files models names ops optim "
+        "pretrained targets tasks",
         "jax flax optax orbax grain",
     ),
     "analysis": ("models ops tasks adversarial", "jax flax optax sklearn"),
@@ -41,13 +43,13 @@ ALLOWED = {
         "jax PIL",
     ),
     "studies": (
-        "adversarial analysis augment config config_fields data models names optim "
-        "pretrained report serving targets tasks training",
+        "adversarial analysis augment config config_fields data json_files models "
+        "names optim pretrained report serving targets tasks training",
         "jax sklearn optuna PIL",
     ),
     "cli": (
-        "analysis config config_fields data models names pretrained report serving "
-        "studies tasks training",
+        "analysis config config_fields data folders models names pretrained report "
+        "serving studies tasks training",
         "absl ml_collections",
     ),
     "recipes": ("config", ""),

@@ -8,7 +8,8 @@ import time
 import jax.numpy as jnp
 import pytest
 
-from jaxcnn.training import fit, loop
+from jaxcnn.training import loop
+from jaxcnn.training.due import DueSteps
 from jaxcnn.training.meter import Meter
 from jaxcnn.training.prefetch import prefetch
 from jaxcnn.training.signals import StopRequest
@@ -76,7 +77,34 @@ def test_a_batch_is_drawn_only_for_a_step_that_is_taken():
 def test_evaluations_fall_on_epochs_and_on_the_end(
     every, per_epoch, num_steps, expected
 ):
-    assert fit.due_steps(every, per_epoch, num_steps) == expected
+    due = DueSteps(every * per_epoch, num_steps)
+    assert {step for step in range(num_steps + 2) if step in due} == expected
+    assert list(due) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("every", "start", "num_steps", "expected"),
+    [
+        (12.6, 0.0, 38, [13, 26, 38]),
+        (12.4, 0.0, 37, [13, 25, 37]),
+        (1.5, 0.0, 8, [2, 3, 5, 6, 8]),
+        (2.0, 4.0, 9, [4, 6, 8, 9]),
+        (0.3, 0.0, 3, [1, 2, 3]),
+        (4.0, 2.5, 12, [3, 7, 11, 12]),
+    ],
+)
+def test_due_steps_by_hand(every, start, num_steps, expected):
+    due = DueSteps(every, num_steps, start)
+    assert list(due) == expected
+    assert [step for step in range(num_steps + 2) if step in due] == expected
+
+
+def test_due_steps_of_an_endless_run_take_no_memory():
+    due = DueSteps(1e-4, 2**31 - 1)
+    assert 10**9 in due
+    assert 2**31 - 1 in due
+    assert 2**31 not in due
+    assert 10**9 + 1 not in DueSteps(10.0, 2**31 - 1)
 
 
 def test_the_first_signal_is_noted_and_the_second_acts():

@@ -125,7 +125,6 @@ def test_groups_and_captions_are_those_of_the_labels():
 @pytest.mark.parametrize(
     ("config", "text"),
     [
-        ({"threshold": 1.0}, r"task.threshold must be in \(0, 1\), not 1.0"),
         ({"label_smoothing": 0.1}, "task.label_smoothing must be 0.0 for task"),
     ],
 )

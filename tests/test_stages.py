@@ -11,6 +11,7 @@ from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig
 from jaxcnn.data import order as order_lib
 from jaxcnn.errors import UserError
 from jaxcnn.training import feature_cache, feed, fit, prepare
+from jaxcnn.training.due import DueSteps
 from tests import tiny
 from tests.interrupted import NoWriter, assert_same_bits, last_state, signalled
 
@@ -144,6 +145,6 @@ def test_epochs_may_be_steps():
     rates = [[float(run.schedule(i)) for i in range(8)] for run in (epochs, steps)]
     np.testing.assert_allclose(rates[0], [0, 0.05, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
     assert rates[0] == rates[1]
-    assert fit.due_steps(2.0, steps.steps_per_epoch, 8) == {2, 4, 6, 8}
-    with pytest.raises(UserError, match="steps_per_epoch must be positive, not 0"):
+    assert list(DueSteps(2.0 * steps.steps_per_epoch, 8)) == [2, 4, 6, 8]
+    with pytest.raises(UserError, match=r"steps_per_epoch must be in \[1, .*, not 0"):
         prepared(8, 0)

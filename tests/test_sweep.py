@@ -283,7 +283,10 @@ def test_mistakes_are_one_line_before_anything_is_compiled(call, monkeypatch, tm
         (["--vary=data.batch_size=101,900"], "is 900, more than the 808 training"),
         (["--vary=best_metric=loss,accuracy"], "best_metric cannot be varied"),
         (["--vary=seed=0", "--config.best_metric=f1"], "'f1'"),
-        (["--vary=seed=0", "--random=0"], "--random must be at least 1, not 0"),
+        (
+            ["--vary=seed=0", "--random=0"],
+            "--random must be at least 1 and at most",
+        ),
         (["--vary=seed=0,1", "--random=1", "--optuna=1"], "cannot be combined"),
         (["--vary=seed=int(0,9)"], "a range, which has no grid"),
     ):

@@ -9,9 +9,11 @@ import runpy
 from absl import flags
 from ml_collections import config_flags
 
-from jaxcnn import config_fields
+from jaxcnn import config_fields, folders
 from jaxcnn.config import Config
 from jaxcnn.errors import UserError, in_one_line
+
+_MAX_SIDE = 2**14  # pixels
 
 
 def define_config(values: flags.FlagValues, argv: Sequence[str]) -> None:
@@ -47,22 +49,24 @@ def _read(path: str) -> Config:
         UserError: There is no such file, it fails, or it returns something else.
     """
     file, colon, text = path.partition(":")
-    if not Path(file).is_file():
-        raise UserError(f"No such file (the current directory is {os.getcwd()}).")
+    if not os.path.isfile(file):
+        what = "It is no file" if os.path.exists(file) else "No such file"
+        raise UserError(f"{what} (the current directory is {os.getcwd()}).")
     try:
         get_config = runpy.run_path(file).get("get_config")
-        if get_config is None:
+        if not callable(get_config):
             raise UserError("It has no function get_config().")
         config = get_config(*[text] if colon else [])
-    except UserError:
+        if not isinstance(config, Config):
+            raise UserError(
+                "Its get_config() must return a jaxcnn.config.Config, not a "
+                f"{type(config).__name__}."
+            )
+        config_fields.check(config)
+    except (UserError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:  # the file can do anything
-        raise UserError(in_one_line(error)) from error
-    if not isinstance(config, Config):
-        raise UserError(
-            "Its get_config() must return a jaxcnn.config.Config, not a "
-            f"{type(config).__name__}."
-        )
+    except BaseException as error:  # the file can do anything
+        raise UserError(in_one_line(error, file)) from error
     return config
 
 
@@ -70,7 +74,9 @@ def describe_fields() -> str:
     """Every FIELD of --config.FIELD=VALUE, for --help."""
     lines = ["Fields, each as --config.FIELD=VALUE, and their defaults:"]
     for name, (field, value) in config_fields.fields(Config()).items():
-        lines.append(f"  {name} = {value!r}: {field.metadata['meaning']}")
+        meaning, allowed = field.metadata["meaning"], field.metadata["allowed"]
+        rule = f" (in {allowed})" if allowed else ""
+        lines.append(f"  {name} = {value!r}: {meaning}{rule}")
     return "\n".join(lines)
 
 
@@ -86,6 +92,7 @@ def config(values: flags.FlagValues) -> Config:
             "--config=FILE is missing: the experiment to run. Without a file, set at "
             "least one field, such as --config.model=resnet18."
         )
+    config_fields.check(flag.value)
     return flag.value
 
 
@@ -129,6 +136,7 @@ def output(values: flags.FlagValues) -> Path:
     if not values.output:
         raise UserError("--output=DIR is missing: the folder of the results.")
     folder = Path(values.output)
+    folders.check_writable(folder, "--output")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -153,12 +161,14 @@ def image_size(values: flags.FlagValues) -> int | tuple[int, int] | None:
     text = values.image_size
     if text is None:
         return None
-    match = re.fullmatch(r"(-?\d+)(?:x(\d+))?", text)
+    match = re.fullmatch(r"(-?\d{1,9})(?:x(\d{1,9}))?", text)
     if match is None:
         raise UserError(f"--image_size must be N or HEIGHTxWIDTH, not {text!r}.")
     sides = [int(side) for side in match.groups() if side is not None]
     if min(sides) < 1:
         raise UserError(f"--image_size must be at least 1, not {text}.")
+    if max(sides) > _MAX_SIDE:
+        raise UserError(f"--image_size must be at most {_MAX_SIDE}, not {text}.")
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
 
 

@@ -41,7 +41,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     from jaxcnn.report import contact_sheet, data_check, progress
     from jaxcnn.studies import check_data as study
 
-    config_fields.check_types(config)
+    config_fields.check(config)
     output = _flags.output(values) if values.output else None
     dataset = data.load(config.data)
     with progress.bar("reading images") as update:

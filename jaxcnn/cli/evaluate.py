@@ -47,8 +47,9 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         raw=values.raw,
     )
     report = done.task.report(done.measured.metrics, done.measured.records)
+    # Before the files, which a full disk may refuse.
+    print(evaluation.FORMATS[values.format](done), flush=True)
     files = parts.write(Path(workdir), report, f"_{done.split}")
-    print(evaluation.FORMATS[values.format](done))
     if values.format == "table" and files:
         print("\nWritten: " + ", ".join(map(str, files)))
     return 0

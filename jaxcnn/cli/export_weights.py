@@ -9,9 +9,11 @@ import_weights reads back.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 
+from jaxcnn import folders
 from jaxcnn.cli import _flags
 from jaxcnn.errors import UserError
 
@@ -42,6 +44,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         raise UserError("Give either --workdir=DIR or --weights=DIR.")
     if not values.output:
         raise UserError("--output=FILE.safetensors is missing.")
+    folders.check_writable(Path(values.output).parent, "The folder of --output")
     from jaxcnn.pretrained.checks import readable
     from jaxcnn.report import text
     from jaxcnn.serving import export

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
+from jaxcnn import folders
 from jaxcnn.cli import _flags
 from jaxcnn.errors import UserError
 
@@ -37,6 +38,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     for name in "model", "weights", "output":
         if not values[name].value:
             raise UserError(f"--{name} is missing.")
+    folders.check_writable(Path(values.output), "--output")
     from jaxcnn.pretrained import weights
     from jaxcnn.report import text
     from jaxcnn.serving import predictor

@@ -18,6 +18,7 @@ import re
 from absl import flags
 
 import jaxcnn
+from jaxcnn import folders
 from jaxcnn.cli import _flags
 from jaxcnn.errors import UserError, require
 
@@ -93,10 +94,9 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
             raise UserError("--profile_steps needs a run; leave out --dry_run.")
         from jaxcnn.report import text
         from jaxcnn.training import dry_run
-        from jaxcnn.training.workdir import check_folder
 
         if values.workdir:
-            check_folder(Path(values.workdir))
+            folders.check_writable(Path(values.workdir), "The folder of the run")
         print(text.pairs(dry_run.dry_run(config)))
         return 0
     workdir = _flags.workdir(values)

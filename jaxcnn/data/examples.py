@@ -248,8 +248,9 @@ class DatasetInfo:
         targets: Targets that each example holds besides its image.
         num_examples: Split -> number of its examples.
         channels: Number of channels of every image: 1 grey, 3 RGB.
-        mean: Mean of each channel over training images, in [0, 1].
-        std: Standard deviation of each channel over training images, in [0, 1].
+        mean: Mean of each channel over training images, in [0, 1]; of a run, that by
+            which images are normalised, as its network may want another scale.
+        std: Standard deviation of each channel, likewise.
         fingerprint: Changes when the examples do, for runs that are resumed.
         decoder: Name and version of what turns files into pixels; None for arrays.
         value_range: Black and white in the float images that the data set was
@@ -449,7 +450,7 @@ def fields_used(
     cuts["split_seed"] = validation or test
     names = ["groups", *fields, *(name for name, was_cut in cuts.items() if was_cut)]
     values = {name: getattr(config, name) for name in names}
-    # As config_fields.check_types has it.
+    # As config_fields.check has it.
     return {n: tuple(v) if isinstance(v, list) else v for n, v in values.items()}
 
 

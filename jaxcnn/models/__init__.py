@@ -134,6 +134,13 @@ def build(
     return adapt(row, fields, outputs, name)
 
 
+def normalisation(name: str) -> tuple[float, float] | None:
+    """(mean, standard deviation) by which images get the scale that a network of MODELS
+    is made for; None where it, or a user's own, is made for no scale."""
+    variant = MODELS.get(name)
+    return None if variant is None else variant.normalisation
+
+
 def adapt(
     given: Any,
     fields: Mapping[str, Any],

@@ -6,7 +6,7 @@ layers must know, whether the network is being trained, reaches them from outsid
 Linen's interceptors.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import contextvars
 import dataclasses
@@ -21,9 +21,9 @@ import jax.numpy as jnp
 
 from jaxcnn.errors import UserError
 
-# Layer groups that behave as in evaluation, whatever `train` says.
-_frozen: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar(
-    "frozen layer groups", default=frozenset()
+# Whether a layer behaves as in evaluation, whatever `train` says.
+_is_frozen: contextvars.ContextVar[Callable[[nn.Module], bool]] = (
+    contextvars.ContextVar("frozen layers", default=lambda module: False)
 )
 
 # Argument by which a layer is told -> its value, from `train`. The first is ours, the
@@ -36,14 +36,14 @@ _TOLD_BY: dict[str, Callable[[bool], bool]] = {
 
 
 @contextlib.contextmanager
-def frozen(groups: Collection[str]) -> Iterator[None]:
-    """A context in which these layer groups of an adapted network are told that it is
-    evaluated."""
-    token = _frozen.set(frozenset(groups))
+def frozen(is_frozen: Callable[[nn.Module], bool]) -> Iterator[None]:
+    """A context in which the layers of an adapted network for which a function is true
+    are told that it is evaluated."""
+    token = _is_frozen.set(is_frozen)
     try:
         yield
     finally:
-        _frozen.reset(token)
+        _is_frozen.reset(token)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,16 +96,16 @@ class Adapted:
 def _told(train: bool) -> Iterator[None]:
     """Tells each layer that is called, and was not told, whether to train.
 
-    Those of frozen groups are told that they do not, whatever they were told.
+    Frozen ones are told that they do not, whatever they were told.
     """
 
     def call(
         method: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
-        module, path = context.module, context.module.path
+        module = context.module
         if context.method_name != "__call__":
             return method(*args, **kwargs)
-        is_frozen = bool(path) and path[0] in _frozen.get()
+        is_frozen = _is_frozen.get()(module)
         # Not of the module's class: it may be its parent's that is called.
         for name, place in _arguments(context.orig_method.func).items():
             value = _TOLD_BY[name](train and not is_frozen)

@@ -5,7 +5,8 @@ Recognition", Proceedings of the IEEE 1998, section II.B and Figure 2,
 http://yann.lecun.com/exdb/publis/pdf/lecun-01a.pdf. Images have 32x32 pixels; those of
 28x28 must be padded by 2 first.
 
-`lenet5_1998` has the paper's layers C1 to F6 and their 60,000 parameters. Departures:
+`lenet5_1998` has the paper's layers C1 to F6 and their 60,000 parameters. Its images
+get the paper's scale, on which the background is -0.1 and ink is 1.175. Departures:
   * The head is a trainable linear layer, so that any classes are possible. The paper's
     head has 84 fixed weights per class, the pixels of a stylised character, and outputs
     the squared distance to each.
@@ -205,6 +206,7 @@ VARIANTS = {
     # Section III.B and Figure 9: 0.95% of the test images wrong, without distortions.
     "lenet5_1998": _row(
         LeNet5As1998,
+        scale=(-0.1, 1.175),
         top1=99.05,
         top1_source="MNIST, the paper",
         reference="the paper's counts, Table I and formulas",

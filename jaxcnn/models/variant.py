@@ -18,6 +18,9 @@ class Variant:
             squares, or (height, width).
         channels: Image channels: 1 grey, 3 RGB.
         num_classes: Number of classes of the paper's or the reference's dataset.
+        scale: Values of black and of white in the input that the network is made for,
+            where ink is white. None: images are normalised by their own mean and
+            standard deviation.
         top1: Published accuracy in percent, with one crop and one network. None: not
             published.
         top1_source: The dataset, and who published the accuracy.
@@ -30,9 +33,19 @@ class Variant:
     image_size: int | tuple[int, int] = 224
     channels: int = 3
     num_classes: int = 1000
+    scale: tuple[float, float] | None = None
     top1: float | None = None
     top1_source: str = ""
     reference: str = ""
+
+    @property
+    def normalisation(self) -> tuple[float, float] | None:
+        """(mean, standard deviation) by which grey levels in [0, 1] get the scale; None
+        where it has none."""
+        if self.scale is None:
+            return None
+        black, white = self.scale
+        return -black / (white - black), 1 / (white - black)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 Paper: LeCun, Boser, Denker, Henderson, Howard, Hubbard and Jackel, "Backpropagation
 Applied to Handwritten Zip Code Recognition", Neural Computation 1(4), 1989,
 https://doi.org/10.1162/neco.1989.1.4.541, section 3 and Figure 3. Its digits have 16x16
-pixels from -1 (paper) to 1 (ink).
+pixels from -1 (paper) to 1 (ink), which is the scale that its images get.
 
 Each map of H1 and H2 has one kernel and a bias for every unit: 9,760 parameters, of
 which 1,000 are biases, and 64,660 connections. Departures:
@@ -99,6 +99,7 @@ VARIANTS = {
         image_size=16,
         channels=1,
         num_classes=10,
+        scale=(BACKGROUND, 1.0),
         top1=95.0,
         top1_source="zip codes of the US mail, the paper",
         reference="the paper's 9,760 parameters and formula",

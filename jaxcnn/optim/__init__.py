@@ -1,6 +1,6 @@
 """The optimizer: one optax chain, with learning rates by step and by layer."""
 
-from jaxcnn.optim.optimizer import OPTIMIZERS, carry_over, make_optimizer
+from jaxcnn.optim.optimizer import OPTIMIZERS, carry_over, make_optimizer, unused
 from jaxcnn.optim.plan import Plan, make_plan
 from jaxcnn.optim.schedules import SCHEDULES, make_schedule, scaled
 
@@ -13,4 +13,5 @@ __all__ = [
     "make_plan",
     "make_schedule",
     "scaled",
+    "unused",
 ]

@@ -35,7 +35,7 @@ def first_match(patterns: Sequence[str], params: Any) -> dict[str, int | None]:
         UserError: A pattern is not a regular expression, matches nothing, or matches
             only what earlier patterns match, so it cannot be what its author meant.
     """
-    paths = [path(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(params)]
+    known_paths = paths(params)
     matches = []
     for pattern in patterns:
         name = str if "/" in pattern else group
@@ -45,10 +45,10 @@ def first_match(patterns: Sequence[str], params: Any) -> dict[str, int | None]:
             raise UserError(
                 f"{pattern!r} is not a regular expression: {error}."
             ) from None
-        matches.append({p for p in paths if regex.fullmatch(name(p))})
+        matches.append({p for p in known_paths if regex.fullmatch(name(p))})
         if not matches[-1]:
             kind = "parameter" if "/" in pattern else "layer group"
-            known = dict.fromkeys(map(name, paths))
+            known = dict.fromkeys(map(name, known_paths))
             nearest = difflib.get_close_matches(pattern, known, n=3, cutoff=0)
             raise UserError(
                 f"Pattern {pattern!r} matches no {kind}; nearest: {', '.join(nearest)}."
@@ -61,7 +61,7 @@ def first_match(patterns: Sequence[str], params: Any) -> dict[str, int | None]:
             )
     return {
         path: next((i for i, matched in enumerate(matches) if path in matched), None)
-        for path in paths
+        for path in known_paths
     }
 
 
@@ -124,6 +124,11 @@ def decay_by_depth(
 def stage(group: str) -> str:
     """stage2_block1 -> stage2; every other name stays."""
     return re.sub(r"(stage\d+)_block\d+", r"\1", group)
+
+
+def paths(params: Any) -> list[str]:
+    """The path of each parameter."""
+    return [path(keys) for keys, _ in jax.tree_util.tree_leaves_with_path(params)]
 
 
 def path(keys: tuple[Any, ...]) -> str:

@@ -17,7 +17,6 @@ by the learning rate, schedule(number of updates), and by -1.
 
 from collections.abc import Callable
 import functools
-import math
 from typing import Any
 
 import jax
@@ -27,7 +26,7 @@ import optax
 from jaxcnn import names
 from jaxcnn.config import OptimConfig
 from jaxcnn.errors import require
-from jaxcnn.optim import layerwise
+from jaxcnn.optim import layerwise, schedules
 from jaxcnn.optim.plan import Plan
 
 
@@ -168,6 +167,31 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "lamb": lamb,
 }
 
+# Fields of OptimConfig that only some of OPTIMIZERS use, and which.
+_USED = {
+    "momentum": ("sgd", "nesterov", "rmsprop", "rmsprop_tf", "lars"),
+    "beta1": ("adam", "adamw", "lamb"),
+    "beta2": ("adam", "adamw", "lamb", "rmsprop", "rmsprop_tf"),
+    "epsilon": ("adam", "adamw", "lamb", "rmsprop", "rmsprop_tf"),
+}
+
+
+def unused(config: OptimConfig) -> dict[str, str]:
+    """The fields that the schedule or the optimizer does not use -> why.
+
+    One of a user's own may use all of them.
+    """
+    whys = {}
+    for field, known, used in (
+        ("schedule", schedules.SCHEDULES, schedules.USED),
+        ("name", OPTIMIZERS, _USED),
+    ):
+        chosen = getattr(config, field)
+        for name, users in used.items():
+            if chosen in known and chosen not in users:
+                whys[name] = f"optim.{field} {chosen!r} does not use it"
+    return whys
+
 
 def make_optimizer(
     config: OptimConfig,
@@ -194,17 +218,9 @@ def make_optimizer(
     """
     make = names.resolve(config.name, OPTIMIZERS, "optimizer")
     require(callable(make), "optim.name", config.name, "the name of a function")
-    for name in ("momentum", "beta1", "beta2"):
-        value = getattr(config, name)
-        require(0 <= value < 1, f"optim.{name}", value, "in [0, 1)")
-    for name in ("weight_decay", "epsilon"):
-        value = getattr(config, name)
-        require(0 <= value < math.inf, f"optim.{name}", value, "0 or more")
 
     links = []
     if config.clip_norm is not None:
-        holds = 0 < config.clip_norm < math.inf
-        require(holds, "optim.clip_norm", config.clip_norm, "a positive number or None")
         links.append(optax.clip_by_global_norm(config.clip_norm))
     parts = {
         str(start): make(config, _joined(schedule, start, warmup_steps))

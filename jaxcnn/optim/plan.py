@@ -8,7 +8,6 @@ input ("discriminative fine-tuning"), and groups that are unfrozen from the head
 
 from collections.abc import Mapping, Sequence
 import dataclasses
-import math
 from typing import Any
 
 from jaxcnn.config import OptimConfig
@@ -78,9 +77,6 @@ def make_plan(
     }
     never = ()
     if config.unfreeze:
-        for pattern, epoch in config.unfreeze:
-            name = f"The epoch of {pattern!r} in optim.unfreeze"
-            require(0 <= epoch < math.inf, name, epoch, "0 or more")
         first = layerwise.first_match([p for p, _ in config.unfreeze], params)
         unfrozen = {
             path: None
@@ -113,7 +109,6 @@ def _rules(config: OptimConfig, groups: Sequence[str]) -> Sequence[layerwise.Rul
         " or ".join(LEVELS),
     )
     decay = config.lr_decay
-    require(0 < decay <= 1, "optim.lr_decay", decay, "over 0 and at most 1")
     if config.lr_factors and decay != 1:
         raise UserError(
             f"optim.lr_decay={decay} and optim.lr_factors both set the learning rate "

@@ -88,6 +88,16 @@ SCHEDULES = {
     "one_cycle": one_cycle,
 }
 
+# Fields of OptimConfig that only some of SCHEDULES use, and which.
+USED = {
+    "end_lr_factor": ("cosine", "linear", "polynomial"),
+    "decay_factor": ("step", "staircase", "exponential"),
+    "decay_epochs": ("step",),
+    "decay_every_epochs": ("staircase",),
+    "power": ("polynomial",),
+}
+_MAX_DROPS = 10_000
+
 
 def scaled(config: OptimConfig, batch_size: int) -> OptimConfig:
     """Returns the config with peak_lr scaled from lr_for_batch_size to a batch size.
@@ -98,7 +108,6 @@ def scaled(config: OptimConfig, batch_size: int) -> OptimConfig:
     base = config.lr_for_batch_size
     if base is None:
         return config
-    require(base >= 1, "optim.lr_for_batch_size", base, "at least 1, or None")
     peak_lr = config.peak_lr * batch_size / base
     return dataclasses.replace(config, peak_lr=peak_lr, lr_for_batch_size=None)
 
@@ -123,15 +132,6 @@ def make_schedule(
     """
     make = names.resolve(config.schedule, SCHEDULES, "schedule")
     require(callable(make), "optim.schedule", config.schedule, "the name of a function")
-    for name, rule, holds in (
-        ("peak_lr", "a positive number", 0 < config.peak_lr < math.inf),
-        ("warmup_epochs", "0 or more", 0 <= config.warmup_epochs < math.inf),
-        ("end_lr_factor", "0 or more", 0 <= config.end_lr_factor < math.inf),
-        ("decay_factor", "a positive number", 0 < config.decay_factor < math.inf),
-        ("power", "a positive number", 0 < config.power < math.inf),
-    ):
-        require(holds, f"optim.{name}", getattr(config, name), rule)
-
     warmup_steps = round(config.warmup_epochs * steps_per_epoch)
     if warmup_steps >= num_steps:
         raise UserError(
@@ -141,9 +141,11 @@ def make_schedule(
     epochs = config.decay_epochs
     if config.schedule == "staircase":
         every = config.decay_every_epochs
-        holds = every is not None and 1 / steps_per_epoch <= every < math.inf
+        holds = every is not None and 1 / steps_per_epoch <= every
         require(holds, "optim.decay_every_epochs", every, "at least one step")
         count = math.ceil(num_steps / steps_per_epoch / every)
+        rule = f"longer: there may be {_MAX_DROPS:,} drops in the run, not {count:,}"
+        require(count <= _MAX_DROPS, "optim.decay_every_epochs", every, rule)
         epochs = [every * i for i in range(1, count + 1)]
     drops = [round(epoch * steps_per_epoch) for epoch in epochs]
     if config.schedule == "step":

@@ -19,8 +19,8 @@ from flax import linen as nn
 from flax import traverse_util
 import numpy as np
 
-from jaxcnn import models
-from jaxcnn.errors import UserError
+from jaxcnn import errors, json_files, models
+from jaxcnn.errors import UserError, require
 from jaxcnn.pretrained import description, files, names, preprocessing, rules
 from jaxcnn.pretrained.checks import readable
 from jaxcnn.pretrained.description import Description
@@ -31,6 +31,7 @@ VARIABLES = "variables.safetensors"
 MODEL = "model.json"
 _IMAGENET_CLASSES = Path(__file__).with_name("imagenet_classes.txt")
 _MAX_CONFIG = 1_000_000  # characters of timm's config.json
+_MAX_CLASSES = 10**6
 _MAX_TRIED = 6  # other networks on which weights that do not fit are tried
 
 
@@ -363,7 +364,7 @@ def save(weights: Weights, folder: str | Path) -> None:
     try:
         tensors = {path: np.ascontiguousarray(value) for path, value in flat.items()}
         _write_safetensors(tensors, unfinished / VARIABLES)
-        (unfinished / MODEL).write_text(json.dumps(values, indent=2) + "\n")
+        json_files.write(unfinished / MODEL, values)
         unfinished.chmod(0o755)
         unfinished.replace(folder)
     except BaseException:
@@ -382,7 +383,28 @@ def _write_safetensors(tensors: Tensors, path: Path, **metadata: str) -> None:
 
 def is_folder(folder: str | Path) -> bool:
     """Whether a folder contains imported weights."""
-    return (Path(folder) / MODEL).is_file()
+    return os.path.isfile(Path(folder) / MODEL)
+
+
+def _described(values: dict[str, Any]) -> Weights:
+    """The weights that model.json describes, without variables."""
+    weights = json_files.build(Weights, {**values, "variables": {}})
+    fields = {n: json_files.cast(x, Any) for n, x in weights.fields.items()}
+    weights = dataclasses.replace(weights, fields=fields)
+    if weights.model not in models.MODELS:
+        raise errors.unknown("model", weights.model, models.MODELS)
+    holds = 0 <= weights.num_classes <= _MAX_CLASSES
+    rule = f"0 to {_MAX_CLASSES:,}"
+    require(holds, "num_classes", weights.num_classes, rule)
+    require(weights.channels in (1, 3), "channels", weights.channels, "1 or 3")
+    names_given, expected = weights.class_names, weights.preprocessing
+    holds = names_given is None or len(names_given) == weights.num_classes
+    rule = f"the {weights.num_classes} names of the classes, or null"
+    require(holds, "class_names", names_given, rule)
+    holds = len(expected.mean) == weights.channels
+    rule = f"of {weights.channels} channels"
+    require(holds, "preprocessing.mean", expected.mean, rule)
+    return weights
 
 
 def open_folder(folder: str | Path) -> Weights:
@@ -395,14 +417,7 @@ def open_folder(folder: str | Path) -> Weights:
     folder = Path(folder)
     if not is_folder(folder):
         raise UserError(f"{folder} contains no imported weights: it has no {MODEL}.")
-    try:
-        values = json.loads((folder / MODEL).read_text())
-        values["preprocessing"] = preprocessing.from_json(values["preprocessing"])
-        if values["class_names"] is not None:
-            values["class_names"] = tuple(values["class_names"])
-        weights = Weights(**values, variables={})
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder / MODEL} cannot be read: {error}.") from error
+    weights = json_files.read(folder / MODEL, _described)
     shape = (*weights.preprocessing.size, weights.channels)
     named = (weights.model, weights.num_classes, weights.fields)
     flat = files.read(folder / VARIABLES)

@@ -7,6 +7,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 import numpy as np
 
+from jaxcnn.errors import UNCHANGED
+from jaxcnn.report import letters
+
 
 def write(
     path: Path, confusion: Sequence[Sequence[float]], class_names: Sequence[str]
@@ -20,18 +23,22 @@ def write(
     """
     counts = np.asarray(confusion).astype(int)
     files = path.with_suffix(".csv"), path.with_suffix(".png")
-    with files[0].open("w", newline="") as file:
+    with files[0].open("w", newline="", encoding="utf-8", errors=UNCHANGED) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("true \\ predicted", *class_names))
         writer.writerows(
             (name, *row) for name, row in zip(class_names, counts, strict=True)
         )
-    figure(counts, class_names).savefig(files[1], dpi=150)
+    with letters.drawing(letters.labels(class_names)):
+        figure(counts, class_names).savefig(files[1], dpi=150)
     return files
 
 
 def figure(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """Plots the fraction of each true class as shades, with image counts as text."""
+    """Plots the fraction of each true class as shades, with image counts as text.
+
+    To be called and saved within letters.drawing.
+    """
     num_classes = len(class_names)
     side = float(np.clip(0.42 * num_classes + 1.8, 4.0, 20.0))  # inches
     plot = Figure(figsize=(side, side), layout="constrained")
@@ -41,11 +48,15 @@ def figure(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     correct = np.trace(counts)
-    axes.set_title(f"{correct} of {counts.sum()} correct", fontsize="medium")
+    title = f"{correct} of {counts.sum()} correct"
+    labels = letters.labels(class_names)
+    if labels != [*class_names]:
+        title += "\n#1 is the first class of the CSV file"
+    axes.set_title(title, fontsize="medium")
     if num_classes <= 60:  # more names would be illegible
-        rotation = 90 if max(map(len, class_names)) > 2 else 0
-        axes.set_xticks(range(num_classes), class_names, rotation=rotation)
-        axes.set_yticks(range(num_classes), class_names)
+        rotation = 90 if max(map(len, labels)) > 2 else 0
+        axes.set_xticks(range(num_classes), labels, rotation=rotation)
+        axes.set_yticks(range(num_classes), labels)
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 shade = "white" if shares[row, column] > 0.5 else "black"

@@ -7,6 +7,7 @@ import rich.console
 import rich.live
 import rich.text
 
+from jaxcnn.errors import printable
 from jaxcnn.report import beginning, text
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Console:
             self.say(f"Resumed from the checkpoint of step {first_step}.")
 
     def say(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True, markup=False)
+        shown = "\n".join(map(printable, line.split("\n")))
+        self._console.print(shown, soft_wrap=True, markup=False, emoji=False)
 
     def write(self, split: str, step: int, values: Values) -> None:
         if split == "train":

@@ -4,9 +4,10 @@ from collections.abc import Iterable
 import dataclasses
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
+
+from jaxcnn.report import letters
 
 _COLUMNS = 8
 _SIDE = 112  # pixels; side of the square that each image is fitted into
@@ -40,7 +41,8 @@ def write(path: Path, title: str, cells: Iterable[Cell]) -> None:
     top = 3 * _LINE
     page = Image.new("RGB", (columns * across + _GAP, top + rows * down), _PAPER)
     draw = ImageDraw.Draw(page)
-    draw.text((_GAP, _GAP), title, _INK, font(16))
+    title = letters.drawable(title)
+    draw.text((_GAP, _GAP), title, _INK, letters.font(16, title))
     for i, cell in enumerate(cells):
         row, column = divmod(i, _COLUMNS)
         x, y = _GAP + column * across, top + row * down
@@ -55,7 +57,8 @@ def write(path: Path, title: str, cells: Iterable[Cell]) -> None:
         lines = ((cell.caption, _INK), (cell.warning, _WARNING))
         for line, (text, colour) in enumerate(lines):
             place = (x, y + _SIDE + 2 + line * _LINE)
-            draw.text(place, _cut(text), colour, font(11))
+            shown = _cut(text)
+            draw.text(place, shown, colour, letters.font(11, shown))
     page.save(path)
 
 
@@ -69,15 +72,10 @@ def fit(pixels: np.ndarray, side: int) -> Image.Image:
     return image.convert("RGB")
 
 
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with matplotlib and covers many scripts."""
-    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    return ImageFont.truetype(path, size)
-
-
 def _cut(text: str) -> str:
     """Cuts a text to the width of an image, keeping its end, where a path differs."""
-    length = font(11).getlength
+    text = letters.drawable(text[-_SIDE:])  # of no letter is narrower than a pixel
+    length = letters.font(11, text).getlength
     if length(text) <= _SIDE:
         return text
     while text and length(f"…{text}") > _SIDE:

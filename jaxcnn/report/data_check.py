@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxcnn.errors import printable
 from jaxcnn.report import text
 
 if TYPE_CHECKING:
@@ -25,14 +26,15 @@ def as_text(report: "Report") -> str:
     splits = ", ".join(f"{name} {count:,}" for name, count in report.counts.items())
     groups = f" in {len(report.groups)} groups" if report.groups else ""
     about = {"images": f"{total:,}{groups}: {splits}", "sizes": _sizes(report)}
-    parts = [f"{report.name}\n" + text.pairs(about)]
+    parts = [f"{printable(report.name)}\n" + text.pairs(about)]
     if report.groups:
         parts.append(_group_table(report))
     if not report.findings:
         return "\n\n".join([*parts, "No problems found."])
     for number, finding in enumerate(report.findings, start=1):
-        lines = [f"{number}. {finding.text}"]
-        lines += [f"     {_case(case)}" for case in finding.cases[:_MAX_CASES]]
+        lines = [f"{number}. {printable(finding.text)}"]
+        cases = finding.cases[:_MAX_CASES]
+        lines += [f"     {printable(_case(case))}" for case in cases]
         more = len(finding.cases) - _MAX_CASES
         if more > 0:
             lines.append(f"     and {more:,} more")

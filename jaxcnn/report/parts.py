@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from jaxcnn.report import confusion, text
+from jaxcnn.errors import UNCHANGED
+from jaxcnn.report import confusion, letters, text
 
 if TYPE_CHECKING:
     from jaxcnn.tasks.parts import Matrix, Part, Scatter, Table
@@ -26,13 +27,15 @@ def _table(part: "Table") -> str:
 
 
 def _matrix(part: "Matrix") -> str:
+    key = letters.key(part.names)
     if len(part.names) > _SHOWN:
-        return ""
+        return key
     counts = [
         (name, *(f"{n:.0f}" if n else "." for n in row))
         for name, row in zip(part.names, part.counts, strict=True)
     ]
-    return text.table(counts, ("", *part.names))
+    table = text.table(counts, ("", *part.names))
+    return f"{table}\n{key}" if key else table
 
 
 _TEXTS = {"table": _table, "matrix": _matrix, "scatter": lambda part: ""}
@@ -59,25 +62,29 @@ def _write_matrix(path: Path, part: "Matrix") -> list[Path]:
 
 def _write_scatter(path: Path, part: "Scatter") -> list[Path]:
     files = [path.with_suffix(".csv"), path.with_suffix(".png")]
-    with files[0].open("w", newline="") as file:
+    with files[0].open("w", newline="", encoding="utf-8", errors=UNCHANGED) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((part.x_label, part.y_label))
         writer.writerows(zip(part.x, part.y, strict=True))
-    scatter_figure(part).savefig(files[1], dpi=150)
+    with letters.drawing([part.x_label, part.y_label, part.title]):
+        scatter_figure(part).savefig(files[1], dpi=150)
     return files
 
 
 def scatter_figure(part: "Scatter") -> Figure:
-    """Plots a point for each pair, and the line on which both are equal."""
+    """Plots a point for each pair, and the line on which both are equal.
+
+    To be called and saved within letters.drawing.
+    """
     made = Figure(figsize=(5.0, 5.0), layout="constrained")
     axes = made.add_subplot()
     limits = min(*part.x, *part.y), max(*part.x, *part.y)
     axes.plot(limits, limits, color="0.6", linewidth=1, zorder=0)
     axes.scatter(part.x, part.y, s=12, alpha=0.6, linewidths=0)
-    axes.set_xlabel(part.x_label)
-    axes.set_ylabel(part.y_label)
+    axes.set_xlabel(letters.drawable(part.x_label))
+    axes.set_ylabel(letters.drawable(part.y_label))
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set_title(part.title, fontsize="medium")
+    axes.set_title(letters.drawable(part.title), fontsize="medium")
     return made
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from jaxcnn.report import contact_sheet
+from jaxcnn.report import contact_sheet, letters
 
 if TYPE_CHECKING:
     from jaxcnn.tasks.parts import Caption, Mark
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _SIDE = 512  # pixels; side of the square that an image is fitted into
 _MARGIN, _LINE = 6, 20  # pixels
 _INK, _PAPER = "#222222", "#ffffff"
+_MAX_NAME = 60  # letters of a file name; each has at most four bytes, of 255
 
 
 def draw(pixels: np.ndarray, marks: Sequence["Mark"]) -> Image.Image:
@@ -31,13 +32,30 @@ def draw(pixels: np.ndarray, marks: Sequence["Mark"]) -> Image.Image:
 
 
 def _caption(picture: Image.Image, mark: "Caption") -> Image.Image:
-    """Adds a line of text below a picture, and widens it if the text needs it."""
-    font = contact_sheet.font(14)
-    width = max(picture.width, round(font.getlength(mark.text)) + 2 * _MARGIN)
-    page = Image.new("RGB", (width, picture.height + _LINE), _PAPER)
+    """Adds the text below a picture, in as many lines as it needs."""
+    text = letters.drawable(mark.text)
+    font = letters.font(14, text)
+    width = max(picture.width, min(round(font.getlength(text)) + 2 * _MARGIN, _SIDE))
+    lines = _lines(text, font, width - 2 * _MARGIN)
+    page = Image.new("RGB", (width, picture.height + _LINE * len(lines)), _PAPER)
     page.paste(picture)
-    ImageDraw.Draw(page).text((_MARGIN, picture.height), mark.text, _INK, font)
+    draw = ImageDraw.Draw(page)
+    for number, line in enumerate(lines):
+        draw.text((_MARGIN, picture.height + number * _LINE), line, _INK, font)
     return page
+
+
+def _lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """A text cut into lines that are no wider than `width` pixels."""
+    lengths = {letter: font.getlength(letter) for letter in set(text)}
+    lines, length = [""], 0.0
+    for letter in text:
+        length += lengths[letter]
+        if lines[-1] and length > width:
+            lines.append("")
+            length = lengths[letter]
+        lines[-1] += letter
+    return lines
 
 
 _DRAWERS: Mapping[str, Callable[..., Image.Image]] = {"caption": _caption}
@@ -47,7 +65,7 @@ def file_names(images: Sequence[str]) -> list[str]:
     """PNG names after the images' names; the second image of a name gets "_2"."""
     names, seen = [], set()
     for image in images:
-        name = stem = Path(image).stem
+        name = stem = Path(image).stem[-_MAX_NAME:]
         number = 1
         while name.casefold() in seen:
             number += 1

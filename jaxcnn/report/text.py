@@ -11,6 +11,8 @@ import rich.cells
 import rich.console
 import rich.table
 
+from jaxcnn.errors import printable
+
 if TYPE_CHECKING:
     from jaxcnn.tasks import Task
     from jaxcnn.training.fit import Result
@@ -26,16 +28,19 @@ def table(
     """A table whose first `left` columns are left-aligned, the others right-aligned."""
     box = rich.box.MARKDOWN if markdown else rich.box.SIMPLE_HEAD
     made = rich.table.Table(box=box, pad_edge=markdown)
+    header, *rows = ([printable(cell) for cell in row] for row in (header, *rows))
     for i, name in enumerate(header):
         made.add_column(name, justify="left" if i < left else "right", no_wrap=True)
     for row in rows:
         made.add_row(*row)
-    return _render(made)
+    longest = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    # A letter may be two columns wide, and a border three.
+    return _render(made, width=sum(2 * length + 3 for length in longest) + 3)
 
 
-def _render(renderable: Any) -> str:
+def _render(renderable: Any, width: int) -> str:
     console = rich.console.Console(
-        file=io.StringIO(), width=10_000, highlight=False, markup=False
+        file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False
     )
     console.print(renderable)
     lines = console.file.getvalue().splitlines()
@@ -44,8 +49,9 @@ def _render(renderable: Any) -> str:
 
 def pairs(values: Mapping[str, str]) -> str:
     """One line per name, names and values in two columns."""
-    width = max(map(len, values))
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in values.items())
+    shown = {printable(name): printable(value) for name, value in values.items()}
+    width = max(map(len, shown))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in shown.items())
 
 
 def sides(image_size: int | Sequence[int]) -> tuple[int, int]:

@@ -187,6 +187,7 @@ def make_config(
 
 def make_run(config: Config) -> Run:
     """The parts of a run on generated images; all its mistakes are found here."""
+    prepare.check_values(config)
     variant = models.MODELS[config.model]
     dataset = generated.dataset(
         max(_NUM_EXAMPLES, config.data.batch_size),

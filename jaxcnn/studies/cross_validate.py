@@ -146,7 +146,7 @@ def cross_validate(
         FloatingPointError: A loss is not finite.
     """
     require(num_folds >= 2, "folds", num_folds, "at least 2")
-    config_fields.check_types(config)
+    config_fields.check(config)
     if config.early_stopping_patience is not None:
         raise UserError(
             "early_stopping_patience must be None in cross-validation, not "

@@ -78,7 +78,7 @@ def find_lr(
     require(num_steps >= 20, "steps", num_steps, "at least 20")
     base, rule = config.optim.lr_for_batch_size, "None: the test does not scale rates"
     require(base is None, "optim.lr_for_batch_size", base, rule)
-    config_fields.check_types(config)
+    config_fields.check(config)
     dataset = data.load(config.data)
     rising = dataclasses.replace(
         config.optim,

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 import jaxcnn
-from jaxcnn import config_fields
+from jaxcnn import config_fields, json_files
 from jaxcnn.config import Config
 from jaxcnn.training import digests, feed, fit
 
@@ -74,7 +74,7 @@ def train(config: Config, folder: Path, journal: Path) -> int:
 
 def main(arguments: list[str]) -> int:
     config, folder, journal = map(Path, arguments)
-    read = config_fields.from_json(config.read_text())
+    read = json_files.read(config, config_fields.from_values)
     return train(read, folder, journal)
 
 

@@ -26,6 +26,8 @@ from jaxcnn import config_fields
 from jaxcnn.config import Config
 from jaxcnn.errors import UserError, require
 
+_MAX_TRIALS = 100_000
+
 Values = dict[str, Any]  # dotted name of a field -> its value
 
 SCALES: Mapping[str, Callable[[float, float, float], float]] = {
@@ -180,14 +182,20 @@ def grid(space: Space) -> Listed:
     return Listed([dict(zip(space, values, strict=True)) for values in combinations])
 
 
+def _check_numbers(flag: str, count: int, seed: int) -> None:
+    """Raises UserError for a number of trials, or a seed, that is not allowed."""
+    holds = 1 <= count <= _MAX_TRIALS
+    require(holds, flag, count, f"at least 1 and at most {_MAX_TRIALS:,}")
+    require(0 <= seed < 2**32, "--search_seed", seed, f"0 or more, below {2**32}")
+
+
 def random(space: Space, count: int, seed: int) -> Listed:
     """Draws `count` different trials; the first ones do not depend on the count.
 
     Raises:
         UserError: After 100 * count draws, fewer different combinations have been seen.
     """
-    require(count >= 1, "--random", count, "at least 1")
-    require(seed >= 0, "--search_seed", seed, "0 or more")
+    _check_numbers("--random", count, seed)
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed)))
     found: list[Values] = []
     for _ in range(100 * count):
@@ -224,8 +232,7 @@ class Optuna:
     known: Sequence[Values] = ()
 
     def __post_init__(self):
-        require(self.count >= 1, "--optuna", self.count, "at least 1")
-        require(self.seed >= 0, "--search_seed", self.seed, "0 or more")
+        _check_numbers("--optuna", self.count, self.seed)
         try:
             import optuna
         except ImportError as error:

@@ -1,11 +1,10 @@
 """The folder of a study, which can be stopped and resumed."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
-from jaxcnn import config_fields, errors
+from jaxcnn import config_fields, errors, json_files
 from jaxcnn.config import Config
 
 _FILE = "study.json"
@@ -21,8 +20,7 @@ def check(folder: Path, config: Config, **choices: Any) -> None:
     """
     if not (folder / _FILE).exists():
         return
-    old = json.loads((folder / _FILE).read_text())
-    before = config_fields.from_json(json.dumps(old.pop("config")))
+    before, old = json_files.read(folder / _FILE, _config_and_choices)
     changed = [
         f"{name}: {old.get(name)!r} -> {choices.get(name)!r}"
         for name in {**old, **choices}
@@ -40,8 +38,13 @@ def claim(folder: Path, config: Config, **choices: Any) -> None:
     """Makes a folder the study's, after the check that it holds no other study."""
     check(folder, config, **choices)
     folder.mkdir(parents=True, exist_ok=True)
-    study = {**choices, "config": dataclasses.asdict(config)}
-    write(folder / _FILE, json.dumps(study, indent=2) + "\n")
+    json_files.write(folder / _FILE, {**choices, "config": dataclasses.asdict(config)})
+
+
+def _config_and_choices(values: dict[str, Any]) -> tuple[Config, dict[str, Any]]:
+    """(config, other values) of a study's file."""
+    others = {name: value for name, value in values.items() if name != "config"}
+    return config_fields.from_values(values.get("config")), others
 
 
 def write(path: Path, text: str) -> None:

@@ -89,7 +89,7 @@ def sweep(
         UserError: A config has a mistake, raised before the first run if possible, or
             the folder holds another study.
     """
-    config_fields.check_types(config)
+    config_fields.check(config)
     metric = metric_of(config)
     study.check(output, config, verb="sweep")
     _check_known(config, plan.known, output)

@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Any
 
-from jaxcnn import config_fields, errors
+from jaxcnn import config_fields, errors, json_files
 from jaxcnn.config import Config
 from jaxcnn.training import checkpoint, digests, prepare, workdir
 
@@ -79,7 +79,7 @@ def verify_resume(
     config = _shortened(config, num_steps)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "config.json"
-    file.write_text(config_fields.to_json(config))
+    json_files.write(file, dataclasses.asdict(config))
     whole, cut = (_Place(file, folder / name, command) for name in ("whole", "cut"))
 
     say(f"training {num_steps} steps without a cut")

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from jaxcnn.config import TaskConfig
-from jaxcnn.errors import UserError, require, unknown
+from jaxcnn.errors import UserError, unknown
 from jaxcnn.targets import Target, Targets
 from jaxcnn.tasks.parts import Matrix, Part, Table
 from jaxcnn.tasks.task import (
@@ -26,6 +26,7 @@ from jaxcnn.tasks.task import (
     metric_table,
     only_target,
     ratio,
+    stated_numbers,
 )
 
 TOP = 5  # of ImageNet's challenge: the right class is among the first five
@@ -112,13 +113,12 @@ class Classification(Task):
                 examples where classes are weighted.
         """
         smoothing = config.label_smoothing
-        require(0 <= smoothing < 1, "task.label_smoothing", smoothing, "in [0, 1)")
         if config.class_weights not in CLASS_WEIGHTS:
             raise unknown("class weights", config.class_weights, CLASS_WEIGHTS)
         target = only_target(config, targets, "label")
         names = targets[target].names
         weigh = CLASS_WEIGHTS[config.class_weights]
-        weights = weigh(names, statistics.get("counts"))
+        weights = weigh(names, stated_numbers(statistics, "counts", len(names)))
         return cls(names, target, smoothing, weights)
 
     @property

@@ -13,7 +13,6 @@ import numpy as np
 import optax
 
 from jaxcnn.config import TaskConfig
-from jaxcnn.errors import require
 from jaxcnn.targets import Target, Targets
 from jaxcnn.tasks.parts import Part, Table
 from jaxcnn.tasks.task import (
@@ -62,7 +61,6 @@ class MultiLabel(Task):
             UserError: An option that is not allowed, or no such target.
         """
         threshold = config.threshold
-        require(0 < threshold < 1, "task.threshold", threshold, "in (0, 1)")
         target = only_target(config, targets, "labels")
         return cls(targets[target].names, target, threshold)
 

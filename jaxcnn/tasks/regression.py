@@ -16,7 +16,7 @@ import numpy as np
 import optax
 
 from jaxcnn.config import TaskConfig
-from jaxcnn.errors import UserError, require, unknown
+from jaxcnn.errors import UserError, unknown
 from jaxcnn.targets import Target, Targets
 from jaxcnn.tasks.parts import Part, Scatter, Table
 from jaxcnn.tasks.task import (
@@ -27,6 +27,7 @@ from jaxcnn.tasks.task import (
     Task,
     metric_table,
     only_target,
+    stated_numbers,
 )
 
 # Loss of an error, in standard deviations of the target: called as loss(error, delta).
@@ -111,13 +112,12 @@ class Regression(Task):
         if config.loss not in LOSSES:
             raise unknown("loss", config.loss, LOSSES)
         delta = config.huber_delta
-        require(0 < delta < float("inf"), "task.huber_delta", delta, "positive")
         target = _only_value(config, targets)
         names = targets[target].names
         return cls(
             names=names,
-            mean=tuple(statistics.get("mean", [0.0] * len(names))),
-            std=tuple(statistics.get("std", [1.0] * len(names))),
+            mean=stated_numbers(statistics, "mean", len(names)) or (0.0,) * len(names),
+            std=stated_numbers(statistics, "std", len(names)) or (1.0,) * len(names),
             target=target,
             loss_name=config.loss,
             huber_delta=delta,

@@ -231,6 +231,23 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=zeros, where=denominator > 0)
 
 
+def stated_numbers(
+    statistics: Mapping[str, Any], name: str, count: int
+) -> tuple[float, ...] | None:
+    """The `count` numbers that statistics hold by a name; None: they hold none.
+
+    Raises:
+        UserError: What they hold is something else, as in a damaged file.
+    """
+    numbers = statistics.get(name)
+    if numbers is None:
+        return None
+    holds = isinstance(numbers, list | tuple) and len(numbers) == count
+    holds = holds and all(type(x) in (int, float) for x in numbers)
+    require(holds, f"statistics.{name}", numbers, f"{count} numbers")
+    return tuple(numbers)
+
+
 def only_target(config: TaskConfig, targets: Targets, kind: str) -> str:
     """Name of the target that a task is trained on.
 

@@ -6,15 +6,17 @@ variables after the update, and the number of updates so far.
 
 from collections.abc import Callable, Iterable
 import functools
-import math
+import itertools
 from typing import Any
 
 from flax import traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcnn.config import AverageConfig
 from jaxcnn.errors import require, unknown
+from jaxcnn.training.due import DueSteps
 
 Average = Callable[[Any, Any, jax.Array], Any]
 
@@ -34,27 +36,35 @@ def ema(average: Any, variables: Any, step: jax.Array, *, decay: float) -> Any:
     return jax.tree.map(move, average, variables)
 
 
-def swa(
-    average: Any, variables: Any, step: jax.Array, *, start_step: int, every_steps: int
-) -> Any:
+def swa(average: Any, variables: Any, step: jax.Array, *, due: np.ndarray) -> Any:
     """Stochastic weight averaging: the mean of the parameters after each epoch.
 
-    Izmailov et al., UAI 2018, Algorithm 1, https://arxiv.org/abs/1803.05407. Up to
-    start_step, the average is the parameters themselves. The running statistics are
-    copied from the latest parameters, and are recomputed before an evaluation.
+    Izmailov et al., UAI 2018, Algorithm 1, https://arxiv.org/abs/1803.05407. The mean
+    starts with the parameters of the first due step, as in PyTorch's AveragedModel; up
+    to there the average is the parameters themselves. The running statistics are copied
+    from the latest parameters, and are recomputed before an evaluation.
+
+    Args:
+        average: The average so far.
+        variables: Parameters and running statistics after the update.
+        step: Number of updates so far.
+        due: int32 [N], steps whose parameters are averaged, in ascending order.
     """
-    after = jnp.maximum(step - start_step, 0)
-    due = after % every_steps == 0  # always true up to start_step
-    share = jnp.where(due, 1 / (1 + after // every_steps), 0)
+    count = jnp.searchsorted(jnp.asarray(due), step, side="right")  # due so far
+    is_due = jnp.asarray(due)[jnp.maximum(count - 1, 0)] == step
+    share = jnp.where(is_due | (count == 0), 1 / jnp.maximum(count, 1), 0)
 
     def move(old: jax.Array, new: jax.Array) -> jax.Array:
-        return old + share.astype(old.dtype) * (new - old)
+        # The first is copied, or rounding would leave something of the start.
+        moved = old + share.astype(old.dtype) * (new - old)
+        return jnp.where(share == 1, new, moved)
 
     params = jax.tree.map(move, average["params"], variables["params"])
     return {"params": params, "batch_stats": variables["batch_stats"]}
 
 
 NAMES = ("none", "ema", "swa")
+_MAX_AVERAGED = 100_000
 
 
 def make_average(
@@ -65,20 +75,20 @@ def make_average(
     Raises:
         UserError: A setting is not allowed.
     """
-    require(0 <= config.decay < 1, "average.decay", config.decay, "in [0, 1)")
-    start = config.start_epoch
-    require(0 <= start < math.inf, "average.start_epoch", start, "0 or more")
-    start_step = round(start * steps_per_epoch)
     if config.name == "none":
         return None
     if config.name == "ema":
         return functools.partial(ema, decay=config.decay)
     if config.name != "swa":
         raise unknown("average", config.name, NAMES)
-    holds = start_step < num_steps
+    start = config.start_epoch
+    holds = round(start * steps_per_epoch) < num_steps
     require(holds, "average.start_epoch", start, "before the end of the run")
-    every_steps = max(1, round(steps_per_epoch))
-    return functools.partial(swa, start_step=start_step, every_steps=every_steps)
+    due = DueSteps(steps_per_epoch, num_steps, start * steps_per_epoch)
+    steps = [*itertools.islice(due, _MAX_AVERAGED + 1)]
+    rule = f"ema or none for a run of more than {_MAX_AVERAGED:,} epochs"
+    require(len(steps) <= _MAX_AVERAGED, "average.name", config.name, rule)
+    return functools.partial(swa, due=np.array(steps, np.int32))
 
 
 def pooled_statistics(batches: Iterable[Any], batch_stats: Any) -> Any:

@@ -16,7 +16,14 @@ import jax
 from jaxcnn import augment, models
 from jaxcnn.data.datasets import SLOW_SECONDS
 from jaxcnn.data.examples import Examples
-from jaxcnn.training import compilation, feature_cache, feed, memory, network
+from jaxcnn.training import (
+    compilation,
+    feature_cache,
+    feed,
+    ignored,
+    memory,
+    network,
+)
 from jaxcnn.training.prepare import check_training
 from jaxcnn.training.run import Run
 from jaxcnn.training.state import TrainState, init_variables
@@ -34,7 +41,8 @@ class Started:
         state: Its state after `start` updates.
         start: Updates that were taken before.
         batches: Those that follow, on the devices; to be closed.
-        remarks: Messages for the log, such as the chosen micro-batch size.
+        remarks: Messages for the log: what the config has without effect, and the
+            chosen micro-batch size.
     """
 
     run: Run
@@ -121,6 +129,7 @@ def begin(
                 "are decoded before it."
             )
         run, remarks = memory.resolve_auto(run)
+        remarks = [*ignored.lines(run.config), *remarks]
         state = init_state(run) if state is None else state
         if run.config.cache_features:
             batches.close()

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
-import math
 from pathlib import Path
 import time
 from typing import Any, Protocol
 
+from jaxcnn import folders
 from jaxcnn.config import Config
 from jaxcnn.data.examples import Dataset
 from jaxcnn.data.transforms import size_text
@@ -28,6 +28,7 @@ from jaxcnn.training import (
     workdir,
 )
 from jaxcnn.training.begin import Resumed, Started, begin, start_phase
+from jaxcnn.training.due import DueSteps
 from jaxcnn.training.evaluation import Measured
 from jaxcnn.training.meter import Meter
 from jaxcnn.training.run import Run
@@ -105,16 +106,6 @@ class Callback:
         """After the last save and the test."""
 
 
-def due_steps(
-    every_epochs: float, steps_per_epoch: float, num_steps: int
-) -> frozenset[int]:
-    """The first step at or after each multiple of every_epochs, and the last step."""
-    every = every_epochs * steps_per_epoch
-    # Floats: three times 0.1 epochs of ten steps is 3.0000000000000004.
-    due = (math.ceil(k * every - 1e-6) for k in range(1, int(num_steps / every) + 1))
-    return frozenset({*due, num_steps})
-
-
 def fit(
     config: Config,
     folder: str | Path,
@@ -150,7 +141,7 @@ def fit(
     """
     _check_callbacks(callbacks)
     folder = Path(folder)
-    workdir.check_folder(folder)
+    folders.check_writable(folder, "The folder of the run")
     config = given.named(config, model=model, dataset=dataset, task=task)
     existing = workdir.existing_run(folder)
     info = None
@@ -291,8 +282,8 @@ class Session:
         self._finish_average = evaluation.average_finisher(run, self.folder)
         self._begin_time = time.perf_counter()
         self._meter = Meter(started.start, run.num_steps, run.config.data.batch_size)
-        self._eval_steps = due_steps(
-            run.config.eval_every_epochs, run.steps_per_epoch, run.num_steps
+        self._eval_steps = DueSteps(
+            run.config.eval_every_epochs * run.steps_per_epoch, run.num_steps
         )
 
     # The steps.

@@ -1,5 +1,6 @@
 """Summarises how a run trains each layer group, for the table printed at its start."""
 
+from collections.abc import Sequence
 import dataclasses
 from typing import Any
 
@@ -20,8 +21,8 @@ class GroupRow:
             several of these.
         peak_lr: Highest learning rate of its trained parameters. None: it is frozen.
         weight_decay: Weight decay of its kernels. None: nothing is decayed.
-        batch_norm: Statistics that BatchNorm uses: "batch", "running", or "none" if
-            there is no BatchNorm.
+        batch_norm: Statistics that BatchNorm uses: "batch", "running", "batch and
+            running" if some of it is frozen, or "none" if there is no BatchNorm.
     """
 
     name: str
@@ -52,8 +53,7 @@ def group_rows(
         starts = {plan.starts[path] for path in paths}
         moving = [path for path in paths if plan.starts[path] is not None]
         decays = any(path.endswith("/kernel") for path in moving)
-        stats = jax.tree.leaves(variables["batch_stats"].get(group, {}))
-        mode = ("batch" if moving else "running") if stats else "none"
+        stats = layerwise.paths({group: variables["batch_stats"].get(group, {})})
         when = [_when(start, steps_per_epoch) for start in sorted(starts, key=_last)]
         rates = [config.peak_lr * plan.factors[path] for path in moving]
         row = GroupRow(
@@ -62,10 +62,22 @@ def group_rows(
             trained=", ".join(when),
             peak_lr=max(rates, default=None),
             weight_decay=(config.weight_decay or None) if decays else None,
-            batch_norm=mode,
+            batch_norm=_batch_norm(stats, paths, moving),
         )
         rows.append(row)
     return _merged(rows)
+
+
+def _batch_norm(
+    stats: Sequence[str], paths: Sequence[str], moving: Sequence[str]
+) -> str:
+    """GroupRow.batch_norm of a group with these statistics and parameters."""
+    modes = set()
+    for layer in {path.rpartition("/")[0] for path in stats}:
+        own = {path for path in paths if path.rpartition("/")[0] == layer}
+        is_frozen = not own & set(moving) if own else not moving
+        modes.add("running" if is_frozen else "batch")
+    return " and ".join(sorted(modes)) or "none"
 
 
 def _last(start: int | None) -> float:

@@ -3,7 +3,7 @@
 Frozen layer groups, remat and the input of one child: no model file knows of them.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 import contextlib
 from typing import Any
 
@@ -11,6 +11,7 @@ from flax import linen as nn
 import jax
 
 from jaxcnn.models import adapter
+from jaxcnn.optim import layerwise
 
 
 def frozen_groups(params: Any, trained: Collection[str] | None) -> frozenset[str]:
@@ -21,26 +22,43 @@ def frozen_groups(params: Any, trained: Collection[str] | None) -> frozenset[str
     return frozenset(params) - {path.partition("/")[0] for path in trained}
 
 
+def frozen_layers(params: Any, trained: Collection[str] | None) -> frozenset[str]:
+    """Paths of the layers with parameters of their own, none of which is trained."""
+    if trained is None:
+        return frozenset()
+    own = {path: path.rpartition("/")[0] for path in layerwise.paths(params)}
+    return frozenset(own.values()) - {own[path] for path in trained}
+
+
 @contextlib.contextmanager
 def frozen_as_in_evaluation(
     params: Any, trained: Collection[str] | None
 ) -> Iterator[None]:
-    """Calls the frozen layer groups of a network with train=False.
+    """Calls the frozen layer groups of a network with train=False, and each
+    normalisation of which every parameter is frozen.
 
-    Their BatchNorm then uses and keeps its running statistics, and their dropout is
-    off, with no switch in any model.
+    BatchNorm then uses and keeps its running statistics, and the dropout of frozen
+    groups is off, with no switch in any model.
     """
-    frozen = frozen_groups(params, trained)
+    groups, layers = frozen_groups(params, trained), frozen_layers(params, trained)
+
+    def is_frozen(module: nn.Module) -> bool:
+        path = module.path
+        if path and path[0] in groups:
+            return True
+        if "/".join(path) not in layers:
+            return False
+        statistics = module.variables.get("batch_stats", {})
+        return any(not isinstance(value, Mapping) for value in statistics.values())
 
     def call(
         method: Callable, args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
-        path = context.module.path
-        if len(path) == 1 and path[0] in frozen and "train" in kwargs:
+        if "train" in kwargs and is_frozen(context.module):
             kwargs = {**kwargs, "train": False}
         return method(*args, **kwargs)
 
-    with nn.intercept_methods(call), adapter.frozen(frozen):
+    with nn.intercept_methods(call), adapter.frozen(is_frozen):
         yield
 
 

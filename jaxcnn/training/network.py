@@ -12,6 +12,7 @@ from jaxcnn import models, tasks
 from jaxcnn.config import Config
 from jaxcnn.data.examples import DatasetInfo
 from jaxcnn.data.transforms import height_and_width
+from jaxcnn.errors import UserError
 from jaxcnn.models import adapter
 from jaxcnn.tasks import Task
 from jaxcnn.training import checkpoint, parallel
@@ -29,6 +30,13 @@ def make_model(config: Config, task: Task, given: Any = None) -> nn.Module:
     """
     fields = dict(config.model_fields)
     if given is None:
+        clash = ", ".join(sorted(fields.keys() & task.outputs.keys()))
+        # A user's own class that was given as an object has all of its fields there.
+        if clash and config.model in models.MODELS:
+            raise UserError(
+                f"model_fields of {config.model} may not name {clash}, which follows "
+                "from the task and the data."
+            )
         model = models.build(config.model, fields, task.outputs)
     else:
         # The config of a run has the fields of a module that was given to it.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import dataclasses
 import functools
 import itertools
+import math
 from typing import Any
 
 from flax import linen as nn
@@ -21,12 +22,21 @@ from jaxcnn.data.examples import Dataset, DatasetInfo
 from jaxcnn.data.transforms import check_size, height_and_width, size_text
 from jaxcnn.models.adapter import Adapted
 from jaxcnn.tasks import Task
-from jaxcnn.training import early_stopping, feature_cache, network, parallel
+from jaxcnn.training import (
+    early_stopping,
+    feature_cache,
+    memory,
+    network,
+    parallel,
+)
 from jaxcnn.training.averaging import make_average
 from jaxcnn.training.precision import make_precision
 from jaxcnn.training.run import Run
 from jaxcnn.training.state import init_variables, init_with_output
-from jaxcnn.training.transfer import make_start, open_source, output_names
+from jaxcnn.training.transfer import Start, make_start, open_source, output_names
+
+_MAX_STEPS = 2**31 - 1  # the number of a step is an int32
+_MAX_BATCH_BYTES = 2**32  # on one host
 
 NAN_POLICIES = ("error", "skip")
 
@@ -56,8 +66,7 @@ def prepare(
         UserError: A choice that is not allowed, or data that is not there or not
             right.
     """
-    config_fields.check_types(config)
-    _check_values(config)
+    check_values(config)
     precision = make_precision(config)
     mesh = parallel.data_mesh(config.num_devices)
     if dataset is None:
@@ -75,6 +84,9 @@ def prepare(
     batches_per_pass = steps_per_pass(config, dataset.info)
     steps_per_epoch = config.steps_per_epoch or batches_per_pass
     num_steps = max(1, round(config.num_epochs * steps_per_epoch))
+    rule = f"at most {_MAX_STEPS:,} steps; it is {num_steps:,}"
+    holds = num_steps <= _MAX_STEPS
+    errors.require(holds, "num_epochs", config.num_epochs, rule)
     optim_config = optim.scaled(config.optim, config.data.batch_size)
     schedule = optim.make_schedule(optim_config, num_steps, steps_per_epoch)
     shape = network.image_shape(config, dataset.info)
@@ -90,10 +102,7 @@ def prepare(
         only, skip = config.init_from.only, config.init_from.skip
         names = output_names(task)
         start = make_start(open_source(config), model, shape, only, skip, names)
-    scale = info if info is not None else start
-    if scale is not None:
-        normalised = dataclasses.replace(dataset.info, mean=scale.mean, std=scale.std)
-        dataset = dataclasses.replace(dataset, info=normalised)
+    dataset = _with_scale(dataset, info or start, models.normalisation(config.model))
     run = Run(
         config=config,
         dataset=dataset,
@@ -164,6 +173,22 @@ def _with_task(
     )
 
 
+def _with_scale(
+    dataset: Dataset,
+    known: DatasetInfo | Start | None,
+    made_for: tuple[float, float] | None,
+) -> Dataset:
+    """The data set with the mean and standard deviation that its images are normalised
+    by: those of the run or the weights that go on, those that the network is made for,
+    or its own."""
+    if known is not None:
+        return dataset.with_info(mean=known.mean, std=known.std)
+    if made_for is None:
+        return dataset
+    mean, std = ((number,) * dataset.info.channels for number in made_for)
+    return dataset.with_info(mean=mean, std=std)
+
+
 def _check_output(task: Task, output: Any, image_shape: tuple[int, ...]) -> None:
     """Raises UserError unless output and loss have the shapes that the task needs."""
     name, needed = type(task).__name__, task.output_shape
@@ -222,9 +247,8 @@ def check_training(run: Run) -> None:
     data_config = run.config.data
     if run.config.nan_policy not in NAN_POLICIES:
         raise errors.unknown("nan_policy", run.config.nan_policy, NAN_POLICIES)
-    patience = run.config.nan_patience
-    errors.require(patience >= 1, "nan_patience", patience, "at least 1")
     parallel.check_batch_size("data.batch_size", data_config.batch_size, run.mesh)
+    _check_memory(run)
     _check_micro_batches(run)
     _check_stages(run)
     batches.check_training(run.dataset.splits["train"], data_config)
@@ -238,6 +262,19 @@ def check_training(run: Run) -> None:
         batches.check_evaluation(run.dataset.splits[split], data_config, split)
     if run.config.cache_features:
         feature_cache.check(run)
+
+
+def _check_memory(run: Run) -> None:
+    """Raises UserError where not even the state of the run fits into memory."""
+    needed, limit = run.state_bytes, memory.memory(run.mesh)
+    if needed > limit:
+        raise errors.UserError(
+            f"{run.config.model} for images of "
+            f"{size_text(run.config.data.image_size)} pixels takes "
+            f"{needed / 2**30:,.1f} GiB of memory on each device for its parameters "
+            f"and the optimizer's state, which has {limit / 2**30:,.1f} GiB; choose a "
+            "smaller model or data.image_size."
+        )
 
 
 def _check_micro_batches(run: Run) -> None:
@@ -283,7 +320,6 @@ def _check_statistics(dataset: Dataset) -> None:
 def _check_auxiliary(config: Config, params: Any) -> None:
     """Raises UserError for a weight of auxiliary heads that is not allowed."""
     weight = config.task.aux_weight
-    errors.require(0 <= weight < float("inf"), "task.aux_weight", weight, "0 or more")
     holds = not weight or any(group.startswith("aux") for group in params)
     rule = f"0 for {config.model}, which has no auxiliary head"
     errors.require(holds, "task.aux_weight", weight, rule)
@@ -307,8 +343,9 @@ def _check_norm(config: Config, model: nn.Module, mesh: Mesh) -> None:
     errors.require(holds, "norm_examples", number, rule)
 
 
-def _check_values(config: Config) -> None:
-    """Raises UserError for the choices that no other function looks at."""
+def check_values(config: Config) -> None:
+    """Raises UserError for what is wrong in a config whatever the data are."""
+    config_fields.check(config)
     parallel.layout(config.parallel)
     for name in ("mixup", "cutmix"):
         value = getattr(config.augment, name)
@@ -316,23 +353,22 @@ def _check_values(config: Config) -> None:
         errors.require(
             not value or config.parallel != "pmap", f"augment.{name}", value, rule
         )
-    positive = ("num_epochs", "eval_every_epochs", "keep_checkpoints")
-    positive += (
-        "steps_per_epoch",
-        "log_every_steps",
-        "save_every_steps",
-        "early_stopping_patience",
-    )
-    for name in positive:
-        value = getattr(config, name)
-        holds = value is None or 0 < value < float("inf")
-        errors.require(holds, name, value, "positive")
-    errors.require(config.seed >= 0, "seed", config.seed, "0 or more")
+    sizes = [config.data.image_size]
     check_size("data.image_size", config.data.image_size)
     for size, _ in config.data.image_size_stages:
         check_size("A size in data.image_size_stages", size)
-    for name in ("batch_size", "eval_batch_size", "num_threads"):
-        value = getattr(config.data, name)
-        errors.require(value >= 1, f"data.{name}", value, "at least 1")
-    workers = config.data.num_workers
-    errors.require(workers >= 0, "data.num_workers", workers, "0 or more")
+        sizes.append(size)
+    pixels = max(math.prod(height_and_width(size)) for size in sizes)
+    for name in ("batch_size", "eval_batch_size"):
+        number = getattr(config.data, name)
+        needed = pixels * (config.data.channels or 3) * number // jax.process_count()
+        rule = (
+            f"smaller, or data.{name}={number}: a batch takes {needed / 2**30:,.0f} "
+            f"GiB on each host, of {_MAX_BATCH_BYTES / 2**30:,.0f} that it may take"
+        )
+        holds = needed <= _MAX_BATCH_BYTES
+        errors.require(holds, "data.image_size", config.data.image_size, rule)
+    padding = config.augment.crop_padding_pixels
+    side = min(min(height_and_width(size)) for size in sizes)
+    rule = f"at most data.image_size, {side}, or windows without an image are cut out"
+    errors.require(padding <= side, "augment.crop_padding_pixels", padding, rule)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def open_source(config: Config) -> Source:
         UserError: There is none that can be read.
     """
     path = Path(config.init_from.path)
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError(f"init_from.path is {str(path)!r}, which does not exist.")
     if path.is_dir() and not weights_lib.is_folder(path):
         run, info = workdir.read(path)

@@ -4,17 +4,17 @@ config.json is the config; dataset.json is what evaluation, prediction and a res
 must know of the images. Both are written before the first step.
 """
 
-from collections.abc import Callable
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
-from jaxcnn import config_fields, errors
+from jaxcnn import config_fields, errors, json_files
+from jaxcnn import targets as targets_lib
 from jaxcnn.config import AUTO, Config
 from jaxcnn.data.examples import DatasetInfo
-from jaxcnn.targets import Target
 
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
@@ -22,6 +22,7 @@ BAD_IMAGES = "bad_images.txt"
 PROFILE = "profile"
 _CONFIG = "config.json"
 _DATASET = "dataset.json"
+_MAX_NUMBERS = 2**31  # of one target of an example
 
 
 def read(workdir: Path) -> tuple[Config, DatasetInfo]:
@@ -31,54 +32,37 @@ def read(workdir: Path) -> tuple[Config, DatasetInfo]:
         UserError: The folder holds no run, or one that cannot be read.
     """
     for name in (_CONFIG, _DATASET):
-        if not (workdir / name).is_file():
+        if not os.path.isfile(workdir / name):
             raise errors.UserError(f"No run in {workdir}: it has no {name}.")
-    config = _read(workdir / _CONFIG, config_fields.from_json)
-    return config, _read(workdir / _DATASET, lambda text: _from_json(json.loads(text)))
+    config = json_files.read(workdir / _CONFIG, config_fields.from_values)
+    return config, json_files.read(workdir / _DATASET, _info)
 
 
-def _read(file: Path, parse: Callable[[str], Any]) -> Any:
-    """What a file says; UserError where it cannot be read."""
-    try:
-        return parse(file.read_text())
-    except errors.UserError:
-        raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise errors.UserError(
-            f"{file} cannot be read; it is damaged, or of another version of jaxcnn "
-            f"({type(error).__name__}: {error})."
-        ) from error
-
-
-def _to_json(info: DatasetInfo) -> dict[str, Any]:
-    """What json.dumps writes, with lists for tuples."""
-    return json.loads(json.dumps(dataclasses.asdict(info)))
-
-
-def _from_json(values: dict[str, Any]) -> DatasetInfo:
-    targets = {
-        name: Target(**{k: tuple(v) if type(v) is list else v for k, v in row.items()})
-        for name, row in values["targets"].items()
-    }
-    scale = {name: tuple(values[name]) for name in ("mean", "std")}
-    if values["value_range"] is not None:
-        scale["value_range"] = tuple(values["value_range"])
-    return DatasetInfo(**values | scale | {"targets": targets})
-
-
-def check_folder(workdir: Path) -> None:
-    """Raises UserError where no folder of that name can be."""
-    there = workdir
-    while not there.exists() and there != there.parent:
-        there = there.parent
-    if not there.is_dir():
-        raise errors.UserError(
-            f"The folder of the run cannot be {workdir}: {there} is a file."
+def _info(values: dict[str, Any]) -> DatasetInfo:
+    """The description of a data set; UserError for a value that is not allowed."""
+    info = json_files.build(DatasetInfo, values)
+    holds = "train" in info.num_examples and all(
+        0 <= number < 2**48 for number in info.num_examples.values()
+    )
+    rule = "a number of examples for train and each other split"
+    errors.require(holds, "num_examples", info.num_examples, rule)
+    errors.require(info.channels in (1, 3), "channels", info.channels, "1 or 3")
+    for name, numbers in (("mean", info.mean), ("std", info.std)):
+        holds = len(numbers) == info.channels and max(map(abs, numbers)) < 1e6
+        rule = f"{info.channels} numbers, one for each channel"
+        errors.require(holds, name, numbers, rule)
+    errors.require(min(info.std) > 0, "std", info.std, "over 0")
+    value_range = info.value_range
+    holds = value_range is None or value_range[0] < value_range[1]
+    errors.require(holds, "value_range", value_range, "(black, white), black first")
+    targets_lib.check_targets(info.targets)
+    for name, target in info.targets.items():
+        size = math.prod(target.shape)
+        rule = f"of at most {_MAX_NUMBERS:,} numbers"
+        errors.require(
+            size <= _MAX_NUMBERS, f"targets.{name}.shape", target.shape, rule
         )
-    if not os.access(there, os.W_OK):
-        raise errors.UserError(
-            f"The folder of the run cannot be {workdir}: {there} may not be written."
-        )
+    return info
 
 
 def has_checkpoints(workdir: Path) -> bool:
@@ -104,9 +88,14 @@ def check_config(workdir: Path, existing: Config, config: Config) -> None:
     _check(workdir, config_fields.differences(existing, config))
 
 
+def _comparable(info: DatasetInfo) -> dict[str, Any]:
+    """The values of its fields, with lists for tuples as JSON has them."""
+    return json.loads(json.dumps(dataclasses.asdict(info)))
+
+
 def check_dataset(workdir: Path, existing: DatasetInfo, info: DatasetInfo) -> None:
     """Raises UserError where the run of a folder has another data set."""
-    old, new = _to_json(existing), _to_json(info)
+    old, new = (_comparable(info) for info in (existing, info))
     names = ("targets", "num_examples", "fingerprint", "decoder")
     _check(
         workdir,
@@ -129,9 +118,6 @@ def _check(workdir: Path, changed: list[str]) -> None:
 def write(workdir: Path, config: Config, info: DatasetInfo) -> None:
     """Writes config.json and dataset.json, each whole or not at all."""
     workdir.mkdir(parents=True, exist_ok=True)
-    info_json = json.dumps(_to_json(info), indent=2) + "\n"
     # Last the config: with it the folder is a run.
-    for name, text in ((_DATASET, info_json), (_CONFIG, config_fields.to_json(config))):
-        unfinished = workdir / f"{name}.tmp"
-        unfinished.write_text(text)
-        unfinished.replace(workdir / name)
+    json_files.write(workdir / _DATASET, dataclasses.asdict(info))
+    json_files.write(workdir / _CONFIG, dataclasses.asdict(config))

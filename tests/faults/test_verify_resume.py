@@ -118,10 +118,10 @@ def test_a_run_that_resumes_wrongly_is_told(
 def test_a_killed_run_is_the_same_run(images, tmp_path, capsys):
     config = workload.make_config(images, num_workers=1)
     file = tmp_path / "experiment.py"
-    text = config_fields.to_json(config)
+    values = json.loads(json.dumps(dataclasses.asdict(config)))
     file.write_text(
         "from jaxcnn import config_fields\n\n\n"
-        f"def get_config():\n    return config_fields.from_json({text!r})\n"
+        f"def get_config():\n    return config_fields.from_values({values!r})\n"
     )
     flags = [f"--config={file}", f"--output={tmp_path / 'out'}"]
     assert __main__.main(["verify_resume", *flags, "--steps=24", "--cuts=2"]) == 0
