@@ -164,6 +164,7 @@ class DataConfig(Section):
         80_000_000,
         "largest number of pixels of an image file; a larger one counts as unreadable, "
         "and is not decoded",
+        allowed="[1, 1000000000000]",
     )
     num_threads: int = choice(
         4,

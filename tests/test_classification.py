@@ -154,7 +154,7 @@ def test_the_loss_of_a_mixture_is_the_cross_entropy_of_its_smoothed_target():
     rng = np.random.default_rng(1)
     other, share = rng.integers(0, 4, 20), rng.uniform(0, 0.5, 20)
     batch = {"label": label, "other": {"label": other}, "other_share": share}
-    loss = step._losses(of(4, label_smoothing=0.1), logits, batch)
+    loss = step.example_losses(of(4, label_smoothing=0.1), logits, batch)
     one_hot = np.eye(4)
     target = (1 - share)[:, None] * one_hot[label] + share[:, None] * one_hot[other]
     target = 0.9 * target + 0.1 / 4
@@ -170,7 +170,7 @@ def test_the_classes_of_a_mixture_have_weights_of_their_own():
     task = of(2, class_weights=(1.0, 3.0))
     batch = {"label": [0], "other": {"label": [1]}, "other_share": [0.25]}
     batch = jax.tree.map(jnp.array, batch, is_leaf=lambda x: isinstance(x, list))
-    loss = step._losses(task, jnp.zeros((1, 2)), batch)
+    loss = step.example_losses(task, jnp.zeros((1, 2)), batch)
     np.testing.assert_allclose(loss, (0.75 * 1 + 0.25 * 3) * np.log(2), rtol=1e-6)
 
 

@@ -148,11 +148,16 @@ def test_predictions_have_every_name_in_every_format(tmp_path):
     likely = 0.9 * np.eye(len(NAMES)) + 0.1 / len(NAMES)
     answers = [task.answer({"probabilities": row}, 2) for row in likely]
     given = [(f"{i}.png", answer) for i, answer in enumerate(answers)]
-    found = json.loads(text.PREDICTIONS["json"](task, given))
+    images = [image for image, _ in given]
+
+    def predicted(form):
+        return "\n".join(text.PREDICTIONS[form](task, images, iter(given)))
+
+    found = json.loads(predicted("json"))
     assert [row["classes"][0]["class"] for row in found] == [*NAMES]
-    rows = csv.DictReader(io.StringIO(text.PREDICTIONS["csv"](task, given)))
+    rows = csv.DictReader(io.StringIO(predicted("csv")))
     assert [row["class"] for row in rows if row["rank"] == "1"] == [*NAMES]
-    table = text.PREDICTIONS["table"](task, given)
+    table = predicted("table")
     assert all(errors.printable(name).strip() in table for name in NAMES)
     assert len(table.splitlines()) == len(NAMES) + 2
     pixels = np.zeros((8, 8, 3), np.uint8)

@@ -56,7 +56,7 @@ def test_the_page_has_a_row_for_every_field():
         "`float`",
         "`0.1`",
         "no",
-        "highest learning rate, for the stated batch size",
+        "highest learning rate, for the stated batch size; allowed: (0, 1e38]",
     ]
     assert rows["num_devices"][:3] == ["`int / None`", "`None`", "yes"]
     assert rows["optim.freeze"][0] == "`tuple[str, ...]`"

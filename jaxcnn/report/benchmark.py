@@ -1,6 +1,5 @@
 """Formats a studies.benchmark.Benchmark as text, Markdown, JSON and a chart."""
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 import numpy as np
 
-from jaxcnn.report import text
+from jaxcnn.report import strict_json, text
 
 if TYPE_CHECKING:
     from jaxcnn.studies.benchmark import Benchmark, Row
@@ -120,7 +119,7 @@ def as_json(result: "Benchmark") -> str:
         "versions": result.versions,
         "date": result.date,
     }
-    return json.dumps([_object(row) | common for row in result.rows], indent=1)
+    return strict_json.dumps([_object(row) | common for row in result.rows], indent=1)
 
 
 def _object(row: "Row") -> dict[str, Any]:

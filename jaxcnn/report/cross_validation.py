@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 import csv
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxcnn.report import parts, text
+from jaxcnn.report import parts, strict_json, text
 
 if TYPE_CHECKING:
     from jaxcnn.studies.cross_validate import CrossValidation, Fold
@@ -82,7 +81,7 @@ def as_text(result: "CrossValidation") -> str:
 
 def as_json(result: "CrossValidation") -> str:
     """The metrics of each fold, their mean and standard deviation, the pooled ones."""
-    return json.dumps(
+    return strict_json.dumps(
         {
             "folds": [dict(fold.metrics) for fold in result.folds.values()],
             "mean": {name: mean for name, (mean, _) in _summary(result).items()},

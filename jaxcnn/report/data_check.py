@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 import dataclasses
-import json
 import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jaxcnn.errors import printable
-from jaxcnn.report import text
+from jaxcnn.report import strict_json, text
 
 if TYPE_CHECKING:
     from jaxcnn.studies.check_data import Case, Place, Report
@@ -104,7 +103,7 @@ def caption(place: "Place") -> str:
 def as_json(report: "Report") -> str:
     """The report with every case, as one JSON object."""
     heights, widths = report.sizes.T.tolist()
-    return json.dumps(
+    return strict_json.dumps(
         {
             "name": report.name,
             "counts": dict(report.counts),

@@ -1,14 +1,13 @@
 """Formats a learning-rate range test (a find_lr.RangeTest): text, JSON, CSV, plot."""
 
 import csv
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 import numpy as np
 
-from jaxcnn.report import text
+from jaxcnn.report import strict_json, text
 
 if TYPE_CHECKING:
     from jaxcnn.studies.find_lr import RangeTest
@@ -77,7 +76,7 @@ def as_json(test: "RangeTest") -> str:
             ("smoothed_loss", test.smoothed),
         )
     }
-    return json.dumps(
+    return strict_json.dumps(
         {
             "suggestion": test.suggestion,
             "careful": test.careful,

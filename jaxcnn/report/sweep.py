@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 import csv
 import dataclasses
 import io
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxcnn.report import text
+from jaxcnn.report import strict_json, text
 
 if TYPE_CHECKING:
     from jaxcnn.studies.sweep import Sweep, Trial
@@ -157,7 +156,7 @@ def as_csv(sweep: "Sweep") -> str:
 
 def as_json(sweep: "Sweep") -> str:
     """The whole sweep as one JSON object."""
-    return json.dumps(
+    return strict_json.dumps(
         {
             "metric": sweep.metric,
             "trials": [dataclasses.asdict(trial) for trial in sweep.trials],

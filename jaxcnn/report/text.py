@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 import csv
 import io
-import json
 from typing import TYPE_CHECKING, Any
 
 import rich.box
@@ -12,6 +11,7 @@ import rich.console
 import rich.table
 
 from jaxcnn.errors import printable
+from jaxcnn.report import strict_json
 
 if TYPE_CHECKING:
     from jaxcnn.tasks import Task
@@ -131,7 +131,7 @@ def _predictions_json(
     """Lines of a JSON array, an object a line; a comma begins each but the first."""
     yield "["
     for number, (image, answer) in enumerate(predictions):
-        yield ("," if number else " ") + json.dumps({"image": image, **answer})
+        yield ("," if number else " ") + strict_json.dumps({"image": image, **answer})
     yield "]"
 
 
@@ -185,4 +185,4 @@ def _models_table(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-MODELS = {"table": _models_table, "json": json.dumps}
+MODELS = {"table": _models_table, "json": strict_json.dumps}

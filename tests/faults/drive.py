@@ -23,7 +23,6 @@ import time
 
 import jax
 
-from jaxcnn import config_fields
 from jaxcnn.config import Config
 from jaxcnn.studies import verify_resume
 from jaxcnn.training import checkpoint
@@ -78,10 +77,10 @@ def kills(images: Path, folder: Path, count: int) -> Row:
 
 
 def write_experiment(file: Path, config: Config) -> Path:
-    text = config_fields.to_json(config)
+    values = json.loads(json.dumps(dataclasses.asdict(config)))
     file.write_text(
         "from jaxcnn import config_fields\n\n\n"
-        f"def get_config():\n    return config_fields.from_json({text!r})\n"
+        f"def get_config():\n    return config_fields.from_values({values!r})\n"
     )
     return file
 
