@@ -159,7 +159,7 @@ def test_predictions_have_every_name_in_every_format(tmp_path):
     assert [row["class"] for row in rows if row["rank"] == "1"] == [*NAMES]
     table = predicted("table")
     assert all(errors.printable(name).strip() in table for name in NAMES)
-    assert len(table.splitlines()) == len(NAMES) + 2
+    assert len(table.splitlines()) == len(NAMES) + 1
     pixels = np.zeros((8, 8, 3), np.uint8)
     for number, (_, answer) in enumerate(given):
         picture = pictures.draw(pixels, task.marks(answer))

@@ -100,7 +100,8 @@ _WIDEST = 60  # columns of the terminal for names; a longer one moves its row
 def _predictions_table(
     task: "Task", images: Sequence[str], predictions: Predictions
 ) -> Iterator[str]:
-    """Lines of a table, each as soon as its image is predicted; names stay as they are.
+    """Lines of a table, each as soon as its image is predicted; names of images stay as
+    they are.
 
     Columns after the first are as wide as their widest cell so far.
     """
@@ -108,7 +109,7 @@ def _predictions_table(
     first = max((length for length in lengths if length <= _WIDEST), default=0)
     widths = [max(first, len("image"))]
     for number, (image, answer) in enumerate(predictions):
-        row = [image, *task.cells(answer)]
+        row = [image, *map(printable, task.cells(answer))]
         widths += [0] * (len(row) - len(widths))
         for i, cell in enumerate(row[1:], start=1):
             widths[i] = max(widths[i], rich.cells.cell_len(cell))
