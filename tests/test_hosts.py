@@ -149,8 +149,8 @@ def test_a_run_moves_between_two_four_and_one_processes(
     stopped = codes(tmp_path, 2, 2, stop_at="SIGTERM:5", parallel=parallel)
     assert stopped == [143, 143]
     if parallel == "jit":
-        stopped = codes(tmp_path, 4, 1, stop_at="SIGTERM:12", slurm=True)
-        assert stopped == [143, 143, 143, 143]
+        stopped = codes(tmp_path, 4, 1, stop_at="SIGINT:12", slurm=True)
+        assert stopped == [143, 143, 143, 130]
         stopped = codes(tmp_path, 1, 8, stop_at="SIGTERM:18")
         assert stopped == [143]
     assert codes(tmp_path, 2, 1, parallel=parallel) == [0, 0]

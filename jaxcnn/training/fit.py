@@ -219,6 +219,7 @@ class Session:
         self.batch: dict[str, Any] | None = None
         self.validations: list[dict[str, float]] = []
         self.stop_reason: str | None = None
+        self._remarks: list[str] = []
         self._stack, self._callbacks = stack, callbacks
         self._metric = run.task.metric(run.config.best_metric)
         self._stopping_rule = early_stopping.make_rule(run.config, run.task)
@@ -250,7 +251,8 @@ class Session:
         writer = make_writer(self.folder, self._start, self.run.num_steps)
         self._writer = stack.enter_context(contextlib.closing(writer))
         self._writer.begin(self.run, self._start)
-        for line in (*self._checkpoints.messages, *started.remarks):
+        remarks = (*self._checkpoints.messages, *self._remarks, *started.remarks)
+        for line in remarks:
             self._writer.say(line)
 
     def _resume(self) -> Resumed:
@@ -268,6 +270,10 @@ class Session:
         )
         newest = self._checkpoints.newest(run.state_shapes)
         if newest is None:
+            if workdir.was_written(self.folder):
+                self._remarks.append(
+                    "The run in this folder has saved no checkpoint; it starts anew."
+                )
             return Resumed()
         record, state = newest
         self.validations = record.validations

@@ -70,6 +70,11 @@ def has_checkpoints(workdir: Path) -> bool:
     return any(path.name.isdecimal() for path in workdir.glob(f"{CHECKPOINTS}/*"))
 
 
+def was_written(workdir: Path) -> bool:
+    """Whether a run has been started in a folder, if it has saved nothing yet."""
+    return (workdir / _CONFIG).is_file()
+
+
 def existing_run(workdir: Path) -> tuple[Config, DatasetInfo] | None:
     """Config and data set of the run that has begun in a folder; None: none has."""
     return read(workdir) if has_checkpoints(workdir) else None
