@@ -131,18 +131,18 @@ def fake(config):
     )
 
 
-def prepare(config, monkeypatch, **sizes):
+def prepare(config, monkeypatch, model=None, **sizes):
     """The run on one device with other sizes of its batches or images."""
     monkeypatch.setattr(data, "load", fake)
     data_config = dataclasses.replace(config.data, num_per_class=None, **sizes)
     config = dataclasses.replace(config, data=data_config, num_devices=1)
-    return prepare_lib.prepare(config)
+    return prepare_lib.prepare(config, model=model)
 
 
 def smaller(model):
     """Fields of the same network with a block or two in each stage."""
     if model == "vgg11_bn":
-        return ()  # it is small in its experiments
+        return {}  # it is small in its experiments
     network = models.create_model(model, 10)
     stages = getattr(network, "stages", ())
     fields = {}
@@ -160,7 +160,7 @@ def smaller(model):
         fields["stages"] = tuple(stage._replace(depth=1) for stage in stages)
     elif stages and not model.startswith(("alexnet", "zfnet")):
         fields["stages"] = tuple(stage[:1] for stage in stages)
-    return tuple(fields.items())
+    return fields
 
 
 def filled(shapes):
@@ -193,10 +193,14 @@ def test_an_experiment_builds(name, monkeypatch):
 def test_an_experiment_takes_two_steps(name, monkeypatch):
     config = get_config(name)
     monkeypatch.setitem(SHAPES, config.data.name, (10, SHAPES[config.data.name][1]))
-    config.model_fields += smaller(config.model)
+
+    def model(num_classes, **fields):
+        fields |= smaller(config.model)
+        return models.create_model(config.model, num_classes, **fields)
+
     config.compute_dtype = "float32"
     image_size = COMPILED.get(name, config.data.image_size)
-    run = prepare(config, monkeypatch, batch_size=4, image_size=image_size)
+    run = prepare(config, monkeypatch, model, batch_size=4, image_size=image_size)
     batches = feed.train_batches(run, None, 0)
     step, first = jax.jit(run.train_step()), next(batches)
     if name not in COMPILED:

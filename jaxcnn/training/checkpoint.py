@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 import contextlib
 import dataclasses
-import gc
 import itertools
 import json
 import logging
@@ -89,15 +88,23 @@ def open_checkpoints(
 @contextlib.contextmanager
 def _silent_orbax() -> Iterator[None]:
     """Keeps Orbax from logging the errors, with tracebacks, that it raises as well."""
-    loggers = [logging.getLogger(name) for name in (None, "absl", "asyncio")]
+    loggers = [logging.getLogger(name) for name in (None, "absl")]
     for logger in loggers:
         logger.addFilter(_is_other)
     try:
         yield
+    except BaseException:
+        _silence_lost_tasks()
+        raise
     finally:
-        gc.collect()  # asyncio logs what nobody has asked for when it is freed
         for logger in loggers:
             logger.removeFilter(_is_other)
+
+
+def _silence_lost_tasks() -> None:
+    """Orbax's tasks go on for a moment after an error, and fail without being asked;
+    asyncio would log that at any time later."""
+    logging.getLogger("asyncio").addFilter(_is_other)
 
 
 def _is_other(record: logging.LogRecord) -> bool:
@@ -181,6 +188,7 @@ class Checkpoints:
         return restored
 
     def _set_aside(self, step: int, error: CorruptError) -> None:
+        _silence_lost_tasks()
         if jax.process_count() > 1:  # all processes must agree; a person decides
             raise error
         self.records.pop(step, None)
@@ -303,8 +311,7 @@ class Checkpoints:
             return
         with contextlib.suppress(Exception):  # the error of the save once more
             self.checkpointer.close()
-        # Orbax's tasks may go on for a moment, write, and fail without being asked.
-        logging.getLogger("asyncio").addFilter(_is_other)
+        _silence_lost_tasks()
         path = self.directory / str(self._failed)
         for _ in range(5):
             time.sleep(0.2)

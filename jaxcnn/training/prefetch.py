@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 U = TypeVar("U")
 _END = object()
-_CLOSE_SECONDS = 3  # a thread that hangs in a slow read is left behind
+_CLOSE_SECONDS = 1  # a thread that hangs in a slow read is left behind
 
 
 def prefetch(

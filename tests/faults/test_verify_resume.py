@@ -27,7 +27,7 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(images):
-    return workload.make_config(images, num_epochs=NUM_STEPS * 16 / 368)
+    return verify_resume._shortened(workload.make_config(images), NUM_STEPS)
 
 
 def run(config, folder, stop_at=None):
