@@ -117,7 +117,7 @@ def signals(config: Path, folder: Path, count: int) -> Row:
         process = start(config, place)
         # Half of them while it starts and compiles, the others while it trains.
         if number % 2:
-            while not last_logged(place):
+            while not last_logged(place) and process.poll() is None:
                 time.sleep(0.05)
         time.sleep(rng.uniform(0, 8))
         begin = time.monotonic()
