@@ -10,7 +10,7 @@ import pytest
 
 from jaxcnn import errors
 from jaxcnn.tasks import Classification
-from jaxcnn.training import checkpoint
+from jaxcnn.training import checkpoint, saving
 
 METRICS = Classification.METRICS
 
@@ -31,7 +31,7 @@ def target(width=3):
 
 
 def opened(path, keep=2, metric="accuracy"):
-    return checkpoint.open_checkpoints(path, keep=keep, metric=METRICS[metric])
+    return saving.open_checkpoints(path, keep=keep, metric=METRICS[metric])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from jaxcnn import __main__, tasks
 from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig
 from jaxcnn.report import writers
-from jaxcnn.training import checkpoint, early_stopping, evaluation, loop
+from jaxcnn.training import checkpoint, early_stopping, evaluation, loop, saving
 from jaxcnn.training import fit as fit_lib
 from jaxcnn.training.run import Run
 from tests.interrupted import signalled
@@ -195,7 +195,7 @@ def test_a_run_that_is_at_its_end_did_not_end_early(config, tmp_path):
 
 def test_validations_of_deleted_checkpoints_are_known(tmp_path):
     metric = tasks.Classification.METRICS["accuracy"]
-    with checkpoint.open_checkpoints(tmp_path, keep=1, metric=metric) as checkpoints:
+    with saving.open_checkpoints(tmp_path, keep=1, metric=metric) as checkpoints:
         state = {"step": jnp.int32(0)}
         history = []
         for step in range(1, 5):

@@ -1,7 +1,8 @@
 """Shows that a run which is killed and resumed is the same run, bit for bit.
 
 The run is trained twice in processes of its own: once to its end, and once killed with
-SIGKILL at random moments and resumed each time. Compared are what each step was made
+SIGKILL and resumed each time, at random moments and as soon as a save begins, alone and
+with its worker processes. Compared are what each step was made
 of, see journal.py, every step that was taken twice included, the last state, and the
 metrics that were logged.
 """
@@ -17,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxcnn import config_fields, errors, json_files
 from jaxcnn.config import Config
@@ -84,27 +85,29 @@ def verify_resume(
 
     say(f"training {num_steps} steps without a cut")
     begin, process = time.monotonic(), whole.start()
-    _wait_for(process, whole.journal, 1)
+    while process.poll() is None and not _last_step(whole.journal):
+        time.sleep(0.01)
     startup = time.monotonic() - begin
     _finish(process)
     rng = random.Random(seed)
-    kills, problems, newest = [], [], 0
+    kills, problems = [], []
     for number, step in enumerate(sorted(rng.sample(range(1, num_steps), num_cuts))):
         # A step that is there already: it is killed while it starts.
         late = _last_step(cut.journal) >= step
-        seconds = rng.uniform(0, startup if late else 0.3)
-        process = cut.start()
-        killed = _kill_at(process, cut.journal, step, seconds)
-        if _outlived(process):
-            problems.append(f"kill {number + 1}: a process outlived its killed parent")
+        in_save = not late and number % 2 == 1
+        seconds = 1.0 if in_save else rng.uniform(0, startup if late else 0.3)
+        kill = os.kill if number % 4 < 2 else os.killpg
+        killed = _kill_at(cut, step, kill, seconds, in_save=in_save)
         if killed is None:  # it ended before
             break
-        there = max(checkpoint.steps_in(cut.checkpoints), default=0)
-        if there < newest:
-            problems.append(f"kill {number + 1}: lost the checkpoint of step {newest}")
-        kills.append(killed)
-        newest = there
-        say(f"cut {number + 1} of {num_cuts}: killed after step {killed}")
+        if killed.outlived:
+            problems.append(f"kill {number + 1}: a process outlived its killed parent")
+        if max(checkpoint.steps_in(cut.checkpoints), default=0) < killed.saved:
+            problems.append(
+                f"kill {number + 1}: lost the checkpoint of step {killed.saved}"
+            )
+        kills.append(killed.step)
+        say(f"cut {number + 1} of {num_cuts}: killed after step {killed.step}")
     _finish(cut.start())
     differences = compare(whole.folder, cut.folder)
     lines = _lines(cut.journal)
@@ -155,28 +158,50 @@ def _finish(process: subprocess.Popen[str]) -> None:
         raise ChildProcessError(f"The run ended with {process.returncode}: {last}")
 
 
-def _wait_for(process: subprocess.Popen[str], journal: Path, step: int) -> bool:
-    """Whether a process notes a step before it ends."""
-    while _last_step(journal) < step:
-        if process.poll() is not None:
-            return False
-        time.sleep(0.005)
-    return True
+class _Killed(NamedTuple):
+    """What was there when a process was killed: the last step of the journal, the
+    newest checkpoint that was ever seen, and whether one of its processes lives on."""
+
+    step: int
+    saved: int
+    outlived: bool
 
 
 def _kill_at(
-    process: subprocess.Popen[str], journal: Path, step: int, seconds: float
-) -> int | None:
-    """Kills a process some time after it has noted a step; returns the last one that it
-    noted. None: it ended before."""
-    if _wait_for(process, journal, step):
-        time.sleep(seconds)
-    if process.poll() is not None:
-        _finish(process)
-        return None
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    return _last_step(journal)
+    place: _Place,
+    step: int,
+    kill: Callable[[int, int], None],
+    seconds: float,
+    *,
+    in_save: bool,
+) -> _Killed | None:
+    """Starts a process and kills it some time after it has noted a step.
+
+    Args:
+        place: The run.
+        step: The step.
+        kill: os.kill, or os.killpg, which kills its worker processes as well.
+        seconds: The time; with in_save at most this.
+        in_save: Whether to kill it sooner, as soon as a save or deletion has begun.
+
+    Returns:
+        None: It ended before.
+    """
+    process, saved, deadline = place.start(), 0, None
+    while process.poll() is None:
+        saved = max(saved, *checkpoint.steps_in(place.checkpoints), 0)
+        now = time.monotonic()
+        if deadline is None and _last_step(place.journal) >= step:
+            deadline = now + seconds
+        if deadline is not None and (
+            now >= deadline or (in_save and any(place.checkpoints.glob("*.*")))
+        ):
+            kill(process.pid, signal.SIGKILL)
+            process.communicate()
+            return _Killed(_last_step(place.journal), saved, _outlived(process))
+        time.sleep(0.002)
+    _finish(process)
+    return None
 
 
 def _last_step(journal: Path) -> int:
@@ -227,6 +252,10 @@ def compare(whole: Path, cut: Path) -> list[str]:
     logged = [_logged(folder / "run" / "metrics.jsonl") for folder in (whole, cut)]
     if logged[0] != logged[1]:
         differences.append("metrics.jsonl has other lines")
+    aside = [*(cut / "run" / workdir.CHECKPOINTS).glob(f"*{checkpoint.CORRUPT}*")]
+    differences += [
+        f"{path.name}: a checkpoint was not what was saved" for path in aside
+    ]
     states = [_digests(folder / "run") for folder in (whole, cut)]
     if states[0].keys() != states[1].keys():
         differences.append(

@@ -1,26 +1,18 @@
-"""Checkpoints of a run, saved by Orbax and checked by us.
+"""A checkpoint in its folder: what it says of itself, and its arrays, checked.
 
-A run keeps the newest checkpoints and the best one by a validation metric. A checkpoint
-contains the whole TrainState. The step determines the position in the data, so nothing
-else needs to be saved. Orbax writes a checkpoint under a temporary name and then
-renames it, so an interrupted save leaves nothing that looks like a checkpoint.
-
-A checkpoint is good if its arrays have the digests that were taken of the state before
-it was saved. Each is read back after the save, and older ones are deleted only after
-that. One that is not good is renamed to STEP.corrupt, and the one before it is used.
+A checkpoint contains the whole TrainState. The step determines the position in the
+data, so nothing else needs to be saved. It is good if its arrays have the digests that
+were taken of the state before it was saved; no other is ever loaded.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
-import itertools
-import json
+import functools
 import logging
 from pathlib import Path
-import shutil
-import time
-from typing import Any, NamedTuple
+import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,10 +20,10 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxcnn import errors
 from jaxcnn.tasks import Metric
-from jaxcnn.training import digests, storage
+from jaxcnn.training import digests
 
-_METADATA = "_CHECKPOINT_METADATA"  # Orbax's file
-CORRUPT, _DELETED, _UNFINISHED = ".corrupt", ".deleted", ".orbax-checkpoint-tmp"
+METADATA = "_CHECKPOINT_METADATA"  # Orbax's file
+CORRUPT = ".corrupt"  # the end of the name of one that is set aside
 
 
 class CorruptError(errors.UserError):
@@ -57,51 +49,26 @@ class Record:
 
 
 @contextlib.contextmanager
-def open_checkpoints(
-    directory: Path, *, keep: int, metric: Metric
-) -> Iterator["Checkpoints"]:
-    """Opens the checkpoints of a run for writing; leaving it waits for the last save.
-
-    Args:
-        directory: Folder of the checkpoints. It is created if needed; remains of an
-            interrupted save are removed.
-        keep: Number of newest checkpoints to keep, in addition to the best.
-        metric: Validation metric that determines the best checkpoint.
-    """
-    if jax.process_index() == 0:
-        for path in directory.glob(f"*{_DELETED}"):
-            shutil.rmtree(path)
-    with _silent_orbax(), ThreadPoolExecutor(1, "read back") as thread:
-        checkpoints = Checkpoints(directory.absolute(), keep, metric, thread)
-        checkpoints.checkpointer = ocp.training.Checkpointer(
-            checkpoints.directory, cleanup_tmp_directories=True
-        )
-        try:
-            yield checkpoints
-        finally:
-            try:
-                checkpoints.wait()
-            finally:
-                checkpoints.close()
-
-
-@contextlib.contextmanager
-def _silent_orbax() -> Iterator[None]:
-    """Keeps Orbax from logging the errors, with tracebacks, that it raises as well."""
+def silent_orbax() -> Iterator[None]:
+    """Keeps Orbax from reporting, with tracebacks, errors that it raises as well."""
     loggers = [logging.getLogger(name) for name in (None, "absl")]
     for logger in loggers:
         logger.addFilter(_is_other)
+    hook = sys.unraisablehook
+    sys.unraisablehook = functools.partial(_report_other, hook)
     try:
         yield
     except BaseException:
-        _silence_lost_tasks()
+        silence_lost_tasks()
         raise
+    else:
+        sys.unraisablehook = hook
     finally:
         for logger in loggers:
             logger.removeFilter(_is_other)
 
 
-def _silence_lost_tasks() -> None:
+def silence_lost_tasks() -> None:
     """Orbax's tasks go on for a moment after an error, and fail without being asked;
     asyncio would log that at any time later."""
     logging.getLogger("asyncio").addFilter(_is_other)
@@ -112,229 +79,13 @@ def _is_other(record: logging.LogRecord) -> bool:
     return "orbax" not in record.pathname and record.name != "asyncio"
 
 
-class _Saving(NamedTuple):
-    """A save that has been started."""
-
-    step: int
-    reading: Future[Record]
-    num_bytes: int
+def _report_other(hook: Callable[[Any], None], unraisable: Any) -> None:
+    """Reports with a hook what is not of a lost task, whose event loop is closed."""
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        hook(unraisable)
 
 
-class Checkpoints:
-    """The checkpoints of a run that is training.
-
-    Attributes:
-        directory: Their folder.
-        records: Records of the checkpoints that are not corrupt, by step.
-        messages: Messages about corrupt checkpoints, one each.
-        checkpointer: Orbax's, which writes them.
-        thread: Thread in which they are read back.
-    """
-
-    checkpointer: ocp.training.Checkpointer
-
-    def __init__(
-        self, directory: Path, keep: int, metric: Metric, thread: ThreadPoolExecutor
-    ) -> None:
-        self.directory, self.thread = directory, thread
-        self.records: dict[int, Record] = {}
-        self.messages: list[str] = []
-        self._keep, self._metric = keep, metric
-        self._verified: set[int] = set()
-        self._saving: _Saving | None = None
-        self._failed: int | None = None
-        for step in steps_in(self.directory):
-            try:
-                self.records[step] = read_record(self.directory / str(step))
-            except CorruptError as error:
-                self._set_aside(step, error)
-
-    def newest(self, target: Callable[[int], Any]) -> tuple[Record, Any] | None:
-        """The newest good checkpoint and its state; None: nothing was ever saved.
-
-        Args:
-            target: Called with a step; a pytree of jax.ShapeDtypeStruct with shardings.
-
-        Raises:
-            UserError: There were checkpoints, and none of them is good; or the newest
-                does not fit the target.
-        """
-        while self.records:
-            step = max(self.records)
-            with contextlib.suppress(CorruptError):  # it is set aside, with a message
-                return self.records[step], self.restore(step, target(step))
-        if any(self.directory.glob(f"*{CORRUPT}")):
-            raise errors.UserError(
-                f"No checkpoint in {self.directory} can be read: "
-                f"{'; '.join(self.messages) or f'all are set aside as *{CORRUPT}'}. "
-                "Start the run anew in another --workdir."
-            )
-        return None
-
-    def restore(self, step: int, target: Any) -> Any:
-        """Loads a whole checkpoint into the arrays that the target describes.
-
-        Raises:
-            CorruptError: The checkpoint is not what was saved. It has been set aside.
-            UserError: It does not fit the target: the error lists the leaves that are
-                missing, extra or have the wrong shape.
-        """
-        try:
-            restored = _restore(self.directory / str(step), self.records[step], target)
-        except CorruptError as error:
-            self._set_aside(step, error)
-            raise
-        self._verified.add(step)
-        return restored
-
-    def _set_aside(self, step: int, error: CorruptError) -> None:
-        _silence_lost_tasks()
-        if jax.process_count() > 1:  # all processes must agree; a person decides
-            raise error
-        self.records.pop(step, None)
-        path = self.directory / str(step)
-        names = itertools.chain(
-            [CORRUPT], (f"{CORRUPT}{i}" for i in itertools.count(2))
-        )
-        aside = next(a for a in map(path.with_suffix, names) if not a.exists())
-        path.rename(aside)
-        self.messages.append(f"{error} It is set aside as {aside.name}.")
-
-    def has(self, step: int) -> bool:
-        """Whether a step has been saved, or is being saved."""
-        saving = self._saving is not None and self._saving.step == step
-        return saving or step in self.records
-
-    def best(self) -> int | None:
-        """The step of the best checkpoint, the last of equals; None: none has
-        metrics."""
-        return best_step(self.records, self._metric)
-
-    def save(
-        self,
-        step: int,
-        state: Any,
-        metrics: dict[str, float] | None = None,
-        validations: Sequence[Mapping[str, float]] = (),
-    ) -> None:
-        """Starts an asynchronous save; its errors are raised by the next save or wait.
-
-        A step that has already been saved is not saved again, since its numbers would
-        be the same.
-
-        Args:
-            step: Number of updates so far.
-            state: State of the run, everything that it needs to resume.
-            metrics: Metrics of the validation after this step, if there was one.
-            validations: Metrics of all validations so far.
-        """
-        self.wait()
-        if self.has(step):
-            return
-        record = Record(
-            step, metrics, [dict(v) for v in validations], digests.of_leaves(state)
-        )
-        response = self.checkpointer.save_async(
-            step,
-            state,
-            force=True,
-            custom_metadata=_signed(record),
-        )
-        target = jax.tree.map(_empty, state)
-        reading = self.thread.submit(self._read_back, record, response, target)
-        num_bytes = sum(x.nbytes for x in jax.tree.leaves(target))
-        self._saving = _Saving(step, reading, num_bytes)
-
-    def add_metrics(
-        self,
-        step: int,
-        metrics: dict[str, float],
-        validations: Sequence[Mapping[str, float]],
-    ) -> None:
-        """Adds the metrics of a checkpoint that was saved before it was validated.
-
-        Args:
-            step: Step of the checkpoint.
-            metrics: Metrics of the validation after this step.
-            validations: Metrics of all validations so far.
-        """
-        record = dataclasses.replace(
-            self.records[step], metrics=metrics, validations=[*map(dict, validations)]
-        )
-        file = self.directory / str(step) / _METADATA
-        values = json.loads(file.read_text()) | {"custom_metadata": _signed(record)}
-        unfinished = file.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(values))
-        unfinished.replace(file)
-        self.records[step] = record
-
-    def _read_back(self, record: Record, response: Any, target: Any) -> Record:
-        """Waits for a save, and compares it with what was to be saved."""
-        response.result()
-        if jax.process_count() == 1:
-            path = self.directory / str(record.step)
-            if _signed(read_record(path)) != _signed(record):
-                raise CorruptError(f"Checkpoint {path} reads back otherwise.")
-            _restore(path, record, target)
-        return record
-
-    def wait(self) -> None:
-        """Waits for the last save, and deletes the checkpoints that it replaces.
-
-        Raises:
-            StorageError: It could not be written, or is not what was to be saved.
-        """
-        if self._saving is None:
-            return
-        saving, self._saving = self._saving, None
-        path = self.directory / str(saving.step)
-        try:
-            record = saving.reading.result()
-        except Exception as error:  # Orbax raises many types
-            self._failed = saving.step
-            why = storage.cause(error)
-            if why is None and not isinstance(error, CorruptError):
-                raise
-            raise storage.failure(
-                path, why or str(error), self.safe, saving.num_bytes
-            ) from error
-        self.records[saving.step] = record
-        self._verified.add(saving.step)
-        for old in self._replaced():
-            del self.records[old]
-            _delete(self.directory / str(old))
-
-    def close(self) -> None:
-        """Ends Orbax's threads, and removes what a save that has failed has left."""
-        if self._failed is None:
-            self.checkpointer.close()
-            return
-        with contextlib.suppress(Exception):  # the error of the save once more
-            self.checkpointer.close()
-        _silence_lost_tasks()
-        path = self.directory / str(self._failed)
-        for _ in range(5):
-            time.sleep(0.2)
-            for left in path, path.with_name(f"{path.name}{_UNFINISHED}"):
-                shutil.rmtree(left, ignore_errors=True)
-
-    @property
-    def safe(self) -> str:
-        """What is not lost, for messages."""
-        if not self.records:
-            return "No checkpoint has been saved yet."
-        return f"The checkpoint of step {max(self.records)} is safe."
-
-    def _replaced(self) -> list[int]:
-        """Steps older than the newest ones that are good, but the best."""
-        good = sorted(self._verified & self.records.keys(), reverse=True)
-        if len(good) < self._keep:
-            return []
-        oldest, best = good[self._keep - 1], self.best()
-        return [step for step in self.records if step < oldest and step != best]
-
-
-def _signed(record: Record) -> dict[str, Any]:
+def signed(record: Record) -> dict[str, Any]:
     return digests.signed(dataclasses.asdict(record))
 
 
@@ -342,13 +93,6 @@ def steps_in(directory: Path) -> list[int]:
     """The steps of the checkpoints in a folder, ascending, corrupt ones among them."""
     names = (path.name for path in directory.glob("*") if path.is_dir())
     return sorted(int(name) for name in names if name.isdecimal())
-
-
-def _delete(path: Path) -> None:
-    """Deletes a checkpoint such that a killed run does not leave a part of it."""
-    if jax.process_index() == 0:
-        deleted = path.rename(path.with_suffix(_DELETED))
-        shutil.rmtree(deleted)
 
 
 def read_record(path: Path) -> Record:
@@ -362,7 +106,7 @@ def read_record(path: Path) -> Record:
     except Exception as error:  # Orbax raises many types for damaged files
         raise _corrupt(path, _first_line(error)) from error
     if not digests.is_intact(values):
-        raise _corrupt(path, f"{_METADATA} has been altered")
+        raise _corrupt(path, f"{METADATA} has been altered")
     record = Record(**{f.name: values[f.name] for f in dataclasses.fields(Record)})
     if str(record.step) != path.name:
         raise _corrupt(path, f"it is that of step {record.step}")
@@ -377,7 +121,7 @@ def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 
-def _restore(path: Path, record: Record, target: Any, *, whole: bool = True) -> Any:
+def restore(path: Path, record: Record, target: Any, *, whole: bool = True) -> Any:
     """Loads a checkpoint, or a part of it, and checks it.
 
     Args:
@@ -442,10 +186,10 @@ def load_all(path: Path) -> Any:
         tree = ocp.metadata(path).metadata
     except Exception as error:  # Orbax raises many types for damaged files
         raise _corrupt(path, _first_line(error)) from error
-    return _restore(path, record, jax.tree.map(_empty, tree))
+    return restore(path, record, jax.tree.map(empty, tree))
 
 
-def _empty(x: Any) -> np.ndarray:
+def empty(x: Any) -> np.ndarray:
     return np.empty(x.shape, x.dtype)
 
 
@@ -504,7 +248,7 @@ def load_part(directory: Path, which: str, metric: Metric, target: Any) -> Any:
         UserError: There is no such checkpoint, see find_step, it is corrupt, or it does
             not fit the target.
     """
-    with _silent_orbax():
+    with silent_orbax():
         return _load(directory.absolute(), str(which), metric, target)
 
 
@@ -524,7 +268,7 @@ def _load(directory: Path, which: str, metric: Metric, target: Any) -> Any:
 
 
 def _load_part(path: Path, target: Any) -> Any:
-    return _restore(path, read_record(path), target, whole=False)
+    return restore(path, read_record(path), target, whole=False)
 
 
 def _newest(directory: Path, which: str) -> list[int]:

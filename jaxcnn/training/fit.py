@@ -23,6 +23,7 @@ from jaxcnn.training import (
     loop,
     prepare,
     profile,
+    saving,
     storage,
     used,
     workdir,
@@ -262,7 +263,7 @@ class Session:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._stack.enter_context(lock.locked(self.folder))
         self._checkpoints = self._stack.enter_context(
-            checkpoint.open_checkpoints(
+            saving.open_checkpoints(
                 self.folder / workdir.CHECKPOINTS,
                 keep=config.keep_checkpoints,
                 metric=self._metric,

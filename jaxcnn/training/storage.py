@@ -69,5 +69,4 @@ def named_failure(folder: Path) -> Iterator[None]:
             raise
         file = getattr(error, "filename", None)
         safe = "The checkpoints that were saved before are safe."
-        safe = "The checkpoints that were saved before are safe."
         raise failure(Path(file) if file else folder, why, safe) from error

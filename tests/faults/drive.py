@@ -26,6 +26,7 @@ import jax
 from jaxcnn.config import Config
 from jaxcnn.studies import verify_resume
 from jaxcnn.training import checkpoint
+from tests import test_writers
 from tests.faults import test_checkpoint_damage as damage
 from tests.faults import workload
 
@@ -63,17 +64,42 @@ def kills(images: Path, folder: Path, count: int) -> Row:
             say=lambda line: print(line, flush=True),
         )
         done, repeated = done + len(found.kills), repeated + found.repeated
-        wrong += [f"run {number}: {line}" for line in found.differences]
+        whole, cut = (folder / f"kills{number}" / name for name in ("whole", "cut"))
+        differences = [*found.differences, *tensorboard_differences(whole, cut)]
+        wrong += [f"run {number}: {line}" for line in differences]
         number += 1
     return Row(
-        "SIGKILL at random moments, every second run with two worker processes",
+        "SIGKILL at random moments and in saves, of the process or its group, every "
+        "second run with two worker processes",
         done,
         wrong,
         f"{number} runs of {STEPS} steps, {repeated} steps taken again, 0 bits of "
-        "states, batches, keys, rates and losses differ"
+        "states, batches, keys, rates and losses differ; metrics.jsonl and TensorBoard "
+        "without a gap or a repeat; no process is left after 5 s"
         if not wrong
         else "differences",
     )
+
+
+def tensorboard_differences(whole: Path, cut: Path) -> list[str]:
+    """Whether TensorBoard shows other points of a run that was cut."""
+    shown = [
+        {
+            split: [
+                point
+                for point in test_writers.shown(folder / "run/tensorboard" / split)
+                if point[1] not in verify_resume._TIMES
+            ]
+            for split in ("train", "validation", "test")
+        }
+        for folder in (whole, cut)
+    ]
+    assert all(shown[0].values())
+    return [
+        f"TensorBoard shows other points of {split}"
+        for split in shown[0]
+        if shown[0][split] != shown[1][split]
+    ]
 
 
 def write_experiment(file: Path, config: Config) -> Path:
@@ -152,7 +178,7 @@ def full_disk(config: Path, folder: Path, count: int) -> Row:
     rng, wrong = random.Random(0), []
     for number in range(count):
         place = folder / f"full{number}"
-        process = start(config, place, limit=rng.randrange(3_000, 60_000))
+        process = start(config, place, limit=rng.randrange(1_000, 25_000))
         _, text = process.communicate()
         # Besides these, Python and its libraries may warn.
         lines = [line for line in text.splitlines() if line.startswith("jaxcnn: ")]
@@ -174,7 +200,7 @@ def full_disk(config: Path, folder: Path, count: int) -> Row:
         if problems:
             wrong.append(f"trial {number}: {', '.join(problems)}")
     return Row(
-        "files that may not grow beyond a limit (RLIMIT_FSIZE, 3 to 60 kB)",
+        "files that may not grow beyond a limit (RLIMIT_FSIZE, 1 to 25 kB)",
         count,
         wrong,
         "exit code 1, one line with path, bytes needed and free; what was saved loads",

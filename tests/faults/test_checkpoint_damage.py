@@ -12,7 +12,7 @@ import pytest
 
 from jaxcnn.errors import UserError
 from jaxcnn.tasks import Classification
-from jaxcnn.training import checkpoint, digests
+from jaxcnn.training import checkpoint, digests, saving
 
 METRIC = Classification.METRICS["accuracy"]
 NUM_FLIPS = 30
@@ -35,7 +35,7 @@ def target(step):
 
 def save_two(folder):
     """Saves checkpoints of the steps 5 and 6."""
-    with checkpoint.open_checkpoints(folder, keep=2, metric=METRIC) as checkpoints:
+    with saving.open_checkpoints(folder, keep=2, metric=METRIC) as checkpoints:
         for step in 5, 6:
             values = {"accuracy": step / 10, "loss": 1.0}
             checkpoints.save(step, state(step), values, [values])
@@ -94,7 +94,7 @@ def try_damage(original, folder, name, file, change):
         step, found = checkpoint.load_part(folder, "latest", METRIC, part)
         assert step == 6, name
         assert same(found, {"params": state(6)["params"]}), name
-    with checkpoint.open_checkpoints(folder, keep=2, metric=METRIC) as checkpoints:
+    with saving.open_checkpoints(folder, keep=2, metric=METRIC) as checkpoints:
         record, found = checkpoints.newest(target)
         assert record.metrics["accuracy"] == record.step / 10, name
     assert same(found, state(record.step)), name
@@ -139,7 +139,7 @@ def test_a_run_never_starts_anew_because_its_checkpoints_are_damaged(
     for _ in range(2):  # also when they have been set aside
         with (
             pytest.raises(UserError, match=r"No checkpoint in .* can be read: .*anew"),
-            checkpoint.open_checkpoints(folder, keep=2, metric=METRIC) as checkpoints,
+            saving.open_checkpoints(folder, keep=2, metric=METRIC) as checkpoints,
         ):
             checkpoints.newest(target)
 
@@ -147,7 +147,7 @@ def test_a_run_never_starts_anew_because_its_checkpoints_are_damaged(
 def test_old_checkpoints_are_deleted_only_for_ones_that_were_read_back(
     tmp_path, monkeypatch
 ):
-    with checkpoint.open_checkpoints(tmp_path, keep=1, metric=METRIC) as checkpoints:
+    with saving.open_checkpoints(tmp_path, keep=1, metric=METRIC) as checkpoints:
         checkpoints.save(1, state(1))
         checkpoints.save(2, state(2))
         assert checkpoint.steps_in(tmp_path) == [1]
@@ -157,8 +157,8 @@ def test_old_checkpoints_are_deleted_only_for_ones_that_were_read_back(
     def damaged(path, *args, **kwargs):
         raise checkpoint.CorruptError(f"Checkpoint {path} is corrupt (test).")
 
-    monkeypatch.setattr(checkpoint, "_restore", damaged)
-    with checkpoint.open_checkpoints(tmp_path, keep=1, metric=METRIC) as checkpoints:
+    monkeypatch.setattr(checkpoint, "restore", damaged)
+    with saving.open_checkpoints(tmp_path, keep=1, metric=METRIC) as checkpoints:
         checkpoints.save(3, state(3))
         with pytest.raises(OSError, match="3 could not be written: .*step 2 is safe"):
             checkpoints.wait()

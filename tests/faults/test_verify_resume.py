@@ -4,13 +4,14 @@ import dataclasses
 import json
 import shutil
 import signal
+import sys
 
 import pytest
 
 import jaxcnn
 from jaxcnn import __main__, config_fields
 from jaxcnn.studies import journal, verify_resume
-from jaxcnn.training import checkpoint, feed
+from jaxcnn.training import feed, saving
 from jaxcnn.training.run import Run
 from tests.faults import workload
 from tests.interrupted import signalled
@@ -85,7 +86,7 @@ def shift_rate(patch):
 
 def swallow_save_error(patch):
     """Saves nothing, and says nothing."""
-    patch.setattr(checkpoint.Checkpoints, "save", lambda *args: None)
+    patch.setattr(saving.Checkpoints, "save", lambda *args: None)
 
 
 CONTROLS = {
@@ -112,6 +113,19 @@ def test_a_run_that_resumes_wrongly_is_told(
         assert differences == []
     else:
         assert any(CONTROLS[wrong][1] in line for line in differences), differences
+
+
+@pytest.mark.slow
+def test_a_run_that_deletes_checkpoints_before_it_saves_is_told(images, tmp_path):
+    changes = {"save_every_steps": 2, "optim.warmup_epochs": 0.0}
+    found = verify_resume.verify_resume(
+        config_fields.replace(workload.make_config(images), changes),
+        tmp_path,
+        num_steps=6,
+        num_cuts=1,
+        command=(sys.executable, "-m", "tests.faults.prunes_first"),
+    )
+    assert any("lost the checkpoint" in line for line in found.differences)
 
 
 @pytest.mark.slow

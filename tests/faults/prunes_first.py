@@ -1,0 +1,24 @@
+"""journal.py in a build that deletes the checkpoints before a save, not after it."""
+
+import shutil
+import sys
+import time
+
+from jaxcnn.studies import journal
+from jaxcnn.training import saving
+
+_save = saving.Checkpoints.save
+
+
+def prune_first(self: saving.Checkpoints, *args: object) -> None:
+    self.wait()
+    while self.records:
+        step, _ = self.records.popitem()
+        shutil.rmtree(self.directory / str(step))
+    time.sleep(0.5)  # in which it is killed
+    _save(self, *args)
+
+
+if __name__ == "__main__":
+    saving.Checkpoints.save = prune_first
+    sys.exit(journal.main(sys.argv[1:]))
