@@ -216,8 +216,8 @@ def find_step(directory: Path, which: str, metric: Metric) -> int:
         best = best_step(records, metric)
         if best is None:
             raise errors.UserError(
-                f"No checkpoint in {directory} has been validated yet, so there is no "
-                f"best; --checkpoint=latest is step {max(steps)}."
+                f"No validation in {directory} has given a number yet, so there is no "
+                f"best checkpoint; --checkpoint=latest is step {max(steps)}."
             )
         return best
     if which.isdecimal() and int(which) in steps:

@@ -64,7 +64,8 @@ class Result:
         step: Updates taken in all.
         stopped_by: Number of the signal that stopped it; None: no signal did.
         stop_reason: Why it ended before its last step; None: it did not.
-        best_step: Step of the best checkpoint; None before the first validation.
+        best_step: Step of the best checkpoint; None before the first validation that
+            gives a number.
         validation: Metrics of the best checkpoint, single numbers; None without one.
         test: Metrics of the best checkpoint on the test split; None without one, or
             when a signal stopped it.
