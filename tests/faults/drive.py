@@ -345,6 +345,9 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=10)
     parser.add_argument("--output", type=Path, default=PAGE)
     given = parser.parse_args()
+    # What is ignored here, as by nohup, would be ignored by the processes as well.
+    for number in signal.SIGHUP, signal.SIGINT:
+        signal.signal(number, signal.SIG_DFL)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -355,13 +358,17 @@ def main() -> int:
         endless = write_experiment(folder / "endless.py", endless)
         short = workload.make_config(images, num_epochs=2.0)
         short = write_experiment(folder / "short.py", short)
-        rows = [
-            kills(images, folder, given.kills),
-            signals(endless, folder, given.signals),
-            full_disk(short, folder, given.full),
-            damaged(folder, given.flips),
-            *(tested(scenario, selection) for scenario, selection in TESTS.items()),
-        ]
+        rows = []
+        for number, make in (
+            (given.kills, lambda: kills(images, folder, given.kills)),
+            (given.signals, lambda: signals(endless, folder, given.signals)),
+            (given.full, lambda: full_disk(short, folder, given.full)),
+            (given.flips, lambda: damaged(folder, given.flips)),
+            *((1, lambda each=each: tested(*each)) for each in TESTS.items()),
+        ):
+            if number:
+                rows.append(make())
+                print(rows[-1].line(), flush=True)
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
     ).stdout.strip()
