@@ -130,9 +130,10 @@ class Predictor:
         is_one = isinstance(images, str | bytes | os.PathLike | Image.Image)
         if hasattr(images, "__array__"):
             images = np.asarray(images)
-            is_one = images.ndim == 2 or (
+            is_one = images.ndim in (0, 2) or (
                 images.ndim == 3 and images.shape[2] in (1, 3)
             )
+        is_one = is_one or not isinstance(images, Iterable)
         if is_one:
             raise errors.UserError("A predictor takes a list of images; write [image].")
         batches = [self._predict(b) for b in _batched(map(self.read, images))]
@@ -154,7 +155,11 @@ class Predictor:
 
         For a classification: {"classes": [{"class", "probability"}, ...]}, with the
         `limit` most likely classes, the most likely first.
+
+        Raises:
+            UserError: An image cannot be read, or the limit is no number over 0.
         """
+        _check_limit(limit)
         return self._answers(self(images), limit)
 
     def _answers(
@@ -171,6 +176,7 @@ class Predictor:
 
         An image that cannot be read has a problem instead, and the others go on.
         """
+        _check_limit(limit)
         for given in _batched(images):
             inputs, problems = [], {}
             for index, image in enumerate(given):
@@ -186,6 +192,10 @@ class Predictor:
                     yield Answered(image, None, problems[index])
                 else:
                     yield Answered(image, next(answers), None)
+
+
+def _check_limit(limit: int) -> None:
+    errors.require(type(limit) is int and limit >= 1, "limit", limit, "at least 1")
 
 
 def _batched(items: Iterable[Any]) -> Iterator[list[Any]]:
