@@ -1,5 +1,6 @@
 """Data sets of arrays, of a CSV file, and of a user's own examples."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -528,6 +529,12 @@ def test_an_array_of_images_is_a_list_of_images(predictor):
     expected = GREY.mean(axis=(1, 2))
     for images in (GREY, list(GREY), GREY[..., None], map(Image.fromarray, GREY)):
         np.testing.assert_allclose(predictor(images)["mean"], expected)
+
+
+@pytest.mark.parametrize(("side", "size"), [(2, 32), (512, 32), (1024, 8), (4096, 1)])
+def test_fewer_large_images_are_in_a_batch(predictor, side, size):
+    predictor = dataclasses.replace(predictor, image_size=(side, side))
+    assert predictor._batch_size == size
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, None])

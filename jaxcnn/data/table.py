@@ -13,8 +13,9 @@
     photos/1.jpg,cat
 
 The first line names the columns. The first column is the path of an image, relative to
-the folder of the CSV file; an image that is listed twice is called the same. A column `split` says train, validation or test. All other
-columns are targets, unless data.target_columns names some of them.
+the folder of the CSV file; an image that is listed twice is called the same. A column
+`split` says train, validation or test. All other columns are targets, unless
+data.target_columns names some of them.
 
 Where `split` says train alone, or is missing, the test split (data.test_fraction) and
 then the validation split (data.validation_fraction) are cut off by data.split_seed.
