@@ -211,6 +211,8 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height == 0:
+        raise ValueError(f"{width} x {height} pixels: it has none")
     if width * height > max_pixels:
         raise ValueError(
             f"{width} x {height} pixels are more than data.max_pixels={max_pixels}"
@@ -271,6 +273,8 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: Floats, other integers out of range, or no numbers.
     """
+    if not pixels.dtype.isnative:
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     kind = pixels.dtype.kind
     if pixels.dtype == np.uint8:
         return pixels
