@@ -185,7 +185,9 @@ class Target:
             for place in np.argwhere(wrong):
                 yield place[0], f"its {self.kind} is {values[tuple(place)]}; {rule}"
         elif values.dtype.kind == "f":
-            for place in np.argwhere(~np.isfinite(values)):
+            with np.errstate(over="ignore"):  # what does not fit would be infinite
+                cast = values.astype(dtype)
+            for place in np.argwhere(~np.isfinite(cast)):
                 yield place[0], f"its {self.kind} is {values[tuple(place)]}"
         if self.kind == "boxes" and values.dtype.kind in _CASTS[dtype.kind]:
             turned = np.any(values[..., :2] > values[..., 2:], axis=-1)
@@ -238,6 +240,8 @@ def check_targets(targets: Targets) -> None:
     A name is taken by another array, or a target belongs to another that cannot be its
     owner.
     """
+    for name, target in targets.items():
+        require(isinstance(target, Target), f"targets[{name!r}]", target, "a Target")
     masks = {
         mask_name(name, target) for name, target in targets.items() if target.ragged
     }

@@ -127,8 +127,8 @@ DICTS = [{"image": GREY[0][..., None], "label": 0}] * 4
     [
         (PAIR, {}, "Example 0 of the train split must be a dict with 'image' and 'lab"),
         (DICTS, {"mean": (80.0,)}, "mean must be in .0, 1., of pixels divided by 255"),
-        (DICTS, {"std": (60.0,)}, "std must be in .0, 1., of pixels divided by 255"),
-        (DICTS, {"std": (0.0,)}, "std must be in .0, 1., of pixels divided by 255"),
+        (DICTS, {"std": (60.0,)}, "std must be in .1e-6, 1., of pixels divided by 255"),
+        (DICTS, {"std": (0.0,)}, "std must be in .1e-6, 1., of pixels divided by 255"),
     ],
 )
 def test_examples_that_are_not_as_they_must_be_are_refused(examples, scale, text):

@@ -102,6 +102,37 @@ def test_the_kind_of_a_target_is_that_of_its_array(targets, kind, names, first):
             "the test images have 1 channels and the training images 3; data.channels",
         ),
         (GREY, np.arange(12) % 2, {"names": "ab"}, "names must be a sequence of texts"),
+        (GREY, np.arange(12) % 2 * 2**62, {}, "No training image has label 1: .*61168"),
+        (GREY, np.ones(12, bool), {}, "All training labels are True; a classification"),
+        (GREY, [[1], [1, 2]] * 6, {}, "The targets are no array"),
+        (GREY, np.full(12, 1e300), {}, "Example 0 of the train split: its value is 1e"),
+        (GREY, np.arange(12) % 2, {"names": 5}, "names must be a sequence of texts"),
+        (GREY, np.arange(12) % 2, {"names": ("a", "a")}, "all different"),
+        (GREY, np.arange(12) % 2, {"test": (GREY,)}, "test must be .images, targets."),
+        (
+            GREY,
+            np.arange(12) % 2,
+            {"validation": GREY},
+            "validation must be .images, t",
+        ),
+        (
+            GREY / 255,
+            np.arange(12),
+            {"value_range": "01"},
+            "value_range must be .black",
+        ),
+        (
+            GREY * 1.0,
+            np.arange(12),
+            {"value_range": (0, np.inf)},
+            "of a size over 1e-3",
+        ),
+        (
+            GREY * 0.0,
+            np.arange(12),
+            {"value_range": (0, 1e-320)},
+            "of a size over 1e-3",
+        ),
         (GREY, {"mask": GREY}, {}, "are not understood; .* targets= says what others"),
         (GREY, np.array([b"a"] * 12), {}, "of shape .12,. and dtype .S1 are not under"),
         (
@@ -385,6 +416,7 @@ def from_squares(examples, **changes):
             "must be uint8 .H, W, 1., not flo",
         ),
         ({"image": np.zeros((4, 4, 3), np.uint8)}, r"not uint8 \[4, 4, 3\]"),
+        ({"image": np.zeros((0, 4, 1), np.uint8)}, r"not uint8 \[0, 4, 1\]"),
         ({"label": 0.5}, "its label is of dtype float64"),
     ],
 )
@@ -402,6 +434,8 @@ def test_the_first_example_of_each_split_is_looked_at(change, text):
         ({"mean": 0.5}, r"mean must be \(grey,\) or \(red, green, blue\), not 0.5"),
         ({"std": (0.1, 0.1, 0.1)}, "std must be of 1 numbers, as mean is"),
         ({"mean": [0.1] * 4, "std": [0.1] * 4}, r"mean must be \(grey,\) or"),
+        ({"mean": ("a",)}, r"mean must be \(grey,\) or"),
+        ({"std": (1e-320,)}, "std must be in .1e-6, 1"),
     ],
 )
 def test_a_scale_that_is_not_one_of_grey_or_rgb_is_refused(changes, text):

@@ -139,7 +139,8 @@ def check_example(
         )
     image = example.get("image")
     dtype, shape = (getattr(image, name, None) for name in ("dtype", "shape"))
-    if dtype != np.uint8 or len(shape) != 3 or shape[2] != channels:
+    wrong = dtype != np.uint8 or len(shape) != 3 or shape[2] != channels
+    if wrong or 0 in shape:
         what = type(image).__name__ if shape is None else f"{dtype} {[*shape]}"
         raise UserError(
             f"Example {index} of the {split} split: its image must be uint8 "

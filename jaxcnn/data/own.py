@@ -1,8 +1,9 @@
 """Data sets of a user's own, from arrays or anything with a length and an index."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import contextlib
 import hashlib
+import numbers
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,9 @@ def from_arrays(
     """The data set of Dataset.from_arrays, which says what the arguments are."""
     given = {"train": (images, values), "validation": validation, "test": test}
     parts = {split: part for split, part in given.items() if part is not None}
+    for split, part in parts.items():
+        holds = isinstance(part, tuple | list) and len(part) == 2
+        require(holds, split, f"a {type(part).__name__}", "(images, targets)")
     pixels = {
         split: to_uint8(
             _of_one_size(part[0], split), value_range, f"the {split} images"
@@ -172,9 +176,12 @@ def to_uint8(
         rule = "float, with a value_range"
         raise UserError(f"The dtype of {what} must be {rule}, not {images.dtype}.")
     holds = isinstance(value_range, Sequence) and len(value_range) == 2
+    holds = holds and all(isinstance(end, numbers.Real) for end in value_range)
     require(holds, "value_range", value_range, "(black, white), such as (0, 1)")
-    low, high = value_range
+    low, high = map(float, value_range)
     require(low < high, "value_range", value_range, "(black, white), black first")
+    holds = 1e-30 < high - low < 1e30
+    require(holds, "value_range", value_range, "of a size over 1e-30 and under 1e30")
     outside = (images < low) | (images > high) | ~np.isfinite(images)
     if outside.any():
         raise UserError(
@@ -194,8 +201,11 @@ def _inferred(
     values [N, K] labels of which an image may have several, and floats [N] or [N, D]
     values.
     """
-    require(not isinstance(names, str), "names", names, "a sequence of texts")
+    holds = isinstance(names, Iterable) and not isinstance(names, str)
+    require(names is None or holds, "names", names, "a sequence of texts")
     names = None if names is None else tuple(map(str, names))
+    if names is not None:
+        require(len(set(names)) == len(names), "names", names, "all different")
     columns = {split: _plain(column) for split, column in values.items()}
     train = columns["train"]
     for split, column in columns.items():
@@ -216,7 +226,10 @@ _KINDS = {"i": "integer", "u": "integer", "b": "bool", "f": "float", "U": "text"
 
 def _plain(values: Any) -> np.ndarray:
     """An array; of texts where they are objects, as in a column of pandas."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # of lists that differ in length
+        raise UserError(f"The targets are no array: {error}") from error
     if array.dtype == object and all(isinstance(x, str) for x in array.flat):
         return array.astype(str)
     return array
@@ -269,12 +282,19 @@ def _numbered(columns: Mapping[str, np.ndarray]) -> tuple[str, ...]:
     """Names of the classes of labels that are numbers, each of them in training."""
     train = columns["train"]
     if train.dtype.kind == "b":
+        if train.all() or not train.any():
+            raise UserError(
+                f"All training labels are {train[0]}; a classification needs two "
+                "classes or more."
+            )
         return ("False", "True")
     largest = max(int(column.max(initial=0)) for column in columns.values())
-    absent = [label for label in range(largest + 1) if not (train == label).any()]
-    if absent:
+    found = np.unique(train[train >= 0])
+    if len(found) <= largest:
+        gaps = np.flatnonzero(found != np.arange(len(found)))
+        absent = gaps[0] if len(gaps) else len(found)
         raise UserError(
-            f"No training image has label {absent[0]}: labels are 0 to K - 1, and the "
+            f"No training image has label {absent}: labels are 0 to K - 1, and the "
             f"largest is {largest}. names= says which classes there are."
         )
     if largest == 0:
@@ -302,14 +322,15 @@ def from_examples(
     parts = {"train": examples, "validation": validation, "test": test}
     parts = {split: part for split, part in parts.items() if part is not None}
     check_targets(targets)
-    for field, numbers in (("mean", mean), ("std", std)):
-        holds = np.ndim(numbers) == 1 and len(numbers) in (1, 3)
+    for field, values in (("mean", mean), ("std", std)):
+        holds = np.ndim(values) == 1 and len(values) in (1, 3)
+        holds = holds and all(isinstance(x, numbers.Real) for x in values)
         rule = "(grey,) or (red, green, blue)"
-        require(holds, field, numbers, rule)
+        require(holds, field, values, rule)
     holds = all(0 <= number <= 1 for number in mean)
     require(holds, "mean", mean, "in [0, 1], of pixels divided by 255")
-    holds = all(0 < number <= 1 for number in std)
-    require(holds, "std", std, "in (0, 1], of pixels divided by 255")
+    holds = all(1e-6 < number <= 1 for number in std)
+    require(holds, "std", std, "in (1e-6, 1], of pixels divided by 255")
     holds, rule = len(mean) == len(std), f"of {len(mean)} numbers, as mean is"
     require(holds, "std", std, rule)
     for split, part in parts.items():
