@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.data.examples import Examples, path_of
+from jaxcnn.errors import DivergedError
 from jaxcnn.training import feed, intercept, nonfinite
 from jaxcnn.training import step as step_lib
 from jaxcnn.training.run import Run
@@ -26,7 +27,7 @@ _MAX_NAMED = 5  # examples
 def check(
     run: Run, state: TrainState, folder: Path | None, *, variables: bool = False
 ) -> None:
-    """Waits for the state, and raises FloatingPointError where a step has failed.
+    """Waits for the state, and raises DivergedError where a step has failed.
 
     Args:
         run: The run.
@@ -37,11 +38,11 @@ def check(
             that is too large shows in the loss of the next step only.
     """
     if state.skips.failed(run.max_skips):
-        raise FloatingPointError(explain(run, state, folder))
+        raise DivergedError(explain(run, state, folder))
     if variables and not _all_finite((state.variables, state.average)):
         flat = traverse_util.flatten_dict(state.variables["params"], sep="/")
         lost = [path for path, x in flat.items() if not _all_finite(x)]
-        raise FloatingPointError(
+        raise DivergedError(
             f"After step {int(state.step)} {lost[0] if lost else 'an average'} is not "
             f"finite. {_advice(run, state)}"
         )
