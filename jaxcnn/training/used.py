@@ -44,6 +44,6 @@ def count(workdir: Path, examples: Examples) -> dict[str, int]:
         return {split: int(np.isin(hashes, used[split]).sum()) for split in SPLITS}
     except (UserError, KeyError) as error:
         raise UserError(
-            f"{path} says what the run was trained on; without the file this is not "
-            f"checked. {error}"
+            f"{path}, which says what the run was trained on, cannot be used; without "
+            f"the file this is not checked: {error}"
         ) from error
