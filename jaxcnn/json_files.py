@@ -18,7 +18,7 @@ from jaxcnn import errors, whole_files
 from jaxcnn.errors import UserError, shown
 
 DIGEST = "content_sha256"
-_MAX_BYTES = 2**28
+_MAX_BYTES = 2**24  # of which the parser makes 100 times as much
 
 
 def write(path: Path, values: Mapping[str, Any]) -> None:
@@ -32,6 +32,8 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
     except (TypeError, ValueError) as error:
         raise UserError(f"{path} cannot be written: {error}.") from error
     text = json.dumps({**values, DIGEST: _digest(values)}, indent=2) + "\n"
+    if len(text) > _MAX_BYTES:
+        raise UserError(f"{path} cannot be written: it has over {_MAX_BYTES:,} bytes.")
     whole_files.write_text(path, text)
 
 

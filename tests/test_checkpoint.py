@@ -113,7 +113,7 @@ def test_a_truncated_checkpoint_is_an_error_that_names_it(tmp_path):
             file.write_bytes(file.read_bytes()[:10])
     with (
         opened(directory) as checkpoints,
-        pytest.raises(ValueError, match=r"checkpoints/1 is corrupt \("),
+        pytest.raises(OSError, match=r"checkpoints/1 is corrupt \("),
     ):
         checkpoints.restore(1, target())
 

@@ -259,11 +259,12 @@ def test_outputs_that_are_not_finite_have_no_metrics(tmp_path):
         model=Overflow(2),
         writers=["jsonl"],
     )
-    assert all(map(np.isnan, result.validation.values()))
-    assert np.isfinite(result.test["accuracy"])
+    assert (result.best_step, result.validation, result.test) == (None, None, None)
+    with pytest.raises(ValueError, match="has given a number yet.*=latest is step 10"):
+        jaxcnn.evaluate(tmp_path, split="test", dataset=data, model=Overflow(2))
     validations = [r for r in records(tmp_path) if r["split"] == "validation"]
     assert [r["accuracy"] for r in validations] == [None, None]
     done = jaxcnn.evaluate(
-        tmp_path, split="validation", dataset=data, model=Overflow(2)
+        tmp_path, "latest", split="validation", dataset=data, model=Overflow(2)
     )
     assert (done.measured.num_examples, done.measured.num_not_finite) == (40, 3)

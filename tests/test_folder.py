@@ -248,6 +248,38 @@ def test_folders_that_may_be_splits_are_no_classes(tmp_path, names):
     refused(tmp_path, "but no training classes: train/ with one sub-folder per")
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("seg_train", "seg_test", "seg_pred"),
+        ("x_val", "x_train"),
+        ("mnist_png_training", "mnist_png_testing"),
+    ],
+)
+def test_splits_that_are_called_like_a_data_set_are_no_classes(tmp_path, names):
+    for name in names:
+        write(tmp_path, *numbered(name, "a", 9), *numbered(name, "b", 9))
+    refused(tmp_path, "which are called like splits rather than classes; call them t")
+
+
+def test_classes_may_be_called_by_the_words_of_splits(tmp_path):
+    names = ("express_train", "steam_train", "test_tube")
+    write(tmp_path, *[path for name in names for path in numbered(".", name, 9)])
+    dataset = folder.load(str(tmp_path), DataConfig())
+    assert dataset.info.targets["label"].names == names
+
+
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path):
+    write(tmp_path / "p", *numbered(".", "a", 9), *numbered(".", "b", 9))
+    write(tmp_path / "outside", "x.png")
+    (tmp_path / "p/a/up").symlink_to(tmp_path)
+    dataset = folder.load(str(tmp_path / "p"), DataConfig())
+    assert sum(dataset.info.num_examples.values()) == 18
+    assert len(folder.find_images([str(tmp_path / "p")])[0]) == 18
+    (tmp_path / "p/c").symlink_to("/")
+    refused(tmp_path / "p", "p/c' and '/' are the same folder")
+
+
 def test_splits_below_or_beside_classes_are_refused(tmp_path):
     write(tmp_path / "p", *numbered("cat", "train", 5), *numbered("cat", "test", 5))
     write(tmp_path / "p", *numbered("dog", "train", 5), *numbered("dog", "test", 5))

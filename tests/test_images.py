@@ -96,6 +96,14 @@ def test_16_bit_grey_is_scaled_and_not_clipped():
     np.testing.assert_array_equal(images.decode(data, 1)[0, :, 0], expected)
 
 
+def test_arrays_of_either_byte_order_are_the_same_image():
+    values = np.array([[0, 129, 256, 65535]], np.uint16)
+    for array in (values, values // 257):
+        expected = images.to_uint8(array)
+        np.testing.assert_array_equal(images.to_uint8(array.astype(">u2")), expected)
+        np.testing.assert_array_equal(images.to_uint8(array.astype("<u2")), expected)
+
+
 def test_alpha_is_composited_over_white():
     rgba = np.array([[[0, 0, 0, 0], [200, 100, 0, 255], [0, 100, 200, 51]]], np.uint8)
     data = encoded(Image.fromarray(rgba))

@@ -198,6 +198,15 @@ def test_an_older_file_without_a_digest_is_read(original, outcome):
         assert outcome(name, json.dumps(values).encode()) == "equal"
 
 
+def test_a_file_that_would_take_all_memory_is_neither_read_nor_written(tmp_path):
+    path, name = tmp_path / "config.json", "x" * 2**24
+    with pytest.raises(UserError, match="cannot be written: it has over 16,777,216 b"):
+        json_files.write(path, {"names": name})
+    path.write_text(f'{{"names": "{name}"}}')
+    with pytest.raises(UserError, match="it has more than 16,777,216 bytes"):
+        json_files.read(path, dict)
+
+
 def test_a_file_that_cannot_be_opened_is_one_line(tmp_path):
     (tmp_path / "config.json").mkdir()
     with pytest.raises(UserError, match="config.json cannot be read: Is a directory"):

@@ -1,5 +1,6 @@
 """Data sets of arrays, of a CSV file, and of a user's own examples."""
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -508,7 +509,15 @@ def predictor():
 
 @pytest.mark.parametrize(
     "one",
-    ["photo.jpg", b"photo", Path("photo.jpg"), GREY[0], Image.fromarray(GREY[0])],
+    [
+        "photo.jpg",
+        b"photo",
+        Path("photo.jpg"),
+        GREY[0],
+        GREY[0, 0, 0],
+        Image.fromarray(GREY[0]),
+        None,
+    ],
     ids=lambda one: type(one).__name__,
 )
 def test_one_image_in_place_of_a_list_is_refused(predictor, one):
@@ -520,6 +529,24 @@ def test_an_array_of_images_is_a_list_of_images(predictor):
     expected = GREY.mean(axis=(1, 2))
     for images in (GREY, list(GREY), GREY[..., None], map(Image.fromarray, GREY)):
         np.testing.assert_allclose(predictor(images)["mean"], expected)
+
+
+@pytest.mark.parametrize(("side", "size"), [(2, 32), (512, 32), (1024, 8), (4096, 1)])
+def test_fewer_large_images_are_in_a_batch(predictor, side, size):
+    predictor = dataclasses.replace(predictor, image_size=(side, side))
+    assert predictor._batch_size == size
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, None])
+def test_a_limit_that_is_no_number_over_0_is_refused(predictor, limit):
+    for ask in (predictor.answers, lambda *given: list(predictor.stream(*given))):
+        with pytest.raises(UserError, match=f"limit must be at least 1, not {limit}"):
+            ask([GREY[0]], limit)
+
+
+def test_an_image_of_pillow_without_pixels_is_refused(predictor):
+    with pytest.raises(UserError, match="0 x 5 pixels: it has none"):
+        predictor([Image.new("L", (0, 5))])
 
 
 def test_an_image_that_is_refused_has_its_own_shape_in_the_message(predictor):
@@ -644,6 +671,20 @@ def test_mistakes_in_a_csv_file_name_the_line(listed, header, row, kind, text):
             "value",
             "line 5: x mu",
         ),
+        (
+            ["file,k", "images/0.png,a", "images/./0.png,b"],
+            "label",
+            "line 3: 'images/./0.png' is the image 'images/0.png' of line 2",
+        ),
+        (
+            ["file,k,split"]
+            + [f"images/{i}.png,{'ab'[i % 2]},train" for i in range(8)]
+            + ["images/8.png,c,test"],
+            "label",
+            "class 'c' has no image in the train split",
+        ),
+        (["file,x", "images/0.png,1e39"], "value", "'1e39' .float32 holds up to 3.4e"),
+        (["file,x", "images/0.png,1_0"], "value", "x must be a number, not '1_0'"),
         (['file,"x', 'y"', "images/0.png,b"], "value", "line 3: x\ny must be a number"),
     ],
 )

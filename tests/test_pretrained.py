@@ -502,6 +502,8 @@ def lenet5(tmp_path_factory):
         ({"preprocessing.mean": [[0.5]]}, "reprocessing"),
         ({"preprocessing.mean": [0.1] * 3, "preprocessing.std": [1] * 3}, "channels"),
         ({"preprocessing.std": [0.0]}, "reprocessing"),
+        ({"preprocessing.std": [1e-320]}, "std must be over 1e-06"),
+        ({"preprocessing.image_size": 2**13}, "of at most 16777216 pixels"),
         ({"preprocessing.transform": "os:system"}, "Unknown transform of imported we"),
         ({"preprocessing.transform": "random_crop"}, "Unknown transform of imported"),
         ({"preprocessing.transform": "\x1b[2J"}, "preprocessing.transform must be"),
@@ -587,6 +589,28 @@ def test_numbers_that_no_weight_has_are_refused(lenet5, change, text, tmp_path):
     safetensors.numpy.save_file(variables, tmp_path / "folder" / weights.VARIABLES)
     with pytest.raises(ValueError, match=text):
         weights.open_folder(tmp_path / "folder")
+
+
+def test_variances_below_0_are_refused():
+    assert weights._numbers("batch_stats/stem/norm/var", np.zeros(2)).dtype == "float32"
+    with pytest.raises(ValueError, match="stem/norm/var would have variances below 0"):
+        weights._numbers("batch_stats/stem/norm/var", np.array([1.0, -1.0]))
+
+
+def test_class_names_are_lines_of_a_text_file_in_utf_8(lenet5, tmp_path, capsys):
+    weight_file, listed = save(lenet5[0], tmp_path / "x"), tmp_path / "names.txt"
+    lines = ["\u00e4", "b\x85b", "", *"defghij"]
+    listed.write_bytes("\ufeff".encode() + "\r\n".join([*lines, ""]).encode())
+    given = ["--model=lenet5", f"--weights={weight_file}", f"--output={tmp_path}/new"]
+    for name, text in (
+        ("/dev/zero", "must be a text file, not '/dev/zero'"),
+        (str(tmp_path), "must be a text file"),
+        (str(weight_file), "cannot be read: 'utf-8' codec can't decode"),
+    ):
+        assert run("import_weights", *given, f"--class_names={name}") == 2
+        assert text in capsys.readouterr().err
+    assert run("import_weights", *given, f"--class_names={listed}") == 0
+    assert weights.open_folder(tmp_path / "new").class_names == tuple(lines)
 
 
 @pytest.mark.parametrize(

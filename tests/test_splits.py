@@ -414,6 +414,31 @@ def test_groups_are_in_one_fold_and_few_groups_are_refused():
         splits.folds(keys, 21)
 
 
+def test_groups_with_examples_of_all_classes_are_spread_over_the_folds():
+    keys = np.repeat(np.arange(12, dtype=np.uint64) * np.uint64(977), 4)
+    strata = np.tile([0, 1, 1, 0], 12)  # as many of each in every group
+    found = splits.folds(keys, 4, strata=strata)
+    assert all(len(set(found[keys == key])) == 1 for key in keys)
+    for stratum in (0, 1):
+        assert np.bincount(found[strata == stratum]).tolist() == [6] * 4
+    # Class 0 is the commonest of four groups and class 1 of one.
+    strata = np.tile([0, 0, 1, 0, 1, 1], 5)[:20]
+    found = splits.folds(keys[:20], 5, strata=strata)
+    assert np.bincount(found).tolist() == [4] * 5
+    with pytest.raises(UserError, match="'b' has 3 images .*; 4 folds need"):
+        splits.folds(
+            keys, 4, strata=np.isin(np.arange(48), [0, 4, 8]).astype(int), names="ab"
+        )
+
+
+def test_a_class_that_is_in_one_fold_alone_is_refused():
+    keys = np.arange(20, dtype=np.uint64)
+    strata = np.zeros(60, int)
+    strata[[0, 3]] = 1  # in the first two of 20 groups, where 0 is commonest
+    with pytest.raises(UserError, match="All images of 'b' are held out in the same"):
+        splits.folds(np.repeat(keys, 3), 2, strata=strata, names="ab")
+
+
 def test_a_few_by_name_are_nested_and_one_more_replaces_at_most_one():
     names = [f"{label}/{i}" for label in "ab" for i in range(50)]
     strata = np.repeat([0, 1], 50)

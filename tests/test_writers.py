@@ -467,6 +467,7 @@ def test_an_unknown_writer_is_refused_before_any_file_is_made(tmp_path):
     ("chosen", "text"),
     [
         ("csv", "writers must be a sequence of names, not 'csv'"),
+        (("csv", "jsonl", "csv"), "writers must be different, not .'csv', 'jsonl'"),
         ([None], "A writer must be a name or a function .*, not None"),
     ],
 )

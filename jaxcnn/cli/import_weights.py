@@ -11,6 +11,7 @@ with the number and names of the classes and the preprocessing that the weights 
 """
 
 from collections.abc import Sequence
+import os
 from pathlib import Path
 
 from absl import flags
@@ -43,12 +44,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     from jaxcnn.report import text
     from jaxcnn.serving import predictor
 
-    class_names = None
-    if values.class_names:
-        try:
-            class_names = Path(values.class_names).read_text().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--class_names cannot be read: {error}.") from error
+    class_names = _lines(values.class_names) if values.class_names else None
     loaded = weights.load(values.model, values.weights, class_names)
     predictor.check_imported(loaded)
     weights.save(loaded, values.output)
@@ -64,3 +60,14 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         )
     )
     return 0
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of --class_names."""
+    if not os.path.isfile(path):
+        raise UserError(f"--class_names must be a text file, not {path!r}.")
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--class_names cannot be read: {error}.") from error
+    return text.removesuffix("\n").split("\n")

@@ -10,15 +10,16 @@ below their class; names that start with a dot are ignored. Classes and files ar
 by name, so that the order does not depend on the file system.
 
 Symbolic links are followed, but each real folder is read once, as a class or split
-folder rather than as a folder below another. Of what is called like an image, only
-regular files are: a pipe, a socket or a device is never opened. A link that leads
-nowhere is an unreadable image.
+folder rather than as a folder below another, and none above PATH. Of what is called
+like an image, only regular files are: a pipe, a socket or a device is never opened. A
+link that leads nowhere is an unreadable image.
 """
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 import dataclasses
 import hashlib
 import os
+from pathlib import Path
 import re
 
 import numpy as np
@@ -124,11 +125,17 @@ class _Listing:
         first = self.places.setdefault((status.st_dev, status.st_ino), path)
         return None if first is path else first
 
+    def claim_root(self, path: str) -> None:
+        """Claims a folder and those above it, so that links to them lead nowhere."""
+        self.claim(path)
+        for above in Path(os.path.realpath(path)).parents:
+            self.claim(str(above))
+
     def class_files(
         self, root: str, split_folders: Mapping[str, str]
     ) -> dict[str, dict[str, list[str]]]:
         """Split -> class -> paths of its images, all sorted."""
-        self.claim(root)
+        self.claim_root(root)
         folders: dict[str, dict[str, str]] = {}
         for split, name in split_folders.items():
             folder = root if name == "." else os.path.join(root, name)
@@ -221,7 +228,7 @@ def find_images(paths: Sequence[str]) -> tuple[list[str], list[str]]:
             found.append(path)
             continue
         listing = _Listing()
-        listing.claim(path)
+        listing.claim_root(path)
         inside = listing.files(path)
         if not inside:
             raise UserError(
@@ -236,7 +243,7 @@ def find_images(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 def other_files(path: str, known: Set[str]) -> list[str]:
     """Paths below a folder that are no folders and not among those known, sorted."""
     listing, waiting, others = _Listing(), [path], []
-    listing.claim(path)
+    listing.claim_root(path)
     while waiting:
         where = waiting.pop()
         for name, kind in _entries(where):
@@ -253,13 +260,25 @@ def other_files(path: str, known: Set[str]) -> list[str]:
 
 def split_of(name: str) -> str | None:
     """The split that a folder of this name holds; None: it is no name of a split."""
+    split, others = _split_and_others(name)
+    return None if others else split
+
+
+def _split_and_others(name: str) -> tuple[str | None, tuple[str, ...]]:
+    """The split that a word of a name says, and its other words, as "seg" in seg_train.
+
+    The split is None where no word, or more than one, is that of a split.
+    """
     words = [w for w in re.split(r"[^a-z]+", name.casefold()) if w]
     words = [re.sub(r"(?<=.)(data|images?|sets?)$", "", word) for word in words]
     words = [word for word in words if not _BESIDE.fullmatch(word)]
-    for split, names in SPLIT_NAMES.items():
-        if len(words) == 1 and words[0] in names:
-            return split
-    return None
+    found = [
+        (s, word) for s, names in SPLIT_NAMES.items() for word in words if word in names
+    ]
+    if len(found) != 1:
+        return None, tuple(words)
+    split, word = found[0]
+    return split, tuple(other for other in words if other != word)
 
 
 def _split_folders(path: str, listing: _Listing) -> dict[str, str]:
@@ -295,6 +314,7 @@ def _split_folders(path: str, listing: _Listing) -> dict[str, str]:
                 f"Folder {path!r} has {', '.join(inside)} but no training classes: "
                 "train/ with one sub-folder per class is missing."
             )
+        _refuse_pairs(path, folders)
         for name in folders:
             below = listing.subfolders(os.path.join(path, name))
             found = [folder for folder in below if split_of(folder) is not None]
@@ -318,6 +338,21 @@ def _split_folders(path: str, listing: _Listing) -> dict[str, str]:
                 f"which is no split; allowed: {allowed}."
             )
     return {split: names[0] for split, names in named.items() if names}
+
+
+def _refuse_pairs(path: str, folders: Sequence[str]) -> None:
+    """Raises UserError for folders such as seg_train and seg_test, which are splits."""
+    seen: dict[tuple[str, ...], tuple[str, str]] = {}
+    for name in folders:
+        split, others = _split_and_others(name)
+        if split is None:
+            continue
+        first, first_split = seen.setdefault(others, (name, split))
+        if first_split != split:
+            raise UserError(
+                f"Folder {path!r} has {first} and {name}, which are called like splits "
+                f"rather than classes; call them {first_split} and {split}."
+            )
 
 
 def _check_classes(split: str, found: list[str], expected: list[str]) -> None:

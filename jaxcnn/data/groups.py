@@ -110,7 +110,8 @@ def _read(path: str) -> dict[str, str]:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
             for row in reader:
-                if not row or (reader.line_num == 1 and row == _HEADER):
+                header = [cell.strip().lower() for cell in row] == _HEADER
+                if not row or (reader.line_num == 1 and header):
                     continue
                 where = f"{path}, line {reader.line_num}"
                 if len(row) != 2 or not row[1].strip():

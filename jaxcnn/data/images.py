@@ -30,6 +30,7 @@ records decoder().
 
 from collections.abc import Iterator
 import contextlib
+import errno
 import io
 import math
 import os
@@ -211,6 +212,8 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height == 0:
+        raise ValueError(f"{width} x {height} pixels: it has none")
     if width * height > max_pixels:
         raise ValueError(
             f"{width} x {height} pixels are more than data.max_pixels={max_pixels}"
@@ -219,7 +222,10 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 @contextlib.contextmanager
 def _bad_image(where: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
-    """Turns every exception in this context into a BadImageError."""
+    """Turns every exception in this context into a BadImageError.
+
+    But an image is not bad because the system lacks descriptors or memory.
+    """
     try:
         yield
         return
@@ -228,7 +234,9 @@ def _bad_image(where: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
     except Image.DecompressionBombError:  # over twice Image.MAX_IMAGE_PIXELS
         why = f"more pixels than data.max_pixels={max_pixels} and Pillow allow"
     except Exception as error:  # damaged files raise almost any type in Pillow
-        text = error.strerror if isinstance(error, OSError) else None
+        number, text = getattr(error, "errno", None), getattr(error, "strerror", None)
+        if number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise
         why = " ".join((text or str(error) or type(error).__name__).split())
     raise BadImageError(f"{where}: {why}") from None
 
@@ -271,6 +279,8 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: Floats, other integers out of range, or no numbers.
     """
+    if not pixels.dtype.isnative:
+        pixels = pixels.astype(pixels.dtype.newbyteorder("="))
     kind = pixels.dtype.kind
     if pixels.dtype == np.uint8:
         return pixels

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 import concurrent.futures
 import dataclasses
+import threading
 from typing import Any
 
 import numpy as np
@@ -104,15 +105,25 @@ def in_memory(
         for name, value in moved.items():
             arrays[name][index] = value
 
+    given_up = threading.Event()
+
     def decode_block(block: range) -> None:  # one task an image would cost more
         for index in block:
+            if given_up.is_set():
+                return
             decode(index)
 
     indices = range(number)
     blocks = [indices[i : i + 64] for i in indices[::64]]
-    with concurrent.futures.ThreadPoolExecutor(max(1, config.num_threads)) as threads:
+    threads = concurrent.futures.ThreadPoolExecutor(max(1, config.num_threads))
+    try:
         for _ in threads.map(decode_block, blocks):
             pass
+    except BaseException:  # a signal does not wait for images that are being read
+        given_up.set()
+        threads.shutdown(wait=False, cancel_futures=True)
+        raise
+    threads.shutdown()
     if len(errors) == number:
         raise UserError(f"No image of the {bad_images.split} split is readable.")
     images = arrays.pop("image")

@@ -267,7 +267,8 @@ def folds(
     The units of a stratum (examples, or groups of them with the same key) are cut, in
     the order of their hashes, into blocks of equal numbers of units. An example that is
     added moves at most one other over each border between two blocks. A unit with
-    examples of several strata belongs to the commonest.
+    examples of several strata belongs to the commonest; where fewer units than folds
+    belong to a stratum, they are cut together with those of other such strata.
 
     Args:
         keys: Hash of each example, uint64 [N].
@@ -276,7 +277,8 @@ def folds(
         names: Names of the strata, for errors.
 
     Raises:
-        UserError: A stratum has fewer units than there are folds.
+        UserError: A stratum is in fewer units than there are folds, or all its units
+            are held out in the same fold.
     """
     whole = strata is None
     strata = np.zeros(len(keys), np.int64) if whole else strata
@@ -284,19 +286,30 @@ def folds(
     counts = np.bincount(strata, minlength=len(names))
     pairs, number = np.unique(unit_of * len(counts) + strata, return_counts=True)
     unit, stratum_of = np.divmod(pairs, len(counts))
+    for stratum, units_in in enumerate(np.bincount(stratum_of, minlength=len(counts))):
+        if units_in < num_folds:
+            if whole:
+                in_groups = _in_groups(int(counts[0]), units_in)
+                rule = f"at most {units_in}; there are {counts[0]} images{in_groups}"
+                require(False, "folds", num_folds, rule)
+            raise too_few(names, counts, stratum, num_folds, units_in)
     order = np.lexsort((-number, unit))  # of each unit the commonest stratum first
     _, first = np.unique(unit[order], return_index=True)
+    pool = stratum_of[order][first]
+    small = np.bincount(pool) < num_folds
+    pool[small[pool]] = len(counts)
     fold = np.zeros(len(units), np.int64)
-    for stratum, group in enumerate(_members(stratum_of[order][first], len(counts))):
-        if len(group) < num_folds:
-            if whole:
-                in_groups = _in_groups(int(counts[0]), len(group))
-                rule = f"at most {len(group)}; there are {counts[0]} images{in_groups}"
-                require(False, "folds", num_folds, rule)
-            raise too_few(names, counts, stratum, num_folds, len(group))
-        # Begins with another fold in each stratum, so that what is left over is spread.
-        blocks = np.arange(len(group)) * num_folds // len(group)
-        fold[group] = (blocks + stratum) % num_folds
+    for start, group in enumerate(_members(pool)):
+        # Begins with another fold in each pool, so that what is left over is spread.
+        blocks = np.arange(len(group)) * num_folds // max(len(group), 1)
+        fold[group] = (blocks + start) % num_folds
+    for stratum in range(len(counts)):
+        if len(set(fold[unit[stratum_of == stratum]])) == 1:
+            raise UserError(
+                f"All images of {stratum_name(names, stratum)!r} are held out in the "
+                "same fold, since data.groups keeps them together with others; change "
+                "data.groups or data.split_seed."
+            )
     return fold[unit_of]
 
 

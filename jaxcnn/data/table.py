@@ -13,8 +13,9 @@
     photos/1.jpg,cat
 
 The first line names the columns. The first column is the path of an image, relative to
-the folder of the CSV file. A column `split` says train, validation or test. All other
-columns are targets, unless data.target_columns names some of them.
+the folder of the CSV file; an image that is listed twice is called the same. A column
+`split` says train, validation or test. All other columns are targets, unless
+data.target_columns names some of them.
 
 Where `split` says train alone, or is missing, the test split (data.test_fraction) and
 then the validation split (data.validation_fraction) are cut off by data.split_seed.
@@ -37,6 +38,7 @@ from jaxcnn.errors import UserError, require, unknown
 from jaxcnn.targets import Target, classes, only_label
 
 SEPARATOR = ";"  # between the labels of an image
+_LARGEST = float(np.finfo(np.float32).max)
 
 Rows = Mapping[int, Mapping[str, str]]  # number of its line -> column -> value
 
@@ -66,13 +68,13 @@ def load(path: str, config: DataConfig) -> Dataset:
     require(channels in images.STATISTICS, "data.channels", channels, rule)
     folder = os.path.dirname(path)
     paths = [os.path.join(folder, row[image_column]) for row in rows.values()]
-    for line, file in zip(rows, paths, strict=True):
-        if not os.path.isfile(file):
-            raise UserError(f"{path}, line {line}: there is no image {file!r}.")
     names = [row[image_column] for row in rows.values()]
+    _check_images(path, rows, names, paths)
     sizes = np.array([os.path.getsize(file) for file in paths], np.int64)
     whole = FileExamples(paths, values, channels, names, sizes, config.max_pixels)
     parts = _parts(path, rows, whole)
+    if config.target_kind == "label":
+        _check_trained(path, parts, targets["label"].names)
     missing = ("test", "validation") if parts.keys() == {"train"} else ("validation",)
     by = only_label(targets)
     mean, std = images.STATISTICS[channels]
@@ -91,6 +93,25 @@ def load(path: str, config: DataConfig) -> Dataset:
         ),
         decoder=images.decoder(),
     )
+
+
+def _check_images(
+    path: str, rows: Rows, names: Sequence[str], paths: Sequence[str]
+) -> None:
+    """Raises UserError unless each name is that of an image, which has no other.
+
+    Splits go by names, so an image with two of them could be in two splits.
+    """
+    first: dict[str, tuple[int, str]] = {}
+    for line, name, file in zip(rows, names, paths, strict=True):
+        if not os.path.isfile(file):
+            raise UserError(f"{path}, line {line}: there is no image {file!r}.")
+        other, known = first.setdefault(os.path.realpath(file), (line, name))
+        if name != known:
+            raise UserError(
+                f"{path}, line {line}: {name!r} is the image {known!r} of line {other} "
+                "by another name; call it the same."
+            )
 
 
 def _read(path: str) -> dict[int, dict[str, str]]:
@@ -189,7 +210,7 @@ def _value(
 
 
 def _numbers(path: str, rows: Rows, columns: Sequence[str]) -> np.ndarray:
-    """float64 [N, D], all of them finite."""
+    """float64 [N, D], all of them finite in float32."""
     numbers = np.zeros((len(rows), len(columns)))
     for index, (line, row) in enumerate(rows.items()):
         for i, column in enumerate(columns):
@@ -197,10 +218,11 @@ def _numbers(path: str, rows: Rows, columns: Sequence[str]) -> np.ndarray:
                 numbers[index, i] = float(row[column])
             except ValueError:
                 numbers[index, i] = np.nan
-            if not np.isfinite(numbers[index, i]):
+            # "_" is for Python's own numbers, as in 1_000.
+            if not abs(numbers[index, i]) <= _LARGEST or "_" in row[column]:
                 raise UserError(
                     f"{path}, line {line}: {column} must be a number, not "
-                    f"{row[column]!r}."
+                    f"{row[column]!r} (float32 holds up to {_LARGEST:.2g})."
                 )
     return numbers
 
@@ -221,6 +243,17 @@ def _parts(path: str, rows: Rows, whole: FileExamples) -> dict[str, Examples]:
         split: Subset(whole, np.flatnonzero(wanted == split))
         for split in dict.fromkeys(wanted.tolist())
     }
+
+
+def _check_trained(
+    path: str, parts: Mapping[str, Examples], names: Sequence[str]
+) -> None:
+    """Raises UserError for a class that only other splits than train have."""
+    missing = set(range(len(names))) - set(parts["train"].column("label").tolist())
+    if missing:
+        raise UserError(
+            f"{path}: class {names[min(missing)]!r} has no image in the train split."
+        )
 
 
 def _fingerprint(rows: Rows, sizes: np.ndarray, config: DataConfig) -> str:

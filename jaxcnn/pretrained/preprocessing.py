@@ -7,6 +7,7 @@ and the training scripts of pytorchcv and facenet-pytorch.
 
 from collections.abc import Mapping
 import dataclasses
+import math
 import re
 from typing import Any
 
@@ -17,6 +18,8 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 ORDERS = ("RGB", "BGR")
 _MAX_NAME = 200  # characters
 _MAX_SIDE = 2**14  # pixels
+_MAX_AREA = 2**24  # pixels; a file must not make prediction take all memory
+_MIN_STD = 1e-6  # images divided by less are not finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,19 +52,23 @@ class Preprocessing:
     value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        sizes = all(type(side) is int and 0 < side <= _MAX_SIDE for side in self.size)
+        sides = len(self.size) == 2 and all(
+            type(side) is int and 0 < side <= _MAX_SIDE for side in self.size
+        )
+        area = sides and math.prod(self.size) <= _MAX_AREA
         mean, std, ends = self.mean, self.std, self.value_range
         rule = self.transform
         is_name = isinstance(rule, str) and rule.isprintable() and len(rule) < _MAX_NAME
         means = _are_numbers(mean) and len(mean) in (1, 3)
         for name, holds, rule in (
-            ("image_size", sizes and len(self.size) == 2, f"1 to {_MAX_SIDE}"),
+            ("image_size", sides, f"1 to {_MAX_SIDE}"),
+            ("image_size", area, f"of at most {_MAX_AREA} pixels"),
             ("crop_ratio", _are_numbers((self.crop_ratio,), 0, 1), "in (0, 1]"),
             ("mean", means, "1 or 3 numbers"),
             (
                 "std",
-                means and _are_numbers(std, 0) and len(std) == len(mean),
-                "over 0, one for each of mean",
+                means and _are_numbers(std, _MIN_STD) and len(std) == len(mean),
+                f"over {_MIN_STD}, one for each of mean",
             ),
             (
                 "interpolation",

@@ -260,6 +260,8 @@ def _numbers(path: str, value: np.ndarray) -> np.ndarray:
         numbers = np.array(value, np.float32)
     if not np.isfinite(numbers).all():
         raise UserError(f"{path} would have numbers that are not finite.")
+    if path.endswith("/var") and (numbers < 0).any():
+        raise UserError(f"{path} would have variances below 0.")
     return numbers
 
 

@@ -84,7 +84,9 @@ def result(done: "Result", workdir: str) -> str:
     lines = {
         "steps": f"{done.step} in {duration(done.seconds)}{early}",
         "waiting for data": f"{done.data_wait:.1%} of the training time",
-        "best checkpoint": f"step {done.best_step}",
+        "best checkpoint": "none: no validation gave a number"
+        if done.best_step is None
+        else f"step {done.best_step}",
     }
     for name, value in (done.test or {}).items():
         if isinstance(value, float):

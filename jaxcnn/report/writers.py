@@ -52,7 +52,9 @@ def check(chosen: Sequence[str | Factory]) -> None:
     """
     if isinstance(chosen, str):
         raise UserError(f"writers must be a sequence of names, not {chosen!r}.")
-    for name in chosen:
+    for number, name in enumerate(chosen):
+        if name in chosen[:number]:
+            raise UserError(f"writers must be different, not {chosen!r}.")
         _factory(name)
         if name in trackers.MODULES:
             trackers.check_installed(name)

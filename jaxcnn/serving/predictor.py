@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 import functools
 import itertools
+import math
 import os
 from pathlib import Path
 import typing
@@ -27,7 +28,7 @@ from jaxcnn.training.precision import make_precision
 
 ImageLike = str | Path | bytes | np.ndarray | Image.Image
 _BATCH_SIZE = 32  # one compiled shape; the last batch is filled up
-
+_BATCH_PIXELS = 2**23  # fewer images are in a batch where they have over 512 x 512
 
 _FLOATS = (
     "; the network was trained on images of 8 bits, as which a float image from 0 to 1 "
@@ -130,20 +131,26 @@ class Predictor:
         is_one = isinstance(images, str | bytes | os.PathLike | Image.Image)
         if hasattr(images, "__array__"):
             images = np.asarray(images)
-            is_one = images.ndim == 2 or (
+            is_one = images.ndim in (0, 2) or (
                 images.ndim == 3 and images.shape[2] in (1, 3)
             )
+        is_one = is_one or not isinstance(images, Iterable)
         if is_one:
             raise errors.UserError("A predictor takes a list of images; write [image].")
-        batches = [self._predict(b) for b in _batched(map(self.read, images))]
+        inputs = _batched(map(self.read, images), self._batch_size)
+        batches = [self._predict(batch) for batch in inputs]
         if not batches:  # empty arrays of the right shapes
             empty = np.zeros((1, *self.image_size, self.channels), np.uint8)
             batches = [{n: x[:0] for n, x in self._predict([*empty]).items()}]
         return {n: np.concatenate([b[n] for b in batches]) for n in batches[0]}
 
+    @property
+    def _batch_size(self) -> int:
+        return max(1, min(_BATCH_SIZE, _BATCH_PIXELS // math.prod(self.image_size)))
+
     def _predict(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         batch = np.stack(images)
-        filling = ((0, _BATCH_SIZE - len(batch)), (0, 0), (0, 0), (0, 0))
+        filling = ((0, self._batch_size - len(batch)), (0, 0), (0, 0), (0, 0))
         predicted = self.predict_batch(np.pad(batch, filling))
         return {name: np.asarray(x)[: len(batch)] for name, x in predicted.items()}
 
@@ -154,7 +161,11 @@ class Predictor:
 
         For a classification: {"classes": [{"class", "probability"}, ...]}, with the
         `limit` most likely classes, the most likely first.
+
+        Raises:
+            UserError: An image cannot be read, or the limit is no number over 0.
         """
+        _check_limit(limit)
         return self._answers(self(images), limit)
 
     def _answers(
@@ -171,7 +182,8 @@ class Predictor:
 
         An image that cannot be read has a problem instead, and the others go on.
         """
-        for given in _batched(images):
+        _check_limit(limit)
+        for given in _batched(images, self._batch_size):
             inputs, problems = [], {}
             for index, image in enumerate(given):
                 try:
@@ -188,9 +200,13 @@ class Predictor:
                     yield Answered(image, next(answers), None)
 
 
-def _batched(items: Iterable[Any]) -> Iterator[list[Any]]:
+def _check_limit(limit: int) -> None:
+    errors.require(type(limit) is int and limit >= 1, "limit", limit, "at least 1")
+
+
+def _batched(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
     iterator = iter(items)
-    while batch := list(itertools.islice(iterator, _BATCH_SIZE)):
+    while batch := list(itertools.islice(iterator, size)):
         yield batch
 
 

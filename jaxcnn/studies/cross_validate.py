@@ -57,7 +57,7 @@ from jaxcnn.training import (
 from jaxcnn.training import step as step_lib
 from jaxcnn.training.evaluation import Measured, Totals
 from jaxcnn.training.run import Run
-from jaxcnn.training.signals import StopRequest
+from jaxcnn.training.signals import Stopped, StopRequest
 from jaxcnn.training.state import TrainState
 
 _POOLED = ("train", "validation")  # splits
@@ -185,10 +185,11 @@ def cross_validate(
             path = output / f"fold{number + 1}.npz"
             fold = _read(path, run.task, say)
             if fold is None:
-                if train_fold is None:  # not needed if all folds are finished
-                    train_fold = _trainer(run, pool, stop, num_folds, progress)
-                fold = train_fold(number, cuts[number], unseen)
-                if fold is None:
+                try:
+                    if train_fold is None:  # not needed if all folds are finished
+                        train_fold = _trainer(run, pool, stop, num_folds, progress)
+                    fold = train_fold(number, cuts[number], unseen)
+                except Stopped:
                     break
                 _write(path, fold)
             folds[number] = fold
@@ -313,17 +314,19 @@ def _trainer(
     stop: StopRequest,
     num_folds: int,
     progress: Callable[[int, int], None],
-) -> Callable[[int, Dataset, np.ndarray], Fold | None]:
-    """Returns train(number, dataset, indices held out) -> Fold, or None if stopped."""
-    started = begin.begin(run, cached={"train": pool})
-    started.batches.close()
+) -> Callable[[int, Dataset, np.ndarray], Fold]:
+    """Returns train(number, dataset, indices held out) -> Fold, which raises Stopped
+    after a signal."""
+    with stop.interruptible():
+        started = begin.begin(run, cached={"train": pool})
+        started.batches.close()
     run, initial = started.run, started.state
     features = run.dataset.splits["train"] if run.has_features else None
     steps: dict[int, jax.stages.Compiled] = {}
     measure = functools.partial(_measure, run=run)
     measure = parallel.jit_eval(measure, run.mesh, run.compiler_options)
 
-    def train(number: int, dataset: Dataset, unseen: np.ndarray) -> Fold | None:
+    def train(number: int, dataset: Dataset, unseen: np.ndarray) -> Fold:
         def after_step(done: int, state: TrainState, metrics: Any) -> bool:
             if done % run.config.log_every_steps == 0 or done == run.num_steps:
                 divergence.check(fold_run, state, None)
@@ -347,16 +350,15 @@ def _trainer(
                     steps[before] = run.compile_train_step(state, before)
                 state = loop.train(
                     state,
-                    batches,
+                    stop.each(batches),
                     run.run_key,
                     step=steps[before],
                     num_steps=after,
                     after_step=after_step,
                 )
-                if stop.received is not None:
-                    return None
-        state = evaluation.average_finisher(fold_run, None)(state)
-        return _predict(fold_run, measure, state.averaged, unseen)
+        with stop.interruptible():
+            state = evaluation.average_finisher(fold_run, None)(state)
+            return _predict(fold_run, measure, state.averaged, unseen)
 
     return train
 

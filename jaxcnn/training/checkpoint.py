@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import math
 from pathlib import Path
 import sys
 from typing import Any
@@ -20,13 +21,13 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxcnn import errors
 from jaxcnn.tasks import Metric
-from jaxcnn.training import digests
+from jaxcnn.training import digests, storage
 
 METADATA = "_CHECKPOINT_METADATA"  # Orbax's file
 CORRUPT = ".corrupt"  # the end of the name of one that is set aside
 
 
-class CorruptError(errors.UserError):
+class CorruptError(errors.StorageError):
     """A checkpoint that is not what was saved. Its text names it and says why."""
 
 
@@ -104,6 +105,7 @@ def read_record(path: Path) -> Record:
     try:
         values = ocp.metadata(path).custom_metadata
     except Exception as error:  # Orbax raises many types for damaged files
+        storage.check_readable(path, error)
         raise _corrupt(path, _first_line(error)) from error
     if not digests.is_intact(values):
         raise _corrupt(path, f"{METADATA} has been altered")
@@ -148,6 +150,7 @@ def restore(path: Path, record: Record, target: Any, *, whole: bool = True) -> A
         with context:
             restored = ocp.load(path, target)
     except Exception as error:  # Orbax raises many types for damaged files
+        storage.check_readable(path, error)
         raise _corrupt(path, _first_line(error)) from error
     for name, found in digests.of_leaves(restored).items():
         if found != record.leaves[name]:
@@ -185,6 +188,7 @@ def load_all(path: Path) -> Any:
     try:
         tree = ocp.metadata(path).metadata
     except Exception as error:  # Orbax raises many types for damaged files
+        storage.check_readable(path, error)
         raise _corrupt(path, _first_line(error)) from error
     return restore(path, record, jax.tree.map(empty, tree))
 
@@ -205,12 +209,15 @@ def find_step(directory: Path, which: str, metric: Metric) -> int:
     if which == "latest":
         return max(steps)
     if which == "best":
-        records = {step: read_record(directory / str(step)) for step in steps}
+        records = {}
+        for step in steps:
+            with _unless_deleted(directory, {step}):
+                records[step] = read_record(directory / str(step))
         best = best_step(records, metric)
         if best is None:
             raise errors.UserError(
-                f"No checkpoint in {directory} has been validated yet, so there is no "
-                f"best; --checkpoint=latest is step {max(steps)}."
+                f"No validation in {directory} has given a number yet, so there is no "
+                f"best checkpoint; --checkpoint=latest is step {max(steps)}."
             )
         return best
     if which.isdecimal() and int(which) in steps:
@@ -222,13 +229,13 @@ def find_step(directory: Path, which: str, metric: Metric) -> int:
 
 
 def best_step(records: Mapping[int, Record], metric: Metric) -> int | None:
-    """The step of the best checkpoint, the last of equals; None: none has metrics."""
-    measured = {step: record.metrics for step, record in records.items()}
-
-    def goodness(step: int) -> tuple[float, int]:
-        return metric.goodness(measured[step][metric.name]), step
-
-    return max((s for s in measured if measured[s]), key=goodness, default=None)
+    """The step of the best checkpoint, the last of equals; None: none has a number."""
+    values = {
+        step: record.metrics[metric.name]
+        for step, record in records.items()
+        if record.metrics and not math.isnan(record.metrics[metric.name])
+    }
+    return max(values, key=lambda s: (metric.goodness(values[s]), s), default=None)
 
 
 def load_part(directory: Path, which: str, metric: Metric, target: Any) -> Any:
@@ -253,18 +260,25 @@ def load_part(directory: Path, which: str, metric: Metric, target: Any) -> Any:
 
 
 def _load(directory: Path, which: str, metric: Metric, target: Any) -> Any:
-    if which.startswith("mean:"):
-        newest = _newest(directory, which)
-        parts = [_load_part(directory / str(step), target) for step in newest]
-        mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *parts)
-        return newest[0], mean
     while True:
-        step = find_step(directory, which, metric)
-        try:
-            return step, _load_part(directory / str(step), target)
-        except CorruptError:
-            if step in steps_in(directory):  # and not deleted by the run meanwhile
-                raise
+        if which.startswith("mean:"):
+            steps = _newest(directory, which)
+        else:
+            steps = [find_step(directory, which, metric)]
+        with _unless_deleted(directory, {*steps}):
+            parts = [_load_part(directory / str(step), target) for step in steps]
+            mean = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *parts)
+            return steps[0], mean if len(parts) > 1 else parts[0]
+
+
+@contextlib.contextmanager
+def _unless_deleted(directory: Path, steps: set[int]) -> Iterator[None]:
+    """Passes over a CorruptError if the run has deleted one of the steps meanwhile."""
+    try:
+        yield
+    except CorruptError:
+        if steps <= {*steps_in(directory)}:
+            raise
 
 
 def _load_part(path: Path, target: Any) -> Any:

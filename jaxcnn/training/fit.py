@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
+import functools
 from pathlib import Path
 import time
 from typing import Any, Protocol
@@ -63,7 +64,8 @@ class Result:
         step: Updates taken in all.
         stopped_by: Number of the signal that stopped it; None: no signal did.
         stop_reason: Why it ended before its last step; None: it did not.
-        best_step: Step of the best checkpoint; None before the first validation.
+        best_step: Step of the best checkpoint; None before the first validation that
+            gives a number.
         validation: Metrics of the best checkpoint, single numbers; None without one.
         test: Metrics of the best checkpoint on the test split; None without one, or
             when a signal stopped it.
@@ -144,6 +146,7 @@ def fit(
     folder = Path(folder)
     folders.check_writable(folder, "The folder of the run")
     config = given.named(config, model=model, dataset=dataset, task=task)
+    begun = workdir.begun(folder)
     existing = workdir.existing_run(folder)
     info = None
     if existing is not None:
@@ -161,9 +164,9 @@ def fit(
             stack.enter_context(storage.named_failure(folder))
         session = Session(run, folder, stack, callbacks)
         try:
-            session.begin(make_writer, profile_steps)
+            session.begin(make_writer, profile_steps, begun)
         except Stopped as error:  # before the first step, nothing is there to save
-            raise SystemExit(128 + error.number) from None
+            return session.stopped_before(error.number)
         session.train()
         return session.end(measure_test)
 
@@ -216,7 +219,7 @@ class Session:
         stack: contextlib.ExitStack,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        self.run, self.folder = run, folder
+        self.run, self.folder, self.step = run, folder, 0
         self.batch: dict[str, Any] | None = None
         self.validations: list[dict[str, float]] = []
         self.stop_reason: str | None = None
@@ -237,11 +240,19 @@ class Session:
         self,
         make_writer: Callable[[Path, int, int], RunLog],
         profile_steps: profile.Steps | None,
+        begun: tuple[str, bool],
     ) -> None:
-        """Does all that comes before the first step."""
+        """Does all that comes before the first step.
+
+        Args:
+            make_writer: See fit.
+            profile_steps: See fit.
+            begun: workdir.begun(folder) when its run was compared with this one.
+        """
         run, stack = self.run, self._stack
+        resume = functools.partial(self._resume, begun)
         with self._signal.interruptible():
-            started = begin(run, self.folder, resume=self._resume)
+            started = begin(run, self.folder, resume=resume)
         stack.enter_context(contextlib.closing(started.batches))
         self._adopt(started)
         if hosts.is_first():
@@ -256,12 +267,32 @@ class Session:
         for line in remarks:
             self._writer.say(line)
 
-    def _resume(self) -> Resumed:
+    def stopped_before(self, number: int) -> Result:
+        """The result of a run that a signal stopped before its first step."""
+        return Result(
+            step=self.step,
+            stopped_by=number,
+            stop_reason=f"signal {number}",
+            best_step=None,
+            validation=None,
+            test=None,
+            stopped_early=None,
+            seconds=0.0,
+            data_wait=0.0,
+            history={},
+        )
+
+    def _resume(self, begun: tuple[str, bool]) -> Resumed:
         """Opens the checkpoints, and takes the newest."""
         config, run = self.run.config, self.run
         if hosts.is_first():
             self.folder.mkdir(parents=True, exist_ok=True)
             self._stack.enter_context(lock.locked(self.folder))
+            if workdir.begun(self.folder) != begun:
+                raise UserError(
+                    f"Another run began in {self.folder} while this one started; "
+                    "start it again."
+                )
         self._checkpoints = self._stack.enter_context(
             saving.open_checkpoints(
                 self.folder / workdir.CHECKPOINTS,
@@ -277,6 +308,7 @@ class Session:
                 )
             return Resumed()
         record, state = newest
+        self.step = record.step
         self.validations = record.validations
         is_over = self._stopping_rule.is_over(self.validations)
         return Resumed(record.step, state, is_over)
@@ -301,7 +333,7 @@ class Session:
             self._validate_again()
         if self._stopping_rule.is_over(self.validations):
             self.stop("early stopping")
-        batches = self._meter.wait_for(self._interruptible(self._started.batches))
+        batches = self._meter.wait_for(self._batches())
         for before, after in self.run.phases(self._start):
             if self.stop_reason is not None:
                 break
@@ -322,13 +354,9 @@ class Session:
                     divergence.check(self.run, self.state, self.folder, variables=True)
                     self._save(None)
 
-    def _interruptible(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """The batches; a signal while one is waited for raises Stopped."""
-        while True:
-            with self._signal.interruptible():
-                batch = next(batches, None)
-            if batch is None:
-                return
+    def _batches(self) -> Iterator[Any]:
+        """The batches, each kept; a signal while one is waited for raises Stopped."""
+        for batch in self._signal.each(self._started.batches):
             self.batch = batch
             yield batch
 
@@ -389,31 +417,33 @@ class Session:
         the validation is made up for when the run is resumed. That of stochastic weight
         averaging is finished, since it changes the state that is saved.
         """
-        if self.run.config.average.name == "swa":
-            return self._measure()
+        is_swa = self.run.config.average.name == "swa"
         try:
-            with self._signal.interruptible():
-                return self._measure()
+            with contextlib.nullcontext() if is_swa else self._signal.interruptible():
+                measured = self._measure()
         except Stopped as error:
             self.stop(f"signal {error.number}")
             return None
-
-    def _measure(self) -> dict[str, float]:
-        measured = self._evaluate("validation", self.state.variables).scalars
-        split = "validation"
-        if self.run.average is not None:
-            self._write(split, measured)
-            self.state = self._finish_average(self.state)
-            measured = self._evaluate("validation", self.state.average).scalars
-            split = "validation_average"
-        self.validations.append(measured)
+        *others, (split, watched) = measured.items()
+        for name, values in others:
+            self._write(name, values)
+        self.validations.append(watched)
         since = {}
         if self.run.config.early_stopping_patience is not None:
             since["since_best"] = self._stopping_rule.since_best(self.validations)
-        self._write(split, measured | since)
+        self._write(split, watched | since)
         for callback in self._callbacks:
-            callback.on_validation(self, measured)
-        return measured
+            callback.on_validation(self, watched)
+        return watched
+
+    def _measure(self) -> dict[str, dict[str, float]]:
+        """Name in the log -> metrics, those by which the best is chosen last."""
+        raw = self._evaluate("validation", self.state.variables).scalars
+        if self.run.average is None:
+            return {"validation": raw}
+        self.state = self._finish_average(self.state)
+        averaged = self._evaluate("validation", self.state.average).scalars
+        return {"validation": raw, "validation_average": averaged}
 
     def _save(self, measured: dict[str, float] | None) -> None:
         self._checkpoints.save(self.step, self.state, measured, self.validations)

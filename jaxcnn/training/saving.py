@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from jaxcnn import errors
 from jaxcnn.tasks import Metric
 from jaxcnn.training import checkpoint, digests, storage
 from jaxcnn.training.checkpoint import CORRUPT, CorruptError, Record, signed
@@ -62,6 +61,7 @@ class _Saving(NamedTuple):
     """A save that has been started."""
 
     step: int
+    response: Any  # of Orbax
     reading: Future[Record]
     num_bytes: int
 
@@ -102,15 +102,15 @@ class Checkpoints:
             target: Called with a step; a pytree of jax.ShapeDtypeStruct with shardings.
 
         Raises:
-            UserError: There were checkpoints, and none of them is good; or the newest
-                does not fit the target.
+            CorruptError: There were checkpoints, and none of them is good.
+            UserError: The newest does not fit the target.
         """
         while self.records:
             step = max(self.records)
             with contextlib.suppress(CorruptError):  # it is set aside, with a message
                 return self.records[step], self.restore(step, target(step))
         if any(self.directory.glob(f"*{CORRUPT}")):
-            raise errors.UserError(
+            raise CorruptError(
                 f"No checkpoint in {self.directory} can be read: "
                 f"{'; '.join(self.messages) or f'all are set aside as *{CORRUPT}'}. "
                 "Start the run anew in another --workdir."
@@ -192,7 +192,7 @@ class Checkpoints:
         target = jax.tree.map(checkpoint.empty, state)
         reading = self.thread.submit(self._read_back, record, response, target)
         num_bytes = sum(x.nbytes for x in jax.tree.leaves(target))
-        self._saving = _Saving(step, reading, num_bytes)
+        self._saving = _Saving(step, response, reading, num_bytes)
 
     def add_metrics(
         self,
@@ -210,11 +210,12 @@ class Checkpoints:
         record = dataclasses.replace(
             self.records[step], metrics=metrics, validations=[*map(dict, validations)]
         )
-        file = self.directory / str(step) / checkpoint.METADATA
-        values = json.loads(file.read_text()) | {"custom_metadata": signed(record)}
-        unfinished = file.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(values))
-        unfinished.replace(file)
+        if jax.process_index() == 0:
+            file = self.directory / str(step) / checkpoint.METADATA
+            values = json.loads(file.read_text()) | {"custom_metadata": signed(record)}
+            unfinished = file.with_suffix(".tmp")
+            unfinished.write_text(json.dumps(values))
+            unfinished.replace(file)
         self.records[step] = record
 
     def _read_back(self, record: Record, response: Any, target: Any) -> Record:
@@ -231,22 +232,27 @@ class Checkpoints:
         """Waits for the last save, and deletes the checkpoints that it replaces.
 
         Raises:
-            StorageError: It could not be written, or is not what was to be saved.
+            StorageError: It could not be written, or is not what was to be saved; or
+                it could not be read back, and stays.
         """
         if self._saving is None:
             return
         saving, self._saving = self._saving, None
         path = self.directory / str(saving.step)
+        size = saving.num_bytes
         try:
-            record = saving.reading.result()
+            saving.response.result()
         except Exception as error:  # Orbax raises many types
             self._failed = saving.step
             why = storage.cause(error)
-            if why is None and not isinstance(error, CorruptError):
+            if why is None:
                 raise
-            raise storage.failure(
-                path, why or str(error), self.safe, saving.num_bytes
-            ) from error
+            raise storage.failure(path, why, self.safe, size) from error
+        try:
+            record = saving.reading.result()
+        except CorruptError as error:
+            self._failed = saving.step
+            raise storage.failure(path, str(error), self.safe, size) from error
         self.records[saving.step] = record
         self._verified.add(saving.step)
         for old in self._replaced():

@@ -5,7 +5,7 @@ to the main thread only, between two of its instructions: not while XLA compiles
 thread says at once that the signal was heard.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import contextlib
 import os
 import signal
@@ -13,11 +13,14 @@ import socket
 import sys
 import threading
 from types import FrameType
+from typing import TypeVar
 
 import jax
 from jax.experimental import multihost_utils
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+T = TypeVar("T")
 
 
 class Stopped(BaseException):
@@ -35,8 +38,11 @@ class Stopped(BaseException):
 class StopRequest:
     """A context in which the first SIGTERM, SIGINT or SIGHUP is only recorded.
 
-    A second signal has its default effect, for a user who does not want to wait. Python
-    delivers signals only to the main thread; in other threads nothing is recorded.
+    A second signal has its default effect, for a user who does not want to wait. One
+    that is ignored, such as SIGHUP under nohup, stays so. Python delivers signals only
+    to the main thread; in other threads nothing is recorded.
+
+    Contexts in one another, such as a run in a search, record the same signal.
 
     In a run of several processes, JAX records a SIGTERM to any of them, and they agree
     on the last step. SIGINT and SIGHUP become a SIGTERM there.
@@ -52,17 +58,32 @@ class StopRequest:
         self._stack = contextlib.ExitStack()
         self._noted: int | None = None
         self._waiting = False
-        if threading.current_thread() is threading.main_thread():
-            if jax.process_count() == 1:
-                self._handle({number: self._note for number in _SIGNALS})
-                self._stack.enter_context(_said_at_once())
-            else:
-                others = (n for n in _SIGNALS if n != signal.SIGTERM)
-                self._handle({number: self._pass_on for number in others})
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        self.received = _entered[-1].received if _entered else None
+        _entered.append(self)
+        heeded = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+        if jax.process_count() > 1:
+            others = (n for n in heeded if n != signal.SIGTERM)
+            self._handle({number: self._pass_on for number in others})
+        elif self.received is None:
+            self._handle({number: self._note for number in heeded})
+            self._stack.enter_context(_said_at_once())
         return self
 
     def _handle(self, handlers: dict[int, object]) -> None:
         self._before = {n: signal.signal(n, to) for n, to in handlers.items()}
+
+    def each(self, items: Iterable[T]) -> Iterator[T]:
+        """The items; a signal while one is waited for raises Stopped."""
+        iterator = iter(items)
+        while True:
+            with self.interruptible():
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -91,9 +112,10 @@ class StopRequest:
         return self.received
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        self._restore()
-        if self._waiting:
+        for request in reversed(_entered):  # the outermost has the default's effect
+            request.received = number
+            request._restore()
+        if any(request._waiting for request in _entered):
             raise Stopped(number)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
@@ -109,6 +131,11 @@ class StopRequest:
     def __exit__(self, *error: object) -> None:
         self._restore()
         self._stack.close()
+        if self in _entered:
+            _entered.remove(self)
+
+
+_entered: list[StopRequest] = []  # of the main thread, the innermost last
 
 
 @contextlib.contextmanager
@@ -118,8 +145,9 @@ def _said_at_once() -> Iterator[None]:
     sender.setblocking(False)
 
     def say() -> None:
-        number = receiver.recv(1)
-        if number and number[0] in _SIGNALS:
+        while (number := receiver.recv(1)) and number[0] not in _SIGNALS:
+            pass  # a signal that somebody else handles
+        if number:
             print(
                 f"\n{signal.Signals(number[0]).name}: the run saves its last step and "
                 "ends; a second signal ends it at once.",

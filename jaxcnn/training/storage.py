@@ -10,13 +10,14 @@ import shutil
 from jaxcnn.errors import StorageError, UserError
 
 # What a person can mend, and what the system calls it.
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_OF_READING = (errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE)
+_OF_PROCESSES = (errno.EMFILE, errno.ENFILE)
 _CAUSES = {
     os.strerror(number): number
-    for number in (
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO),
-        *(errno.EACCES, errno.EPERM, errno.ESTALE, errno.EMFILE, errno.ENFILE),
-    )
+    for number in (*_OF_WRITING, *_OF_READING, *_OF_PROCESSES)
 }
+_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"  # of a device, in XLA's words
 
 
 def cause(error: BaseException | None) -> str | None:
@@ -36,7 +37,30 @@ def cause(error: BaseException | None) -> str | None:
     return None
 
 
-def failure(path: Path, why: str, safe: str, needed: int | None = None) -> StorageError:
+def check_readable(path: Path, error: Exception) -> None:
+    """Raises what kept a file from being read, unless that is the file itself.
+
+    A file is not damaged because the machine lacks memory, descriptors or permission.
+
+    Raises:
+        StorageError: The disk or the system did.
+        Exception: The error itself: there is too little memory.
+    """
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY in str(error):
+        raise error
+    why = cause(error)
+    if why is not None:
+        raise StorageError(f"{path} could not be read: {why}.") from error
+
+
+def failure(
+    path: Path,
+    why: str,
+    safe: str,
+    needed: int | None = None,
+    *,
+    done: str = "written",
+) -> StorageError:
     """The error of a file that could not be written.
 
     Args:
@@ -44,12 +68,13 @@ def failure(path: Path, why: str, safe: str, needed: int | None = None) -> Stora
         why: Reason, in the words of the system.
         safe: Sentence about what is not lost.
         needed: Bytes to be written. None: few.
+        done: What could not be done with it.
     """
     there = next(p for p in (path, *path.absolute().parents) if p.exists())
     sizes = f"{shutil.disk_usage(there).free / 1e6:,.1f} MB free"
     if needed is not None:
         sizes = f"{needed / 1e6:,.1f} MB needed, {sizes}"
-    return StorageError(f"{path} could not be written: {why} ({sizes}). {safe}")
+    return StorageError(f"{path} could not be {done}: {why} ({sizes}). {safe}")
 
 
 @contextlib.contextmanager
@@ -63,10 +88,11 @@ def named_failure(folder: Path) -> Iterator[None]:
         yield
     except (UserError, FloatingPointError, StorageError):
         raise
-    except Exception as error:
+    except OSError as error:
         why = cause(error)
         if why is None:
             raise
-        file = getattr(error, "filename", None)
+        path = Path(error.filename) if error.filename else folder
+        done = "written" if error.errno in _OF_WRITING else "read or written"
         safe = "The checkpoints that were saved before are safe."
-        raise failure(Path(file) if file else folder, why, safe) from error
+        raise failure(path, why, safe, done=done) from error

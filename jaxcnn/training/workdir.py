@@ -75,6 +75,12 @@ def was_written(workdir: Path) -> bool:
     return (workdir / _CONFIG).is_file()
 
 
+def begun(workdir: Path) -> tuple[str, bool]:
+    """What tells a run in a folder from another that begins there meanwhile."""
+    file = workdir / _CONFIG
+    return file.read_text() if file.exists() else "", has_checkpoints(workdir)
+
+
 def existing_run(workdir: Path) -> tuple[Config, DatasetInfo] | None:
     """Config and data set of the run that has begun in a folder; None: none has."""
     return read(workdir) if has_checkpoints(workdir) else None

@@ -8,6 +8,7 @@ written as it is, and the exit code is 1.
 """
 
 import argparse
+from collections.abc import Mapping
 import dataclasses
 import datetime
 import json
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from xml.etree import ElementTree
 
 import jax
 import jax.numpy as jnp
@@ -37,25 +39,61 @@ from tests.faults import workload
 PAGE = Path(__file__).parent.parent.parent / "docs" / "reliability.md"
 STEPS, CUTS = 120, 20  # of each run that is killed
 STOP_SECONDS = 5
+HANG_SECONDS = 300  # after which a process counts as one that hangs
+
+# Scenarios whose trials are tests: name -> arguments of pytest.
+TESTS = {
+    "devices 1, 2, 4, 8 between cuts; 4, 2 and 1 processes; one of several killed": (
+        "tests/test_parallel.py::test_a_run_moves_between_devices",
+        "tests/test_hosts.py",
+    ),
+    "losses and gradients that are not finite, in float32 and float16": (
+        "tests/test_divergence.py",
+    ),
+    "damaged images and weight files, absurd configs and JSON": (
+        "tests/faults/test_images.py",
+        "tests/faults/test_predict.py",
+        "tests/faults/test_weight_files.py",
+        "tests/test_absurd.py",
+        "tests/test_json_files.py",
+    ),
+    "eight runs in one process: descriptors and threads": (
+        "tests/faults/test_signals.py::test_runs_leave_no_descriptors_and_threads_behind",
+    ),
+    "builds that are wrong on purpose, each of which the harness must tell": (
+        "tests/faults/test_verify_resume.py",
+        "tests/faults/test_checkpoint_damage.py::"
+        "test_damage_would_not_be_noticed_without_digests",
+    ),
+}
 
 
 @dataclasses.dataclass
 class Row:
-    """A scenario: what was tried, how often, and what came of it."""
+    """A scenario: what was tried, how often, and what came of it.
+
+    Attributes:
+        scenario: What was tried.
+        trials: How often.
+        wrong: Trial -> what was wrong with it.
+        note: What came of the others.
+    """
 
     scenario: str
     trials: int
-    wrong: list[str]
+    wrong: Mapping[str, str]
     note: str
 
     def line(self) -> str:
         right = self.trials - len(self.wrong)
-        notes = "; ".join([self.note, *self.wrong[:3]])
+        wrong = [f"{trial}: {what}" for trial, what in self.wrong.items()]
+        notes = "; ".join([self.note, *wrong[:3]])
         return f"| {self.scenario} | {right} of {self.trials} | {notes} |"
 
 
 def kills(images: Path, folder: Path, count: int) -> Row:
-    done, repeated, wrong, number = 0, 0, [], 0
+    done, repeated, number = 0, 0, 0
+    wrong: dict[str, str] = {}
     while done < count:
         workers = 2 * (number % 2)
         config = workload.make_config(images, num_workers=workers)
@@ -70,7 +108,10 @@ def kills(images: Path, folder: Path, count: int) -> Row:
         done, repeated = done + len(found.kills), repeated + found.repeated
         whole, cut = (folder / f"kills{number}" / name for name in ("whole", "cut"))
         differences = [*found.differences, *tensorboard_differences(whole, cut)]
-        wrong += [f"run {number}: {line}" for line in differences]
+        if differences:
+            wrong[f"run {number}"] = ", ".join(differences)
+        if not found.kills:
+            raise ChildProcessError("A run ended before it was killed.")
         number += 1
     return Row(
         "SIGKILL at random moments and in saves, of the process or its group, every "
@@ -132,6 +173,16 @@ def start(config: Path, folder: Path, limit: int | None = None) -> subprocess.Po
     )
 
 
+def outcome(process: subprocess.Popen) -> str:
+    """What a process said on stderr until its end; it must come to one."""
+    try:
+        return process.communicate(timeout=HANG_SECONDS)[1]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return f"Traceback: it was still running after {HANG_SECONDS} s"
+
+
 def last_logged(folder: Path) -> int:
     """The last step of metrics.jsonl, which has a line for each."""
     file = folder / "metrics.jsonl"
@@ -140,7 +191,8 @@ def last_logged(folder: Path) -> int:
 
 
 def signals(config: Path, folder: Path, count: int) -> Row:
-    rng, wrong, longest, steps = random.Random(0), [], 0.0, 0
+    rng, longest, steps = random.Random(0), 0.0, 0
+    wrong: dict[str, str] = {}
     for number in range(count):
         which = rng.choice([signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
         place = folder / f"signal{number}"
@@ -152,7 +204,7 @@ def signals(config: Path, folder: Path, count: int) -> Row:
         time.sleep(rng.uniform(0, 8))
         begin = time.monotonic()
         process.send_signal(which)
-        _, text = process.communicate()
+        text = outcome(process)
         seconds = time.monotonic() - begin
         longest = max(longest, seconds)
         step = last_logged(place)
@@ -168,7 +220,7 @@ def signals(config: Path, folder: Path, count: int) -> Row:
         if seconds > STOP_SECONDS:
             problems.append(f"took {seconds:.1f} s")
         if problems:
-            wrong.append(f"trial {number}: {', '.join(problems)}")
+            wrong[f"trial {number}"] = ", ".join(problems)
     return Row(
         "SIGTERM, SIGINT, SIGHUP at random moments, half of them before the first step",
         count,
@@ -179,14 +231,14 @@ def signals(config: Path, folder: Path, count: int) -> Row:
 
 
 def full_disk(config: Path, folder: Path, count: int) -> Row:
-    rng, wrong = random.Random(0), []
+    rng, wrong = random.Random(0), {}
     unlimited = start(config, folder / "unlimited")
     unlimited.communicate()
     assert unlimited.returncode == 0
     for number in range(count):
         place = folder / f"full{number}"
         process = start(config, place, limit=rng.randrange(1_000, 25_000))
-        _, text = process.communicate()
+        text = outcome(process)
         # Besides these, Python and its libraries may warn.
         lines = [line for line in text.splitlines() if line.startswith("jaxcnn: ")]
         problems = []
@@ -205,7 +257,7 @@ def full_disk(config: Path, folder: Path, count: int) -> Row:
         if list(directory.glob("*tmp*")):
             problems.append("a part of a checkpoint is left")
         if problems:
-            wrong.append(f"trial {number}: {', '.join(problems)}")
+            wrong[f"trial {number}"] = ", ".join(problems)
     return Row(
         "files that may not grow beyond a limit (RLIMIT_FSIZE, 1 to 25 kB)",
         count,
@@ -218,12 +270,12 @@ def damaged(folder: Path, flips: int) -> Row:
     original = folder / "original"
     damage.save_two(original)
     trials = list(damage.damages(original, flips))
-    wrong, noticed = [], 0
+    wrong, noticed = {}, 0
     for name, file, change in trials:
         try:
             noticed += damage.try_damage(original, folder / "copy", name, file, change)
         except AssertionError as error:
-            wrong.append(str(error))
+            wrong[name] = str(error)
     return Row(
         f"files of a checkpoint emptied, halved, one byte short, deleted; {flips} bits "
         "flipped",
@@ -232,6 +284,22 @@ def damaged(folder: Path, flips: int) -> Row:
         f"{noticed} noticed, set aside and the one before used; "
         f"{len(trials) - noticed} without effect",
     )
+
+
+def tested(scenario: str, selection: tuple[str, ...]) -> Row:
+    """Runs tests, each of which is a trial."""
+    with tempfile.NamedTemporaryFile(suffix=".xml") as file:
+        command = ["-m", "pytest", "-q", f"--junitxml={file.name}", *selection]
+        subprocess.run([sys.executable, *command], check=False)
+        cases = [*ElementTree.parse(file.name).iter("testcase")]
+    wrong = {
+        case.get("name", ""): str(failure.get("message"))
+        for case in cases
+        for failure in case
+        if failure.tag in ("failure", "error")
+    }
+    files = sorted({f"`{name.partition('::')[0]}`" for name in selection})
+    return Row(scenario, len(cases), wrong, f"tests of {', '.join(files)}")
 
 
 def save_time(folder: Path, count: int = 7) -> str:
@@ -277,6 +345,9 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=int, default=10)
     parser.add_argument("--output", type=Path, default=PAGE)
     given = parser.parse_args()
+    # What is ignored here, as by nohup, would be ignored by the processes as well.
+    for number in signal.SIGHUP, signal.SIGINT:
+        signal.signal(number, signal.SIG_DFL)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -287,12 +358,17 @@ def main() -> int:
         endless = write_experiment(folder / "endless.py", endless)
         short = workload.make_config(images, num_epochs=2.0)
         short = write_experiment(folder / "short.py", short)
-        rows = [
-            kills(images, folder, given.kills),
-            signals(endless, folder, given.signals),
-            full_disk(short, folder, given.full),
-            damaged(folder, given.flips),
-        ]
+        rows = []
+        for number, make in (
+            (given.kills, lambda: kills(images, folder, given.kills)),
+            (given.signals, lambda: signals(endless, folder, given.signals)),
+            (given.full, lambda: full_disk(short, folder, given.full)),
+            (given.flips, lambda: damaged(folder, given.flips)),
+            *((1, lambda each=each: tested(*each)) for each in TESTS.items()),
+        ):
+            if number:
+                rows.append(make())
+                print(rows[-1].line(), flush=True)
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True
     ).stdout.strip()

@@ -4,13 +4,14 @@ Each must be noticed, or be without effect, and the checkpoint before is used.
 """
 
 import contextlib
+import errno
 import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from jaxcnn.errors import UserError
+from jaxcnn.errors import StorageError
 from jaxcnn.tasks import Classification
 from jaxcnn.training import checkpoint, digests, saving
 
@@ -90,7 +91,7 @@ def try_damage(original, folder, name, file, change):
         (folder / file).write_bytes(change((folder / file).read_bytes()))
     # To predict, nothing is changed on disk.
     part = {"params": target(6)["params"]}
-    with contextlib.suppress(UserError):
+    with contextlib.suppress(checkpoint.CorruptError):
         step, found = checkpoint.load_part(folder, "latest", METRIC, part)
         assert step == 6, name
         assert same(found, {"params": state(6)["params"]}), name
@@ -138,10 +139,70 @@ def test_a_run_never_starts_anew_because_its_checkpoints_are_damaged(
         file.write_text("{}")
     for _ in range(2):  # also when they have been set aside
         with (
-            pytest.raises(UserError, match=r"No checkpoint in .* can be read: .*anew"),
+            pytest.raises(OSError, match=r"No checkpoint in .* can be read: .*anew"),
             saving.open_checkpoints(folder, keep=2, metric=METRIC) as checkpoints,
         ):
             checkpoints.newest(target)
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "says"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), StorageError, "Too many open"),
+        (ValueError("PERMISSION_DENIED: Permission denied"), StorageError, "Permissi"),
+        (MemoryError("17 bytes"), MemoryError, "17 bytes"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), RuntimeError, "RESOURCE"),
+    ],
+)
+def test_a_checkpoint_that_the_machine_cannot_read_is_not_damaged(
+    original, tmp_path, monkeypatch, error, raised, says
+):
+    def failing(*arguments):
+        raise error
+
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(original, folder)
+    with saving.open_checkpoints(folder, keep=2, metric=METRIC) as checkpoints:
+        monkeypatch.setattr(checkpoint.ocp, "load", failing)
+        with pytest.raises(raised, match=says):
+            checkpoints.newest(target)
+        checkpoints.save(7, state(7))
+        with pytest.raises(raised, match=says):  # it cannot be read back
+            checkpoints.wait()
+    assert checkpoint.steps_in(folder) == [5, 6, 7]
+    monkeypatch.undo()
+    with saving.open_checkpoints(folder, keep=2, metric=METRIC) as checkpoints:
+        assert checkpoints.newest(target)[0].step == 7
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_looked_for_is_no_damaged_one(
+    original, tmp_path, monkeypatch
+):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(original, folder)
+    read = checkpoint.read_record
+
+    def deleted_meanwhile(path):
+        shutil.rmtree(folder / "5", ignore_errors=True)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "read_record", deleted_meanwhile)
+    part = {"params": target(6)["params"]}
+    step, found = checkpoint.load_part(folder, "best", METRIC, part)
+    assert step == 6
+    assert same(found, {"params": state(6)["params"]})
+    shutil.copytree(original / "5", folder / "5")
+    with pytest.raises(ValueError, match="K must be from 1 to 1"):
+        checkpoint.load_part(folder, "mean:2", METRIC, part)
+
+
+def test_no_checkpoint_without_a_number_is_the_best():
+    nan = {"accuracy": float("nan")}
+    measured = [checkpoint.Record(i, m, [], {}) for i, m in enumerate([None, nan, nan])]
+    assert checkpoint.best_step(dict(enumerate(measured)), METRIC) is None
+    measured.append(checkpoint.Record(3, {"accuracy": 0.0}, [], {}))
+    measured.append(checkpoint.Record(4, nan, [], {}))
+    assert checkpoint.best_step(dict(enumerate(measured)), METRIC) == 3
 
 
 def test_old_checkpoints_are_deleted_only_for_ones_that_were_read_back(

@@ -61,6 +61,19 @@ def test_what_is_no_regular_file_is_not_opened(decoded, name):
     assert decoded[0][name]["problem"].endswith("not a regular file")
 
 
+def test_an_image_is_not_bad_because_too_many_files_are_open(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(photo(), "PNG"))
+    code = (
+        "import os, resource; from jaxcnn.data import images\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "held = [os.dup(0) for _ in range(64 - len(os.listdir('/proc/self/fd')) + 1)]\n"
+        f"images.decode({str(path)!r}, 3, None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
+    assert b"OSError: [Errno 24] Too many open files" in done.stderr
+
+
 def test_the_header_is_compared_with_max_pixels(tmp_path):
     path = tmp_path / "a.png"
     photo(size=(30, 20)).save(path)

@@ -13,6 +13,8 @@ import pytest
 
 import jaxcnn
 from jaxcnn.config import Config, DataConfig
+from jaxcnn.data import memory, transforms
+from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import ArrayExamples, Subset, make_dataset
 from jaxcnn.studies import verify_resume
 from jaxcnn.targets import classes
@@ -25,13 +27,14 @@ SECONDS = 5  # in which a run has to end, a save aside
 
 @dataclasses.dataclass(frozen=True)
 class Slow(Subset):
-    """Examples of which one takes a minute to read."""
+    """Examples of which one takes long to read."""
 
     slow: int
+    seconds: float = 60.0
 
     def __getitem__(self, index):
         if self.slow == index:
-            time.sleep(60)
+            time.sleep(self.seconds)
         return super().__getitem__(index)
 
 
@@ -118,15 +121,52 @@ def test_a_validation_that_a_signal_ends_is_made_up_for(tmp_path, monkeypatch):
         )
 
 
-def test_a_signal_before_the_first_step_ends_the_process(tmp_path, monkeypatch):
+class SignalledInCallback(jaxcnn.Callback):
+    finished = 0
+
+    def on_validation(self, session, metrics):
+        if session.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+        self.finished += 1
+
+
+def test_a_callback_is_not_broken_off_and_nothing_is_logged_twice(tmp_path):
+    whole = run(tmp_path / "whole", dataset())
+    callback, writers = SignalledInCallback(), ["jsonl"]
+    stopped = jaxcnn.fit(
+        make_config(),
+        tmp_path / "run",
+        dataset=dataset(),
+        callbacks=[callback],
+        writers=writers,
+    )
+    assert (stopped.step, stopped.best_step, callback.finished) == (6, 6, 1)
+    resumed = run(tmp_path / "run", dataset())
+    assert resumed.validation == whole.validation
+    assert records(tmp_path / "run") == records(tmp_path / "whole")
+
+
+def test_decoding_into_memory_ends_with_the_image_that_is_being_read():
+    part = dataclasses.replace(dataset(slow=20).splits["train"], seconds=SECONDS + 3)
+    config = DataConfig(image_size=5, batch_size=8, num_threads=1)
+    what = transforms.find("resize"), config, classes(("a", "b"))
+    start = time.monotonic()
+    with StopRequest() as stop, stop.interruptible():
+        later(0.5)
+        with pytest.raises(Stopped):
+            memory.in_memory(part, *what, BadImages("error", "train", 48), channels=1)
+    assert time.monotonic() - start < SECONDS
+
+
+def test_a_signal_before_the_first_step_ends_the_run(tmp_path, monkeypatch):
     def signalled(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(60)
 
     monkeypatch.setattr(fit, "begin", signalled)
-    with pytest.raises(SystemExit) as error:
-        run(tmp_path / "run", dataset())
-    assert error.value.code == 128 + signal.SIGTERM
+    result = run(tmp_path / "run", dataset())
+    assert (result.step, result.stopped_by) == (0, signal.SIGTERM)
 
 
 def test_a_signal_is_only_recorded_where_something_must_be_finished():
@@ -135,6 +175,58 @@ def test_a_signal_is_only_recorded_where_something_must_be_finished():
         assert stop.poll(1) == signal.SIGINT
         with pytest.raises(Stopped), stop.interruptible():
             raise AssertionError("a request that came before is one, too")
+
+
+def test_a_signal_that_is_ignored_stays_so():  # as by nohup
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.received is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("within", [False, True])
+def test_a_search_and_its_run_hear_the_same_signal(within):
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as outer:
+        if not within:
+            os.kill(os.getpid(), signal.SIGTERM)
+        with StopRequest() as inner:
+            if within:
+                os.kill(os.getpid(), signal.SIGTERM)
+            assert inner.received == signal.SIGTERM
+            assert signal.getsignal(signal.SIGTERM) is before  # for a second one
+        assert outer.received == signal.SIGTERM
+    with StopRequest() as next_one:
+        assert next_one.received is None
+
+
+def test_the_first_signal_is_said_after_another_that_somebody_handles(capfd):
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with StopRequest():
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert "SIGINT: the run saves its last step" in capfd.readouterr().err
+
+
+def test_a_run_that_began_meanwhile_is_not_gone_on_with(tmp_path, monkeypatch):
+    begin = fit.begin
+
+    def overtaken(*arguments, **choices):
+        with monkeypatch.context() as patch:
+            patch.setattr(fit, "begin", begin)
+            run(tmp_path / "run", dataset())
+        return begin(*arguments, **choices)
+
+    monkeypatch.setattr(fit, "begin", overtaken)
+    with pytest.raises(ValueError, match="Another run began in .*/run while this one"):
+        run(tmp_path / "run", dataset(), make_config(seed=1))
 
 
 def test_a_folder_is_used_by_one_run_at_a_time(tmp_path):
