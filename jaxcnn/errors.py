@@ -27,6 +27,17 @@ class StorageError(OSError):
     """
 
 
+class DivergedError(FloatingPointError):
+    """A run whose loss, gradients or parameters are not finite, in one line.
+
+    The command line prints only this line and exits with 1.
+    """
+
+
+# What says in one line all that is known: nothing is to be added or waited for.
+EXPLAINED = (UserError, StorageError, FloatingPointError)
+
+
 def shown(value: object) -> str:
     """The repr of a value; its middle is left out where it is long."""
     try:

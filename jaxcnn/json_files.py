@@ -14,7 +14,7 @@ import types
 import typing
 from typing import Any
 
-from jaxcnn import errors
+from jaxcnn import errors, whole_files
 from jaxcnn.errors import UserError, shown
 
 DIGEST = "content_sha256"
@@ -34,13 +34,7 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
     text = json.dumps({**values, DIGEST: _digest(values)}, indent=2) + "\n"
     if len(text) > _MAX_BYTES:
         raise UserError(f"{path} cannot be written: it has over {_MAX_BYTES:,} bytes.")
-    unfinished = path.with_name(f"{path.name}.tmp")
-    try:
-        unfinished.write_text(text)
-        unfinished.replace(path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    whole_files.write_text(path, text)
 
 
 def read(path: Path, make: Callable[[dict[str, Any]], Any]) -> Any:

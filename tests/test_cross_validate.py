@@ -227,6 +227,22 @@ def test_finished_folds_are_kept_and_the_others_are_the_same(result, tmp_path):
             np.testing.assert_array_equal(found, expected)
 
 
+def test_a_damaged_fold_is_computed_again(result, tmp_path):
+    task, path, lines = result[0].task, tmp_path / "fold1.npz", []
+    cross_validate._write(path, result[0].folds[0])
+    text = path.read_bytes()
+    assert cross_validate._read(path, task, lines.append) is not None
+    assert lines == []
+    other = tmp_path / "other.npz"
+    np.savez(other, x=np.zeros(2))
+    for damaged in b"", text[:100], text[:-1], text.replace(b"NUMPY", b"NUMPX", 1):
+        path.write_bytes(damaged)
+        assert cross_validate._read(path, task, lines.append) is None
+        assert f"of fold1.npz is computed again: {path} is damaged: " in lines.pop()
+    assert cross_validate._read(other, task, lines.append) is None
+    assert lines == ["The fold of other.npz is computed again: 'indices'"]
+
+
 def test_another_study_in_the_folder_is_refused(result):
     _, _, output = result
     changed = make_config(seed=3)

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 
 import jaxcnn
+from jaxcnn import config_fields
 from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
 from jaxcnn.data.examples import ArrayExamples, make_dataset
 from jaxcnn.data.order import Stream
+from jaxcnn.errors import DivergedError
 from jaxcnn.models.layers import BatchNorm, Conv, Dense
 from jaxcnn.report import strict_json
 from jaxcnn.targets import classes
-from tests.interrupted import assert_same_bits, last_state, records
+from jaxcnn.training import begin, divergence, prepare
+from jaxcnn.training import step as step_lib
+from tests.interrupted import assert_same_bits, last_state, records, signalled
 
 NUM_EXAMPLES, BATCH_SIZE, FAILING_STEP, SEED = 40, 8, 9, 3
 IMAGES = np.random.default_rng(0).integers(0, 128, (NUM_EXAMPLES, 6, 6, 1), np.uint8)
@@ -121,6 +125,67 @@ def test_a_run_ends_before_the_step_that_fails(wrong, what, tmp_path):
     fit(tmp_path / "right", config, wrong=wrong)
     expected = last_state(tmp_path / "right", first - 1, newest=False)
     assert_same_bits(last_state(tmp_path / "run", first - 1), expected)
+
+
+class OfParts(Net):
+    """A network that goes wrong in a micro-batch alone."""
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        x = Infinite(name="infinite")(
+            images, is_marked(images) & train & (len(images) == BATCH_SIZE // 2)
+        )
+        return Dense(self.num_classes, name="head")(x.mean((1, 2)))
+
+
+def test_a_step_is_replayed_in_its_micro_batches(tmp_path):
+    config = config_fields.replace(
+        make_config(), {"data.micro_batch_size": BATCH_SIZE // 2}
+    )
+    example = STREAM[BATCH_SIZE + 3]  # of the second part of the second step
+    with pytest.raises(
+        DivergedError,
+        match="^Step 2 failed: the output of infinite is not finite; those: training "
+        f"examples {example}\\.",
+    ):
+        jaxcnn.fit(
+            config, tmp_path, dataset=dataset([example]), model=OfParts(2), writers=()
+        )
+
+
+def test_what_is_not_known_of_a_failed_step_is_not_said(monkeypatch):
+    config = config_fields.replace(
+        make_config(model="mlp", model_fields=(("hidden", (4, 4)),), remat=True),
+        {"data.micro_batch_size": 2, "optim.freeze": ("stage1_block1",)},
+    )
+    run = prepare.prepare(config, dataset=dataset())
+    state = begin.init_state(run)
+    line = divergence.explain(run, state, None)
+    assert line.startswith(
+        "Step 1 failed: its loss or gradients were not finite; taken once more, they "
+        "are; its batch: training examples "
+    )
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(step_lib, "batch_loss", fail)
+    assert divergence.explain(run, state, None) == line.replace(
+        "were not finite; taken once more, they are",
+        "are not finite (it cannot be taken again: RuntimeError: RESOURCE_EXHAUSTED: "
+        "Out of memory)",
+    )
+
+
+def test_a_run_goes_on_where_fewer_skips_are_allowed_than_before(tmp_path):
+    own = AugmentConfig(own=(f"{__name__}:poisoned",))
+    config = make_config(nan_policy="skip", augment=own)
+    with signalled(2):  # whose batch holds the example
+        assert fit(tmp_path, config, [STREAM[BATCH_SIZE]]).step == 2
+    assert last_state(tmp_path, 2)["['skips']['in_a_row']"] == 1
+    config = dataclasses.replace(config, nan_policy="error")
+    assert fit(tmp_path, config).step == 15
+    assert last_state(tmp_path, 15)["['skips']['total']"] == 1
 
 
 def test_steps_that_fail_are_skipped_and_counted(tmp_path):

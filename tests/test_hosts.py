@@ -9,10 +9,13 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
 from jaxcnn import __main__
+from jaxcnn.errors import DivergedError, StorageError, UserError
+from jaxcnn.training import hosts
 from tests.interrupted import last_state, records
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -225,6 +228,27 @@ def test_mistakes_are_refused(flags, expected, tmp_path, capsys):
     assert code == 2
     assert expected in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "waits"),
+    [
+        (UserError("a mistake"), False),
+        (DivergedError("Step 2 failed"), False),
+        (StorageError("run could not be written"), False),
+        (RuntimeError("Connection closed by peer"), True),
+    ],
+)
+def test_only_what_a_dead_process_may_have_caused_is_held_back(
+    error, waits, monkeypatch, capsys
+):
+    slept = []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(time, "sleep", slept.append)
+    with pytest.raises(type(error)), hosts.named_failure():
+        raise error
+    assert bool(slept) == waits
+    assert ("another process has died" in capsys.readouterr().err) == waits
 
 
 def test_without_a_cluster_the_flags_that_say_it_are_named(tmp_path):

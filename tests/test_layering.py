@@ -17,7 +17,9 @@ ALLOWED = {
     "errors": ("", ""),
     "config": ("", ""),
     "folders": ("", ""),
-    "json_files": ("", ""),
+    "whole_files": ("", ""),
+    "json_files": ("whole_files", ""),
+    "npz_files": ("whole_files", ""),
     "config_fields": ("config json_files", ""),
     "names": ("", ""),
     "targets": ("", ""),
@@ -30,21 +32,25 @@ ALLOWED = {
     ),
     "optim": ("config names", "optax jax"),
     "tasks": ("config names targets", "jax optax"),
-    "pretrained": ("json_files models", "flax safetensors h5py"),
+    "pretrained": ("json_files models whole_files", "flax safetensors h5py"),
     "training": (
-        "config config_fields data augment folders json_files models names ops optim "
-        "pretrained targets tasks",
+        "config config_fields data augment folders json_files models names npz_files "
+        "ops optim pretrained targets tasks whole_files",
         "jax flax optax orbax grain",
     ),
     "analysis": ("models ops tasks adversarial", "jax flax optax sklearn"),
-    "report": ("names", "matplotlib jinja2 tensorboardX rich wandb mlflow PIL"),
+    "report": (
+        "names whole_files",
+        "matplotlib jinja2 tensorboardX rich wandb mlflow PIL",
+    ),
     "serving": (
         "augment config data names targets tasks models pretrained training",
         "jax PIL",
     ),
     "studies": (
         "adversarial analysis augment config config_fields data json_files models "
-        "names optim pretrained report serving targets tasks training",
+        "names npz_files optim pretrained report serving targets tasks training "
+        "whole_files",
         "jax sklearn optuna PIL",
     ),
     "cli": (

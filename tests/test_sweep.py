@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import os
 import pathlib
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from jaxcnn import __main__
 from jaxcnn.config import Config, DataConfig, OptimConfig
+from jaxcnn.errors import DivergedError, UserError
 from jaxcnn.report import sweep as sweep_report
 from jaxcnn.report import writers
 from jaxcnn.studies import search, sweep
@@ -202,13 +204,67 @@ def test_a_trial_that_diverges_is_last_and_not_run_again(call, tmp_path, steps):
     )
     code, out, _ = call(*flags)
     assert code == 0
-    assert "optim.peak_lr=1e+30  diverged" in out
+    assert "optim.peak_lr=1e+30  diverged: Step 2 failed: " in out
     result = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
     assert result["metric"] == "loss"
     assert [trial["step"] for trial in result["trials"]] == [8, None]
+    assert result["trials"][1]["diverged"].startswith("Step 2 failed: ")
     steps.clear()
     assert call(*flags)[0] == 0
     assert steps == []
+
+
+class Failing:
+    """fit, which ends with an error or a result."""
+
+    def __init__(self, outcome):
+        self.outcome, self.calls = outcome, 0
+
+    def __call__(self, config, folder, **choices):
+        self.calls += 1
+        folder.mkdir()
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+def run_trial(folder, monkeypatch, fit_as):
+    monkeypatch.setattr(fit, "fit", fit_as)
+    plan = search.grid(search.parse(["optim.decay_epochs=(0.5,)"]))
+    return sweep.sweep(
+        make_config(), plan, folder, make_writer=lambda *args: NoWriter()
+    ).trials[0]
+
+
+def test_only_a_run_that_diverged_is_a_trial_that_diverged(tmp_path, monkeypatch):
+    fault = FloatingPointError("The outputs from cached features differ")
+    with pytest.raises(FloatingPointError, match="cached features differ"):
+        run_trial(tmp_path / "a", monkeypatch, Failing(fault))
+    diverged = Failing(DivergedError("Step 1 failed: the loss"))
+    for _ in range(2):
+        trial = run_trial(tmp_path / "b", monkeypatch, diverged)
+        assert (trial.step, trial.diverged) == (None, "Step 1 failed: the loss")
+    assert diverged.calls == 1
+
+
+def test_a_damaged_trial_is_one_line(tmp_path, monkeypatch):
+    numbers = {"accuracy": 0.25, "loss": math.nan}
+    done = fit.Result(8, None, None, 8, numbers, None, None, 1.0, 0.0, {})
+    trial = run_trial(tmp_path, monkeypatch, Failing(done))
+    again = run_trial(tmp_path, monkeypatch, Failing(AssertionError("run again")))
+    assert repr(again) == repr(trial)  # NaN is not equal to itself
+    file = tmp_path / "trial_001" / "trial.json"
+    text = file.read_text()
+    json.loads(text, parse_constant=pytest.fail)
+    for damaged, why in (
+        (text[:40], "is damaged"),
+        ("{}", "Field folder is missing"),
+        (text.replace("0.25", "0.75"), "was altered"),
+        (text.replace("0.25", '"x"'), "Field validation.accuracy is 'x'"),
+    ):
+        file.write_text(damaged)
+        with pytest.raises(UserError, match=f"trial.json .*{why}"):
+            run_trial(tmp_path, monkeypatch, Failing(done))
 
 
 def test_lower_losses_come_first_and_the_table_takes_every_value():

@@ -11,6 +11,7 @@ resume.
 """
 
 from collections.abc import Sequence
+import sys
 
 from absl import flags
 
@@ -35,13 +36,18 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     from jaxcnn.report import cross_validation, progress
     from jaxcnn.studies import cross_validate
 
-    def say(number: int, fold: cross_validate.Fold) -> None:
+    def show(number: int, fold: cross_validate.Fold) -> None:
         if values.format == "table":
             print(cross_validation.fold_line(number, values.folds, fold), flush=True)
 
     with progress.bar("training") as update:
         result = cross_validate.cross_validate(
-            config, values.folds, output, on_fold=say, progress=update
+            config,
+            values.folds,
+            output,
+            on_fold=show,
+            progress=update,
+            say=lambda line: print(line, file=sys.stderr, flush=True),
         )
     if result.stopped_by is not None:
         print(

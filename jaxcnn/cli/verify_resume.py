@@ -3,9 +3,10 @@ r"""Shows that a run which is killed and resumed is the same run, bit for bit.
     jaxcnn verify_resume --config=experiments/lenet5_digits.py --steps=60 --cuts=5 \
         --output=verified
 
-Trains the first steps of an experiment twice, once uncut and once killed with SIGKILL
-at random moments and resumed each time, and compares what each step was made of, every
-state and every logged number. It exits with 1 where anything differs.
+Takes the first steps of an experiment twice, once uncut and once killed with SIGKILL at
+random moments and resumed each time, and compares what each step was made of, every
+state and every logged number. The config is as it is, but that a checkpoint is saved
+ten times where it says no save_every_steps. It exits with 1 where anything differs.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ more_help = _flags.describe_fields
 def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     _flags.define_config(values, argv)
     _flags.define_output(values, "both runs")
-    flags.DEFINE_integer("steps", 60, "number of steps", flag_values=values)
+    flags.DEFINE_integer("steps", 60, "number of steps taken", flag_values=values)
     flags.DEFINE_integer(
         "cuts", 5, "number of times that the run is killed", flag_values=values
     )

@@ -19,7 +19,7 @@ from flax import linen as nn
 from flax import traverse_util
 import numpy as np
 
-from jaxcnn import errors, json_files, models
+from jaxcnn import errors, json_files, models, whole_files
 from jaxcnn.errors import UserError, require
 from jaxcnn.pretrained import description, files, names, preprocessing, rules
 from jaxcnn.pretrained.checks import readable
@@ -463,10 +463,6 @@ def export(
     if path.suffix != ".safetensors":
         raise UserError(f"The file name must end with .safetensors: {path}.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
-        metadata = {} if about is None else {description.KEY: about.to_json()}
+    metadata = {} if about is None else {description.KEY: about.to_json()}
+    with whole_files.replacing(path) as unfinished:
         _write_safetensors(tensors, unfinished, **metadata)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 from tensorboardX.summary import scalar
 
+from jaxcnn import whole_files
 from jaxcnn.report import strict_json
 
 Values = Mapping[str, Any]
@@ -37,7 +38,7 @@ class JsonLines:
         if path.exists():
             records = ((line, _parse(line)) for line in _whole_lines(path))
             kept = [line for line, record in records if _is_before(record, first_step)]
-            write_whole(path, "".join(kept))
+            whole_files.write_text(path, "".join(kept))
         self._file = path.open("a", buffering=1)
 
     def write(self, split: str, step: int, values: Values) -> None:
@@ -88,7 +89,7 @@ class Csv:
         writer = csv.DictWriter(text, self._columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_whole(self._path, text.getvalue())
+        whole_files.write_text(self._path, text.getvalue())
         return self._path.open("a", buffering=1)
 
     def write(self, split: str, step: int, values: Values) -> None:
@@ -133,13 +134,6 @@ def _first_dropped(split: str, first_step: int) -> int:
     if split == "test" or first_step == 0:
         return 0
     return first_step if split == "compile" else first_step + 1
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file such that a killed run leaves the old or the new one, no part."""
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(text)
-    unfinished.replace(path)
 
 
 class TensorBoard:

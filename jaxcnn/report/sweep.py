@@ -52,7 +52,7 @@ def _assignments(values: Mapping[str, Any]) -> str:
 
 def trial_line(number: int, sweep: "Sweep", trial: "Trial") -> str:
     """One line with the result of a finished trial."""
-    result = "diverged"
+    result = f"diverged: {trial.diverged}"
     if trial.validation:
         result = f"{sweep.metric} {trial.validation[sweep.metric]:.4f}"
     return (

@@ -11,8 +11,8 @@ from pathlib import Path
 import re
 from typing import Any
 
+from jaxcnn import whole_files
 from jaxcnn.errors import UserError
-from jaxcnn.report.log_files import write_whole
 
 Values = Mapping[str, Any]
 
@@ -130,7 +130,7 @@ def _read_id(path: Path) -> str | None:
 
 
 def _write_id(path: Path, identifier: str) -> None:
-    write_whole(path, json.dumps({"id": identifier}) + "\n")
+    whole_files.write_text(path, json.dumps({"id": identifier}) + "\n")
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -40,7 +40,7 @@ import numpy as np
 from jaxcnn import config_fields, errors, models
 from jaxcnn.config import Config, DataConfig, OptimConfig
 from jaxcnn.data import transforms
-from jaxcnn.errors import UserError, require
+from jaxcnn.errors import DivergedError, UserError, require
 from jaxcnn.studies import generated
 from jaxcnn.training import begin, feed, loop, network, prepare
 from jaxcnn.training.meter import Meter
@@ -346,9 +346,9 @@ class _Trainer:
         return time.perf_counter() - start
 
     def check_loss(self) -> None:
-        """Raises FloatingPointError if the run has diverged."""
+        """Raises DivergedError if the run has diverged."""
         if self._state.skips.failed(0):
-            raise FloatingPointError(
+            raise DivergedError(
                 f"The loss of step {int(self._state.step) + 1} is not finite; a lower "
                 "optim.peak_lr may help."
             )

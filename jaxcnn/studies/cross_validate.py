@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn import model_selection
 
-from jaxcnn import config_fields, data, models, tasks
+from jaxcnn import config_fields, data, models, npz_files, tasks
 from jaxcnn.config import Config
 from jaxcnn.data import groups, splits
 from jaxcnn.data.examples import (
@@ -130,6 +130,7 @@ def cross_validate(
     *,
     on_fold: Callable[[int, Fold], None] = lambda number, fold: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> CrossValidation:
     """Trains and evaluates one network per fold; finished folds are kept.
 
@@ -139,11 +140,12 @@ def cross_validate(
         output: Folder of the finished folds. The same call resumes a stopped study.
         on_fold: Callback, called as on_fold(number, fold) after each fold.
         progress: Callback, called as progress(steps taken, steps of all folds).
+        say: Callback, called with a line about each file that is damaged.
 
     Raises:
         UserError: The config or data has a mistake, a stratum has fewer images than
             folds, or the folder holds another study.
-        FloatingPointError: A loss is not finite.
+        DivergedError: A loss is not finite.
     """
     require(num_folds >= 2, "folds", num_folds, "at least 2")
     config_fields.check(config)
@@ -181,7 +183,7 @@ def cross_validate(
     with StopRequest() as stop:
         for number, (_, unseen) in enumerate(parts):
             path = output / f"fold{number + 1}.npz"
-            fold = _read(path, run.task)
+            fold = _read(path, run.task, say)
             if fold is None:
                 try:
                     if train_fold is None:  # not needed if all folds are finished
@@ -412,34 +414,29 @@ _ARRAYS = ("sums", "records", "predicted")  # groups of arrays in the file of a 
 
 
 def _write(path: Path, fold: Fold) -> None:
-    """Writes a file completely or not at all."""
-    unfinished = path.with_suffix(".tmp")
     groups = (fold.totals.sums, fold.totals.records, fold.predicted)
     arrays = {
         f"{group}/{name}": x
         for group, part in zip(_ARRAYS, groups, strict=True)
         for name, x in part.items()
     }
-    with unfinished.open("wb") as file:
-        np.savez(
-            file,
-            indices=fold.indices,
-            num_examples=fold.totals.num_examples,
-            **arrays,
-        )
-    unfinished.replace(path)
+    numbers = {"indices": fold.indices, "num_examples": fold.totals.num_examples}
+    npz_files.write(path, numbers | arrays)
 
 
-def _read(path: Path, task: Task) -> Fold | None:
-    """A finished fold; None if there is none."""
+def _read(path: Path, task: Task, say: Callable[[str], None]) -> Fold | None:
+    """A finished fold; None if there is none, or it is damaged, which is said."""
     if not path.exists():
         return None
     groups: dict[str, dict[str, np.ndarray]] = {group: {} for group in _ARRAYS}
-    with np.load(path) as arrays:
-        indices, num_examples = arrays["indices"], int(arrays["num_examples"])
-        for key in arrays.files:
-            group, slash, name = key.partition("/")
-            if slash:
-                groups[group][name] = arrays[key]
-    totals = Totals(groups["sums"], groups["records"], num_examples)
-    return _fold(task, indices, totals, groups["predicted"])
+    try:
+        arrays = npz_files.read(path)
+        indices, num_examples = arrays.pop("indices"), int(arrays.pop("num_examples"))
+        for key, x in arrays.items():
+            group, _, name = key.partition("/")
+            groups[group][name] = x
+        totals = Totals(groups["sums"], groups["records"], num_examples)
+        return _fold(task, indices, totals, groups["predicted"])
+    except (UserError, KeyError) as error:
+        say(f"The fold of {path.name} is computed again: {error}")
+        return None

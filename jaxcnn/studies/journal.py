@@ -1,15 +1,18 @@
 """One run that notes what each of its steps was made of.
 
-`python -m jaxcnn.studies.journal CONFIG WORKDIR JOURNAL` trains, or resumes, the run of
-a config.json in a folder, and appends a line to the journal after each step.
-verify_resume starts and kills it.
+`python -m jaxcnn.studies.journal CONFIG WORKDIR JOURNAL STEPS` takes, or resumes, the
+first steps of the run of a config.json in a folder, and appends a line to the journal
+after each. verify_resume starts and kills it; it ends where verify_resume is killed.
 """
 
 from collections.abc import Mapping
 import hashlib
 import json
+import os
 from pathlib import Path
 import sys
+import threading
+import time
 from typing import Any
 
 import jax
@@ -24,7 +27,7 @@ STATE_EVERY = 10  # steps
 
 
 class Journal(fit.Callback):
-    """Writes a line of JSON for each step, on disk at once.
+    """Writes a line of JSON for each step, on disk at once, and stops the run.
 
     A line has the step, hashes of the examples' indices and of the batch's bytes, the
     learning rate, the key and the loss, exactly, and every STATE_EVERY steps and at
@@ -32,10 +35,12 @@ class Journal(fit.Callback):
 
     Args:
         path: The file, to which lines are appended.
+        num_steps: Number of steps after which the run is stopped.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, num_steps: int) -> None:
         self._file = path.open("a", buffering=1)
+        self._num_steps = num_steps
 
     def on_step(self, session: fit.Session, metrics: Mapping[str, Any]) -> None:
         step, run = session.step, session.run
@@ -48,9 +53,11 @@ class Journal(fit.Callback):
             "key": np.asarray(jax.random.key_data(key)).tolist(),
             "loss": float(metrics["loss"]).hex(),
         }
-        if step % STATE_EVERY == 0 or step == run.num_steps:
+        if step % STATE_EVERY == 0 or step == self._num_steps:
             line["state"] = _hash_tree(session.state)
         self._file.write(json.dumps(line) + "\n")
+        if step == self._num_steps:
+            session.stop(f"{step} steps were asked for")
 
     def on_end(self, session: fit.Session, result: fit.Result) -> None:
         self._file.close()
@@ -65,17 +72,29 @@ def _hash_tree(tree: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def train(config: Config, folder: Path, journal: Path) -> int:
+def train(config: Config, folder: Path, journal: Path, num_steps: int) -> int:
     """Trains, or resumes, with a journal; returns the exit code of `jaxcnn train`."""
-    writers = ("jsonl", "tensorboard")
-    result = jaxcnn.fit(config, folder, callbacks=[Journal(journal)], writers=writers)
+    result = jaxcnn.fit(
+        config,
+        folder,
+        callbacks=[Journal(journal, num_steps)],
+        writers=("jsonl", "tensorboard"),
+    )
     return 0 if result.stopped_by is None else 128 + result.stopped_by
 
 
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
 def main(arguments: list[str]) -> int:
-    config, folder, journal = map(Path, arguments)
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    *paths, num_steps = arguments
+    config, folder, journal = map(Path, paths)
     read = json_files.read(config, config_fields.from_values)
-    return train(read, folder, journal)
+    return train(read, folder, journal, int(num_steps))
 
 
 if __name__ == "__main__":

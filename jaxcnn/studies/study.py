@@ -45,10 +45,3 @@ def _config_and_choices(values: dict[str, Any]) -> tuple[Config, dict[str, Any]]
     """(config, other values) of a study's file."""
     others = {name: value for name, value in values.items() if name != "config"}
     return config_fields.from_values(values.get("config")), others
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file completely or not at all."""
-    unfinished = path.with_name(f"{path.name}.tmp")
-    unfinished.write_text(text)
-    unfinished.replace(path)

@@ -9,10 +9,12 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
-from jaxcnn import config_fields, tasks
+from jaxcnn import config_fields, json_files, tasks, whole_files
 from jaxcnn.config import Config
-from jaxcnn.errors import UserError, unknown
+from jaxcnn.errors import DivergedError, UserError, unknown
+from jaxcnn.report import strict_json
 from jaxcnn.studies import study
 from jaxcnn.studies.search import Plan, Values
 from jaxcnn.tasks import Metric
@@ -34,6 +36,7 @@ class Trial:
         best_step: Step of the best checkpoint. None: the run diverged.
         validation: Validation metrics of that checkpoint. Empty: the run diverged.
         test: Test metrics of that checkpoint. Empty: it was not tested.
+        diverged: The line that says how it diverged. Empty: it did not.
     """
 
     folder: str
@@ -42,6 +45,7 @@ class Trial:
     best_step: int | None
     validation: dict[str, float]
     test: dict[str, float]
+    diverged: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +148,7 @@ def _folder_of(output: Path, values: Values, *, new: bool = True) -> str:
     if line not in lines:
         lines.append(line)
         if new:
-            study.write(path, "\n".join(lines) + "\n")
+            whole_files.write_text(path, "\n".join(lines) + "\n")
     return f"trial_{lines.index(line) + 1:03}"
 
 
@@ -157,21 +161,23 @@ def _run(
     stop: StopRequest,
 ) -> Trial | None:
     """Runs a trial; None if a signal, which is noted in `stop`, stopped it."""
-    step, best_step, validation, test = None, None, {}, {}
+    step, best_step, validation, test, diverged = None, None, {}, {}, ""
     try:
         result = fit_lib.fit(
             config, folder, make_writer=make_writer, measure_test=measure_test
         )
-    except FloatingPointError:  # the loss is not finite; often the rate is too high
-        pass
+    except DivergedError as error:  # often the learning rate is too high
+        diverged = str(error)
     else:
         if result.stopped_by is not None:
             stop.received = result.stopped_by
             return None
         step, best_step, validation = result.step, result.best_step, result.validation
         test = {k: x for k, x in (result.test or {}).items() if isinstance(x, float)}
-    trial = Trial(folder.name, values, step, best_step, validation, test)
-    study.write(folder / _RESULT, json.dumps(dataclasses.asdict(trial)) + "\n")
+    trial = Trial(folder.name, values, step, best_step, validation, test, diverged)
+    # Metrics of a network whose outputs are not finite are null.
+    text = strict_json.dumps(dataclasses.asdict(trial))
+    json_files.write(folder / _RESULT, json.loads(text))
     return trial
 
 
@@ -180,7 +186,16 @@ def _read(folder: Path, values: Values) -> Trial | None:
     path = folder / _RESULT
     if not path.exists():
         return None
-    return Trial(**json.loads(path.read_text()) | {"values": values})  # with tuples
+    trial = json_files.read(path, _from_json)
+    return dataclasses.replace(trial, values=values)  # with tuples
+
+
+def _from_json(found: dict[str, Any]) -> Trial:
+    for name in ("validation", "test"):
+        if isinstance(found.get(name), dict):
+            numbers = found[name].items()
+            found[name] = {k: math.nan if x is None else x for k, x in numbers}
+    return json_files.build(Trial, found)
 
 
 def metric_of(config: Config) -> Metric:

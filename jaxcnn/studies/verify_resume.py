@@ -7,13 +7,14 @@ of, see journal.py, every step that was taken twice included, the last state, an
 metrics that were logged.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import dataclasses
 import json
 import os
 from pathlib import Path
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from jaxcnn.training import checkpoint, digests, prepare, workdir
 COMMAND = (sys.executable, "-m", "jaxcnn.studies.journal")
 _TIMES = {"images_per_second", "data_wait", "seconds_left"}
 _ORPHAN_SECONDS = 5
+_PROC = Path("/proc")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +61,9 @@ def verify_resume(
     """Trains a run uncut and cut, and compares both.
 
     Args:
-        config: The run; its schedule is shortened to num_steps.
+        config: The run.
         folder: A new folder for both runs.
-        num_steps: Updates of the run.
+        num_steps: Updates that are taken, the first ones of the run.
         num_cuts: Times that it is killed.
         seed: Seed of the moments at which it is killed.
         command: Program that trains, as journal.py does.
@@ -77,24 +79,27 @@ def verify_resume(
     )
     if folder.exists() and any(folder.iterdir()):
         raise errors.UserError(f"{folder} must be a new or an empty folder.")
-    config = _shortened(config, num_steps)
+    config = _checked(config, num_steps)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "config.json"
     json_files.write(file, dataclasses.asdict(config))
-    whole, cut = (_Place(file, folder / name, command) for name in ("whole", "cut"))
+    whole, cut = (
+        _Place(file, folder / name, command, num_steps) for name in ("whole", "cut")
+    )
 
     say(f"training {num_steps} steps without a cut")
-    begin, process = time.monotonic(), whole.start()
-    while process.poll() is None and not _last_step(whole.journal):
-        time.sleep(0.01)
-    startup = time.monotonic() - begin
-    _finish(process)
+    begin = time.monotonic()
+    with whole.running() as process:
+        while process.poll() is None and not _last_step(whole.journal):
+            time.sleep(0.01)
+        startup = time.monotonic() - begin
+        whole.finish(process)
     rng = random.Random(seed)
     kills, problems = [], []
     for number, step in enumerate(sorted(rng.sample(range(1, num_steps), num_cuts))):
         # A step that is there already: it is killed while it starts.
         late = _last_step(cut.journal) >= step
-        in_save = not late and number % 2 == 1
+        in_save = not late and number % 2 == 0
         seconds = 1.0 if in_save else rng.uniform(0, startup if late else 0.3)
         kill = os.kill if number % 4 < 2 else os.killpg
         killed = _kill_at(cut, step, kill, seconds, in_save=in_save)
@@ -106,31 +111,44 @@ def verify_resume(
             problems.append(
                 f"kill {number + 1}: lost the checkpoint of step {killed.saved}"
             )
+        problems += _taken_back(cut.checkpoints / str(num_steps))
         kills.append(killed.step)
         say(f"cut {number + 1} of {num_cuts}: killed after step {killed.step}")
-    _finish(cut.start())
+    with cut.running() as process:
+        cut.finish(process)
     differences = compare(whole.folder, cut.folder)
     lines = _lines(cut.journal)
     repeated = len(lines) - len({line["step"] for line in lines})
     return Verified(num_steps, tuple(kills), repeated, (*problems, *differences))
 
 
-def _shortened(config: Config, num_steps: int) -> Config:
-    run = prepare.prepare(config)
-    epochs = num_steps / run.steps_per_epoch
-    changes: dict[str, Any] = {"num_epochs": epochs}
+def _checked(config: Config, num_steps: int) -> Config:
+    """The config, which may train, and saves within num_steps."""
     if config.save_every_steps is None:
-        changes["save_every_steps"] = max(1, num_steps // 10)
-    config = config_fields.replace(config, changes)
-    prepare.check_training(prepare.prepare(config))
+        every = max(1, num_steps // 10)
+        config = config_fields.replace(config, {"save_every_steps": every})
+    run = prepare.prepare(config)
+    prepare.check_training(run)
+    rule = f"at most the {run.num_steps} of the run"
+    errors.require(num_steps <= run.num_steps, "--steps", num_steps, rule)
     return config
 
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
+    """A folder with a run, its journal and what its processes say.
+
+    Attributes:
+        config: Its config.json.
+        folder: The folder.
+        command: Program that trains.
+        num_steps: Updates that are taken.
+    """
+
     config: Path
     folder: Path
     command: Sequence[str]
+    num_steps: int
 
     @property
     def journal(self) -> Path:
@@ -140,22 +158,53 @@ class _Place:
     def checkpoints(self) -> Path:
         return self.folder / "run" / workdir.CHECKPOINTS
 
-    def start(self) -> subprocess.Popen[str]:
+    @property
+    def _messages(self) -> Path:
+        return self.folder / "stderr.txt"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A process that trains, or resumes; it and its workers end with the context.
+
+        It writes to a file, since a pipe that is not read would hold it.
+        """
         self.folder.mkdir(exist_ok=True)
-        return subprocess.Popen(
-            [*self.command, str(self.config), str(self.folder / "run"), self.journal],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        paths = [self.config, self.folder / "run", self.journal]
+        with self._messages.open("w") as messages:
+            process = subprocess.Popen(
+                [*self.command, *map(str, paths), str(self.num_steps)],
+                stdout=subprocess.DEVNULL,
+                stderr=messages,
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def finish(self, process: subprocess.Popen[bytes]) -> None:
+        """Waits for a process; ChildProcessError where it failed."""
+        if process.wait() != 0:
+            text = self._messages.read_text(errors="backslashreplace")
+            last = (text.strip().splitlines() or ["it says nothing"])[-1]
+            raise ChildProcessError(f"The run ended with {process.returncode}: {last}")
 
 
-def _finish(process: subprocess.Popen[str]) -> None:
-    _, text = process.communicate()
-    if process.returncode != 0:
-        last = (text.strip().splitlines() or ["it says nothing"])[-1]
-        raise ChildProcessError(f"The run ended with {process.returncode}: {last}")
+def _taken_back(last: Path) -> list[str]:
+    """Removes the checkpoint after the last step, beyond which a process would go on.
+
+    The steps before it are taken again. The result says whether it was damaged.
+    """
+    problems = []
+    if last.exists():
+        try:
+            checkpoint.load_all(last)
+        except checkpoint.CorruptError as error:
+            problems.append(str(error))
+        shutil.rmtree(last)
+    return problems
 
 
 class _Killed(NamedTuple):
@@ -187,21 +236,23 @@ def _kill_at(
     Returns:
         None: It ended before.
     """
-    process, saved, deadline = place.start(), 0, None
-    while process.poll() is None:
-        saved = max(saved, *checkpoint.steps_in(place.checkpoints), 0)
-        now = time.monotonic()
-        if deadline is None and _last_step(place.journal) >= step:
-            deadline = now + seconds
-        if deadline is not None and (
-            now >= deadline or (in_save and any(place.checkpoints.glob("*.*")))
-        ):
-            kill(process.pid, signal.SIGKILL)
-            process.communicate()
-            return _Killed(_last_step(place.journal), saved, _outlived(process))
-        time.sleep(0.002)
-    _finish(process)
-    return None
+    saved, deadline = 0, None
+    with place.running() as process:
+        while process.poll() is None:
+            saved = max(saved, *checkpoint.steps_in(place.checkpoints), 0)
+            now = time.monotonic()
+            if deadline is None and _last_step(place.journal) >= step:
+                deadline = now + seconds
+            if deadline is not None and (
+                now >= deadline or (in_save and any(place.checkpoints.glob("*.*")))
+            ):
+                kill(process.pid, signal.SIGKILL)
+                process.wait()
+                outlived = _outlived(process.pid)
+                return _Killed(_last_step(place.journal), saved, outlived)
+            time.sleep(0.002)
+        place.finish(process)
+        return None
 
 
 def _last_step(journal: Path) -> int:
@@ -219,16 +270,44 @@ def _lines(file: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _outlived(process: subprocess.Popen[str]) -> bool:
-    """Whether a process that it started is alive some seconds after its end."""
+def _outlived(group: int) -> bool:
+    """Whether a process of a group runs some seconds after the first has ended."""
     deadline = time.monotonic() + _ORPHAN_SECONDS
-    with contextlib.suppress(ProcessLookupError):
-        while time.monotonic() < deadline:
-            os.killpg(process.pid, 0)
-            time.sleep(0.05)
-        os.killpg(process.pid, signal.SIGKILL)
-        return True
+    while _runs(group):
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.05)
     return False
+
+
+def _runs(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return not _PROC.is_dir() or any(found.group == group for found in processes())
+
+
+class Process(NamedTuple):
+    """A process, its parent and its group, by number."""
+
+    number: int
+    parent: int
+    group: int
+
+
+def processes() -> Iterator[Process]:
+    """The processes of this machine, which is one with /proc, that run.
+
+    One that has ended is none of them, though its parent may not have asked for its
+    exit code: the first process of a container often does not.
+    """
+    for path in _PROC.glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it is gone
+            # See proc_pid_stat(5); the name, in parentheses, may hold anything.
+            fields = path.read_bytes().rpartition(b")")[2].split()
+            if fields[0] != b"Z":
+                yield Process(int(path.parent.name), int(fields[1]), int(fields[2]))
 
 
 def compare(whole: Path, cut: Path) -> list[str]:

@@ -130,7 +130,10 @@ def begin(
             )
         run, remarks = memory.resolve_auto(run)
         remarks = [*ignored.lines(run.config), *remarks]
-        state = init_state(run) if state is None else state
+        if state is None:
+            state = init_state(run)
+        else:
+            state = state.replace(skips=state.skips.resumed(run.max_skips))
         if run.config.cache_features:
             batches.close()
             run = feature_cache.cached(run, state, folder, cached)

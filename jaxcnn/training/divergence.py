@@ -1,21 +1,25 @@
 """What went wrong in a step whose loss or gradients are not finite.
 
-The step is taken once more, from the state before it and with the same batch, key and
-augmentation, and each layer is looked at.
+The step is taken once more, on one device, from the state before it and with the same
+batch, key, augmentation and micro-batches, and each layer is looked at.
 """
 
+from collections.abc import Callable
 import contextlib
 from pathlib import Path
 from typing import Any
 
 from flax import linen as nn
-from flax import traverse_util
+from flax import struct, traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxcnn.data.examples import Examples, path_of
+from jaxcnn.errors import DivergedError
 from jaxcnn.training import feed, intercept, nonfinite
+from jaxcnn.training import state as state_lib
 from jaxcnn.training import step as step_lib
 from jaxcnn.training.run import Run
 from jaxcnn.training.state import TrainState
@@ -26,7 +30,7 @@ _MAX_NAMED = 5  # examples
 def check(
     run: Run, state: TrainState, folder: Path | None, *, variables: bool = False
 ) -> None:
-    """Waits for the state, and raises FloatingPointError where a step has failed.
+    """Waits for the state, and raises DivergedError where a step has failed.
 
     Args:
         run: The run.
@@ -37,11 +41,11 @@ def check(
             that is too large shows in the loss of the next step only.
     """
     if state.skips.failed(run.max_skips):
-        raise FloatingPointError(explain(run, state, folder))
+        raise DivergedError(explain(run, state, folder))
     if variables and not _all_finite((state.variables, state.average)):
         flat = traverse_util.flatten_dict(state.variables["params"], sep="/")
         lost = [path for path, x in flat.items() if not _all_finite(x)]
-        raise FloatingPointError(
+        raise DivergedError(
             f"After step {int(state.step)} {lost[0] if lost else 'an average'} is not "
             f"finite. {_advice(run, state)}"
         )
@@ -63,8 +67,12 @@ def explain(run: Run, state: TrainState, folder: Path | None) -> str:
     indices = feed.train_indices(run, step)
     # The examples that are wrong by themselves are named, if some are.
     what, wrong = "its loss or gradients are not finite", np.zeros(len(indices), bool)
-    if jax.process_count() == 1:
-        what, wrong = _replayed(run, jax.device_get(state), folder)
+    if jax.process_count() == 1 and run.layout.norm_axis is None:
+        try:
+            what, wrong = _replayed(run, jax.device_get(state), folder)
+        except Exception as error:  # often memory; what is known is said all the same
+            why = " ".join(str(error).split())[:200]
+            what += f" (it cannot be taken again: {type(error).__name__}: {why})"
     examples = run.dataset.splits["train"]
     chosen = indices[wrong] if 0 < wrong.sum() < len(wrong) else indices
     kind = "its batch" if len(chosen) == len(indices) else "those"
@@ -96,7 +104,84 @@ def _replayed(
     step = int(state.step)
     with contextlib.closing(feed.host_batches(run, folder, step)) as batches:
         batch = next(batches)
+    batch, dropout_key = jax.jit(
+        lambda batch, key: step_lib.prepared(batch, key, np.int32(step), run.augment)
+    )(batch, run.keys[1])
+    look, names = _looks(run, state, step)
+    num_examples, count = len(batch["image"]), run.num_micro_batches
+    right_inputs, right = np.ones((2, num_examples), bool)
+    calls: dict[str, bool] = {}
+    loss, gradients, batch_stats = 0.0, None, state.batch_stats
+    for index in range(count):  # as in accumulate.py
+        key = jax.random.fold_in(dropout_key, index) if count > 1 else dropout_key
+        part = jax.tree.map(lambda x, start=index: x[start::count], batch)
+        found = look(state.params, batch_stats, part, key)
+        batch_stats = found.batch_stats
+        right_inputs[index::count] = found.inputs
+        right[index::count] = found.inputs & found.losses
+        calls = {path: calls.get(path, True) and ok for path, ok in found.calls.items()}
+        loss += float(found.loss) / count
+        mean = jax.tree.map(lambda g: g / count, found.gradients)
+        if gradients is not None:
+            mean = jax.tree.map(jnp.add, gradients, mean)
+        gradients = mean
+
+    order = {name: i for i, name in reversed(list(enumerate(names)))}
+    wrong = [
+        layer
+        for path, finite in calls.items()
+        if not finite and (layer := path.removesuffix("__call__").rstrip("/")) in order
+    ]
+    if not right_inputs.all():
+        return "an image or a target is not finite", ~right_inputs
+    if wrong:
+        first = min(wrong, key=order.__getitem__)
+        return f"the output of {first or 'the network'} is not finite", ~right
+    if not right.all():
+        return "the loss is not finite, though the network's output is", ~right
+    if not np.isfinite(loss):
+        return "the loss is not finite, though that of each example is", ~right
+    flat = traverse_util.flatten_dict(gradients, sep="/")
+    lost = [path for path, gradient in flat.items() if not _all_finite(gradient)]
+    if lost:
+        layer = max(
+            (p.rpartition("/")[0] for p in lost), key=lambda n: order.get(n, -1)
+        )
+        return f"the gradient of {layer} is not finite, though the loss is", ~right
+    if not jnp.isfinite(optax.tree.norm(gradients)):
+        return "the gradients are too large for their norm", ~right
+    return "its loss or gradients were not finite; taken once more, they are", ~right
+
+
+class _Seen(struct.PyTreeNode):
+    """What a part of a batch makes of a network.
+
+    Attributes:
+        calls: Path of a module -> whether its output is finite.
+        inputs: Whether each example is finite, [b].
+        losses: Whether the loss of each example is finite, [b].
+        loss: The loss, [].
+        gradients: Its gradients.
+        batch_stats: The new running statistics.
+    """
+
+    calls: dict[str, jax.Array]
+    inputs: jax.Array
+    losses: jax.Array
+    loss: jax.Array
+    gradients: Any
+    batch_stats: Any
+
+
+def _looks(
+    run: Run, state: TrainState, step: int
+) -> tuple[Callable[..., _Seen], list[str]]:
+    """look(params, batch_stats, part of the batch, key of dropout), and the paths of
+    the modules in the order of their calls, once it was called."""
     names: list[str] = []
+    trained = run.trained(step)
+    remat = intercept.recomputed_blocks if run.config.remat else contextlib.nullcontext
+    scale = state.loss_scale.scale if state.loss_scale else 1
 
     def note(method: Any, args: Any, kwargs: Any, context: Any) -> Any:
         result = method(*args, **kwargs)
@@ -104,66 +189,48 @@ def _replayed(
             names.append("/".join(context.module.path))
         return result
 
-    choices = {
-        "model": run.model,
-        "task": run.task,
-        "aux_weight": run.config.task.aux_weight,
-        "precision": run.precision,
-    }
-
     @jax.jit
-    def look(variables: Any, batch: Any, key: jax.Array) -> Any:
-        batch, dropout_key = step_lib.prepared(batch, key, np.int32(step), run.augment)
-        trained = run.trained(step)
-        with intercept.frozen_as_in_evaluation(variables["params"], trained):
+    def look(params: Any, batch_stats: Any, batch: Any, key: jax.Array) -> _Seen:
+        def loss(part: Any) -> tuple[jax.Array, Any]:
+            whole = part if trained is None else state_lib.merge(params, part)
+            with remat():
+                value, new, _ = step_lib.batch_loss(
+                    {"params": whole, "batch_stats": batch_stats},
+                    batch,
+                    key,
+                    model=run.model,
+                    task=run.task,
+                    aux_weight=run.config.task.aux_weight,
+                    precision=run.precision,
+                )
+            return value * scale, (value, new)
+
+        with intercept.frozen_as_in_evaluation(params, trained):
             with nn.intercept_methods(note):
                 output, seen = run.precision.apply(
                     run.model,
-                    variables,
+                    {"params": params, "batch_stats": batch_stats},
                     batch["image"],
                     train=True,
                     mutable=["batch_stats", "intermediates"],
                     capture_intermediates=True,
-                    rngs={"dropout": dropout_key},
+                    rngs={"dropout": key},
                 )
-
-            def loss(params: Any) -> jax.Array:
-                given = {**variables, "params": params}
-                return step_lib.batch_loss(given, batch, dropout_key, **choices)[0]
-
-            gradients = jax.grad(loss)(variables["params"])
+            part = params if trained is None else state_lib.select(params, trained)
+            gradients, (value, new) = jax.grad(loss, has_aux=True)(part)
         calls = traverse_util.flatten_dict(seen.get("intermediates", {}), sep="/")
         inputs = [_finite_rows(x) for x in jax.tree.leaves(batch)]
         losses = step_lib.example_losses(run.task, step_lib.widened(output), batch)
-        return (
-            {path: nonfinite.all_finite(value) for path, value in calls.items()},
-            [jnp.isfinite(losses), *inputs],
-            jax.tree.map(nonfinite.all_finite, gradients),
+        return _Seen(
+            calls={path: nonfinite.all_finite(value) for path, value in calls.items()},
+            inputs=jnp.all(jnp.array(inputs), axis=0),
+            losses=jnp.isfinite(losses),
+            loss=value,
+            gradients=jax.tree.map(lambda g: g / scale, gradients),
+            batch_stats=new,
         )
 
-    calls, rows, gradients = jax.device_get(look(state.variables, batch, run.keys[1]))
-    right = np.all(rows, axis=0)
-    order = {name: i for i, name in reversed(list(enumerate(names)))}
-    wrong = [
-        layer
-        for path, finite in calls.items()
-        if not finite and (layer := path.removesuffix("__call__").rstrip("/")) in order
-    ]
-    if not np.all(rows[1:]):
-        return "an image or a target is not finite", ~np.all(rows[1:], axis=0)
-    if wrong:
-        first = min(wrong, key=order.__getitem__)
-        return f"the output of {first or 'the network'} is not finite", ~right
-    if not right.all():
-        return "the loss is not finite, though the network's output is", ~right
-    flat = traverse_util.flatten_dict(gradients, sep="/")
-    lost = [path for path, finite in flat.items() if not finite]
-    if lost:
-        layer = max(
-            (p.rpartition("/")[0] for p in lost), key=lambda n: order.get(n, -1)
-        )
-        return f"the gradient of {layer} is not finite, though the loss is", ~right
-    return "the gradients are too large for their norm", ~right
+    return look, names
 
 
 def _finite_rows(x: jax.Array) -> jax.Array:

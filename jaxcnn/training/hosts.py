@@ -12,7 +12,7 @@ import time
 
 import jax
 
-from jaxcnn.errors import UserError, require
+from jaxcnn.errors import EXPLAINED, UserError, require
 
 HEARTBEAT_SECONDS = 30
 
@@ -89,7 +89,7 @@ def named_failure() -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
+    except EXPLAINED:
         raise
     except Exception as error:
         if jax.process_count() > 1:

@@ -40,6 +40,12 @@ class Skips(struct.PyTreeNode):
         """Whether more steps in a row were bad than may be, bool []."""
         return self.in_a_row > max_skips
 
+    def resumed(self, max_skips: int) -> "Skips":
+        """Returns the numbers with which a run goes on whose max_skips may be lower
+        than before: those that are too many by now were allowed then."""
+        in_a_row = jnp.where(self.failed(max_skips), 0, self.in_a_row)
+        return self.replace(in_a_row=in_a_row)
+
 
 def create() -> Skips:
     """Returns the numbers before the first step."""

@@ -7,27 +7,25 @@ file where the examples have no names.
 
 from collections.abc import Mapping
 from pathlib import Path
-import zipfile
 
 import numpy as np
 
-from jaxcnn import errors
+from jaxcnn import npz_files
 from jaxcnn.data.examples import Examples, identities
+from jaxcnn.errors import UserError
 
 FILE = "examples.npz"
 SPLITS = ("train", "validation")
 
 
 def write(workdir: Path, splits: Mapping[str, Examples]) -> None:
-    """Writes the file of a run, whole or not at all."""
+    """Writes the file of a run."""
     hashes = {split: identities(splits[split]) for split in SPLITS}
     if any(found is None for found in hashes.values()):
         (workdir / FILE).unlink(missing_ok=True)
         return
-    unfinished = workdir / f"{FILE}.tmp"
-    with unfinished.open("wb") as file:
-        np.savez(file, **{split: np.unique(found) for split, found in hashes.items()})
-    unfinished.replace(workdir / FILE)
+    arrays = {split: np.unique(found) for split, found in hashes.items()}
+    npz_files.write(workdir / FILE, arrays)
 
 
 def count(workdir: Path, examples: Examples) -> dict[str, int]:
@@ -42,10 +40,10 @@ def count(workdir: Path, examples: Examples) -> dict[str, int]:
     if hashes is None or not path.is_file():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as used:
-            return {split: int(np.isin(hashes, used[split]).sum()) for split in SPLITS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise errors.UserError(
-            f"{path}, which says what the run was trained on, is damaged ({error}); "
-            "without the file this is not checked."
+        used = npz_files.read(path)
+        return {split: int(np.isin(hashes, used[split]).sum()) for split in SPLITS}
+    except (UserError, KeyError) as error:
+        raise UserError(
+            f"{path}, which says what the run was trained on, cannot be used; without "
+            f"the file this is not checked: {error}"
         ) from error

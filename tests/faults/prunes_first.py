@@ -11,12 +11,12 @@ _save = saving.Checkpoints.save
 
 
 def prune_first(self: saving.Checkpoints, *args: object) -> None:
-    self.wait()
     while self.records:
         step, _ = self.records.popitem()
         shutil.rmtree(self.directory / str(step))
-    time.sleep(0.5)  # in which it is killed
+    time.sleep(1.2)  # in which it is killed
     _save(self, *args)
+    self.wait()  # so that there is something to delete before the next save
 
 
 if __name__ == "__main__":

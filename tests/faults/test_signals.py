@@ -1,9 +1,7 @@
 """Signals that come where a run does not look for them."""
 
-import contextlib
 import dataclasses
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from jaxcnn.config import Config, DataConfig
 from jaxcnn.data import memory, transforms
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import ArrayExamples, Subset, make_dataset
+from jaxcnn.studies import verify_resume
 from jaxcnn.targets import classes
 from jaxcnn.training import evaluation, fit, lock
 from jaxcnn.training.signals import Stopped, StopRequest
@@ -273,19 +272,6 @@ if __name__ == "__main__":
 """
 
 
-def _children(pid):
-    return [
-        int(path.parent.name)
-        for path in pathlib.Path("/proc").glob("[0-9]*/stat")
-        if _parent(path) == pid
-    ]
-
-
-def _parent(path):
-    with contextlib.suppress(OSError):  # it has ended
-        return int(path.read_text().rpartition(")")[2].split()[1])
-
-
 @pytest.mark.slow
 def test_worker_processes_end_with_their_parent(tmp_path):
     file = tmp_path / "program.py"
@@ -295,21 +281,17 @@ def test_worker_processes_end_with_their_parent(tmp_path):
         [sys.executable, file], stdout=subprocess.PIPE, env=environment
     )
     assert parent.stdout.readline() == b"ready\n"
-    workers = _children(parent.pid)
+    found = verify_resume.processes()
+    workers = {process.number for process in found if process.parent == parent.pid}
     assert len(workers) >= 2
     parent.kill()
     parent.wait()
     deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline and any(map(_is_alive, workers)):
+    alive = workers
+    while time.monotonic() < deadline and alive:
         time.sleep(0.1)
-    assert not any(map(_is_alive, workers))
-
-
-def _is_alive(pid):
-    with contextlib.suppress(OSError):
-        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
-        return state.split()[0] != "Z"
-    return False
+        alive = workers & {process.number for process in verify_resume.processes()}
+    assert not alive
 
 
 @pytest.mark.slow

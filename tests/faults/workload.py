@@ -4,6 +4,8 @@ BatchNorm, dropout, momentum, an average, a cosine rate, random crops and flips,
 files, and a validation whose number of examples no batch divides.
 """
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +54,13 @@ def make_config(images: Path, *, num_workers: int = 0, **choices: object) -> Con
         eval_every_epochs=1.0,
         **choices,
     )
+
+
+def write_experiment(file: Path, config: Config) -> Path:
+    """Writes an experiment file that gives a config; returns its path."""
+    values = json.loads(json.dumps(dataclasses.asdict(config)))
+    file.write_text(
+        "from jaxcnn import config_fields\n\n\n"
+        f"def get_config():\n    return config_fields.from_values({values!r})\n"
+    )
+    return file
