@@ -14,7 +14,7 @@ from absl import flags
 
 import jaxcnn
 from jaxcnn import cli
-from jaxcnn.errors import UNCHANGED, StorageError, UserError, printable, unknown
+from jaxcnn.errors import EXPLAINED, UNCHANGED, UserError, printable, unknown
 
 USER_MISTAKE = 2
 FAILURE = 1
@@ -35,10 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors=UNCHANGED)  # names need not be UTF-8
     try:
         return _dispatch(argv)
-    except UserError as error:
-        return _failed(str(error), USER_MISTAKE)
-    except (FloatingPointError, StorageError) as error:  # a run that diverged, a disk
-        return _failed(str(error), FAILURE)
+    except EXPLAINED as error:
+        mistake = isinstance(error, UserError)
+        return _failed(str(error), USER_MISTAKE if mistake else FAILURE)
     except KeyboardInterrupt:
         return _failed("interrupted.", INTERRUPTED)
     except BrokenPipeError:  # the reader of our output, such as head, has gone

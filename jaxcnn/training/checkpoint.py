@@ -220,10 +220,11 @@ def find_step(directory: Path, which: str, metric: Metric) -> int:
                 f"best checkpoint; --checkpoint=latest is step {max(steps)}."
             )
         return best
-    if which.isdecimal() and int(which) in steps:
-        return int(which)
+    named = {str(step): step for step in steps}
+    if which in named:
+        return named[which]
     raise errors.UserError(
-        f"No checkpoint {which!r} in {directory}; "
+        f"No checkpoint {errors.shown(which)} in {directory}; "
         f"available: best, latest, {', '.join(map(str, steps))}."
     )
 
@@ -289,9 +290,9 @@ def _newest(directory: Path, which: str) -> list[int]:
     """Returns the steps of "mean:K", newest first."""
     steps = steps_in(directory)[::-1]
     count = which.removeprefix("mean:")
-    if not (count.isdecimal() and 1 <= int(count) <= len(steps)):
+    if count not in map(str, range(1, len(steps) + 1)):
         raise errors.UserError(
-            f"--checkpoint={which}: {directory} has {len(steps)} "
+            f"--checkpoint={errors.shown(which)}: {directory} has {len(steps)} "
             f"checkpoints, so K must be from 1 to {len(steps)}; keep_checkpoints sets "
             "how many a run keeps."
         )

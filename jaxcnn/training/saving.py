@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from jaxcnn import whole_files
 from jaxcnn.tasks import Metric
 from jaxcnn.training import checkpoint, digests, storage
 from jaxcnn.training.checkpoint import CORRUPT, CorruptError, Record, signed
@@ -213,9 +214,7 @@ class Checkpoints:
         if jax.process_index() == 0:
             file = self.directory / str(step) / checkpoint.METADATA
             values = json.loads(file.read_text()) | {"custom_metadata": signed(record)}
-            unfinished = file.with_suffix(".tmp")
-            unfinished.write_text(json.dumps(values))
-            unfinished.replace(file)
+            whole_files.write_text(file, json.dumps(values))
         self.records[step] = record
 
     def _read_back(self, record: Record, response: Any, target: Any) -> Record:

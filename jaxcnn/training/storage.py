@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 import shutil
 
-from jaxcnn.errors import StorageError, UserError
+from jaxcnn.errors import EXPLAINED, StorageError
 
 # What a person can mend, and what the system calls it.
 _OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -68,7 +68,7 @@ def failure(
         why: Reason, in the words of the system.
         safe: Sentence about what is not lost.
         needed: Bytes to be written. None: few.
-        done: What could not be done with it.
+        done: Participle that says what could not be done with it.
     """
     there = next(p for p in (path, *path.absolute().parents) if p.exists())
     sizes = f"{shutil.disk_usage(there).free / 1e6:,.1f} MB free"
@@ -86,7 +86,7 @@ def named_failure(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, FloatingPointError, StorageError):
+    except EXPLAINED:
         raise
     except OSError as error:
         why = cause(error)

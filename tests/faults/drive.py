@@ -29,7 +29,6 @@ import optax
 from orbax.checkpoint import v1 as ocp
 
 from jaxcnn import models
-from jaxcnn.config import Config
 from jaxcnn.studies import verify_resume
 from jaxcnn.training import checkpoint, saving, state
 from tests import test_writers
@@ -145,15 +144,6 @@ def tensorboard_differences(whole: Path, cut: Path) -> list[str]:
         for split in shown[0]
         if shown[0][split] != shown[1][split]
     ]
-
-
-def write_experiment(file: Path, config: Config) -> Path:
-    values = json.loads(json.dumps(dataclasses.asdict(config)))
-    file.write_text(
-        "from jaxcnn import config_fields\n\n\n"
-        f"def get_config():\n    return config_fields.from_values({values!r})\n"
-    )
-    return file
 
 
 def start(config: Path, folder: Path, limit: int | None = None) -> subprocess.Popen:
@@ -355,9 +345,9 @@ def main() -> int:
         images = folder / "images"
         workload.make_images(images)
         endless = workload.make_config(images, num_workers=2, num_epochs=400.0)
-        endless = write_experiment(folder / "endless.py", endless)
+        endless = workload.write_experiment(folder / "endless.py", endless)
         short = workload.make_config(images, num_epochs=2.0)
-        short = write_experiment(folder / "short.py", short)
+        short = workload.write_experiment(folder / "short.py", short)
         rows = []
         for number, make in (
             (given.kills, lambda: kills(images, folder, given.kills)),
