@@ -292,7 +292,7 @@ def _newest(directory: Path, which: str) -> list[int]:
     count = which.removeprefix("mean:")
     if count not in map(str, range(1, len(steps) + 1)):
         raise errors.UserError(
-            f"--checkpoint={errors.shown(which)}: {directory} has {len(steps)} "
+            f"--checkpoint={which[:80]}: {directory} has {len(steps)} "
             f"checkpoints, so K must be from 1 to {len(steps)}; keep_checkpoints sets "
             "how many a run keeps."
         )
