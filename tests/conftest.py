@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["MPLBACKEND"] = "agg"
@@ -9,6 +10,10 @@ os.environ["MPLBACKEND"] = "agg"
 _CACHE = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "compiled"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+# A job in the background or under nohup ignores signals, and so would what it starts.
+for _number in signal.SIGHUP, signal.SIGINT:
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 
 def pytest_configure(config):
