@@ -240,7 +240,7 @@ class Session:
         self,
         make_writer: Callable[[Path, int, int], RunLog],
         profile_steps: profile.Steps | None,
-        begun: tuple[str, bool],
+        begun: tuple[bytes, bool],
     ) -> None:
         """Does all that comes before the first step.
 
@@ -282,7 +282,7 @@ class Session:
             history={},
         )
 
-    def _resume(self, begun: tuple[str, bool]) -> Resumed:
+    def _resume(self, begun: tuple[bytes, bool]) -> Resumed:
         """Opens the checkpoints, and takes the newest."""
         config, run = self.run.config, self.run
         if hosts.is_first():

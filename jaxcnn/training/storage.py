@@ -88,11 +88,12 @@ def named_failure(folder: Path) -> Iterator[None]:
         yield
     except EXPLAINED:
         raise
-    except OSError as error:
+    except Exception as error:  # Orbax raises many types
         why = cause(error)
         if why is None:
             raise
-        path = Path(error.filename) if error.filename else folder
-        done = "written" if error.errno in _OF_WRITING else "read or written"
+        file = getattr(error, "filename", None)
+        path = Path(file) if file else folder
+        done = "written" if _CAUSES[why] in _OF_WRITING else "read or written"
         safe = "The checkpoints that were saved before are safe."
         raise failure(path, why, safe, done=done) from error

@@ -75,10 +75,10 @@ def was_written(workdir: Path) -> bool:
     return (workdir / _CONFIG).is_file()
 
 
-def begun(workdir: Path) -> tuple[str, bool]:
+def begun(workdir: Path) -> tuple[bytes, bool]:
     """What tells a run in a folder from another that begins there meanwhile."""
     file = workdir / _CONFIG
-    return file.read_text() if file.exists() else "", has_checkpoints(workdir)
+    return file.read_bytes() if file.is_file() else b"", has_checkpoints(workdir)
 
 
 def existing_run(workdir: Path) -> tuple[Config, DatasetInfo] | None:

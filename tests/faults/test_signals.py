@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 import jaxcnn
+from jaxcnn import errors
 from jaxcnn.config import Config, DataConfig
 from jaxcnn.data import memory, transforms
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import ArrayExamples, Subset, make_dataset
 from jaxcnn.studies import verify_resume
 from jaxcnn.targets import classes
-from jaxcnn.training import evaluation, fit, lock
+from jaxcnn.training import evaluation, fit, lock, storage
 from jaxcnn.training.signals import Stopped, StopRequest
 from tests.interrupted import NoWriter, assert_same_bits, last_state, records
 
@@ -227,6 +228,28 @@ def test_a_run_that_began_meanwhile_is_not_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "begin", overtaken)
     with pytest.raises(ValueError, match="Another run began in .*/run while this one"):
         run(tmp_path / "run", dataset(), make_config(seed=1))
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (RuntimeError("UNKNOWN: No space left on device [x]"), "run could not be writ"),
+        (OSError(24, "Too many open files", "/a/b"), "/a/b could not be read or writ"),
+    ],
+)
+def test_a_failure_of_the_disk_is_one_line_whatever_its_type(error, says, tmp_path):
+    def failing():
+        with storage.named_failure(tmp_path / "run"):
+            raise error
+
+    with pytest.raises(errors.StorageError, match=says):
+        failing()
+
+
+def test_a_config_that_is_no_text_is_no_traceback(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_bytes(b"\xff\xfe")
+    assert run(tmp_path / "run", dataset()).stopped_by is None
 
 
 def test_a_folder_is_used_by_one_run_at_a_time(tmp_path):
