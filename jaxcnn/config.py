@@ -482,6 +482,13 @@ class Config(Section):
         "float32",
         "precision of the forward and backward pass: float32, bfloat16 or float16",
     )
+    ops: str = choice(
+        AUTO,
+        "operations that the network's layers compute with, equal but for rounding: "
+        "lax, on every device; portable, made for CPUs; native, compiled for the CPU; "
+        "auto: the fastest there is",
+        changes_numbers=False,
+    )
     remat: bool = choice(
         False,
         "recompute the activations of each block in the backward pass instead of "

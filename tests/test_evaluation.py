@@ -288,7 +288,7 @@ def test_a_run_says_what_its_data_took_and_ignored(monkeypatch):
     data = dataclasses.replace(small_config().data, test_fraction=0.5)
     started = begin.begin(prepare.prepare(small_config(data=data)))
     started.batches.close()
-    ignored, took = started.remarks[0], started.remarks[-1]
+    ignored, took = started.remarks[0], started.remarks[-2]
     assert ignored == "Warning: data.test_fraction=0.5 cuts nothing off digits."
     assert took.startswith("The first batch took 0.")
 

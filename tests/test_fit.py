@@ -92,6 +92,9 @@ class Recorder(fit.Callback):
         assert result.step == session.step
         self._note("on_end", session)
 
+    def say(self, line):
+        assert line == "Operations: native." or line.startswith("Operations: portable")
+
     def begin(self, run, first_step):
         self.events.append(("begin", first_step))
 

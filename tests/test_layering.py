@@ -44,7 +44,8 @@ ALLOWED = {
         "matplotlib jinja2 tensorboardX rich wandb mlflow PIL",
     ),
     "serving": (
-        "augment config data names targets tasks models pretrained training",
+        "augment config config_fields data models names ops pretrained targets tasks "
+        "training",
         "jax PIL",
     ),
     "studies": (
@@ -54,7 +55,7 @@ ALLOWED = {
         "jax sklearn optuna PIL",
     ),
     "cli": (
-        "analysis config config_fields data folders models names pretrained report "
+        "analysis config config_fields data folders models names ops pretrained report "
         "serving studies tasks training",
         "absl ml_collections",
     ),

@@ -72,7 +72,8 @@ class Said(NoWriter):
         self.lines, self.losses = [], {}
 
     def say(self, line):
-        self.lines.append(line)
+        if not line.startswith("Operations: "):
+            self.lines.append(line)
 
     def write(self, split, step, values):
         if split == "train":

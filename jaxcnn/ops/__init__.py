@@ -7,6 +7,7 @@ such context the operations are those of LAX.
 Of this project only `models/layers.py` calls operations; everything else calls layers.
 """
 
+from jaxcnn.ops.backends import NATIVE, PORTABLE, TABLES
 from jaxcnn.ops.table import LAX, Table, current, using
 
-__all__ = ["LAX", "Table", "current", "using"]
+__all__ = ["LAX", "NATIVE", "PORTABLE", "TABLES", "Table", "current", "using"]

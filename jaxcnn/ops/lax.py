@@ -183,7 +183,7 @@ def batch_norm_train(
             x, scale, bias, mean, var, momentum, epsilon, groups
         )
     axes = tuple(range(x.ndim - 1))
-    batch_mean, batch_var = _statistics(x, axes, axis_name)
+    batch_mean, batch_var = statistics(x, axes, axis_name)
     mean = running_average(mean, batch_mean, momentum)
     var = running_average(var, batch_var, momentum)
     y = _normalise(x, scale, bias, batch_mean, batch_var, axes, epsilon)
@@ -236,10 +236,10 @@ def layer_norm(
         [..., C], in the widest dtype of x, scale and bias.
     """
     axes = (x.ndim - 1,)
-    return _normalise(x, scale, bias, *_statistics(x, axes), axes, epsilon)
+    return _normalise(x, scale, bias, *statistics(x, axes), axes, epsilon)
 
 
-def _statistics(
+def statistics(
     x: jax.Array, axes: Sequence[int], axis_name: str | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance over axes, in float32 or wider.

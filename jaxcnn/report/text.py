@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 import csv
+import dataclasses
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from jaxcnn.errors import printable
 from jaxcnn.report import strict_json
 
 if TYPE_CHECKING:
+    from jaxcnn.ops.backends import Backend
     from jaxcnn.tasks import Task
     from jaxcnn.training.fit import Result
 
@@ -189,3 +191,24 @@ def _models_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 MODELS = {"table": _models_table, "json": strict_json.dumps}
+
+
+def _backends_table(rows: Sequence["Backend"]) -> str:
+    return table(
+        [
+            (
+                row.name,
+                "in use" if row.in_use else "",
+                f"missing: {row.missing}" if row.missing else "",
+            )
+            for row in rows
+        ],
+        ("operations", "here", ""),
+        left=3,
+    )
+
+
+BACKENDS = {
+    "table": _backends_table,
+    "json": lambda rows: strict_json.dumps([dataclasses.asdict(row) for row in rows]),
+}

@@ -8,6 +8,7 @@ from typing import Any
 from jaxcnn import errors
 from jaxcnn.data import datasets
 from jaxcnn.data.examples import Dataset
+from jaxcnn.ops import backends
 from jaxcnn.tasks import Task
 from jaxcnn.training import evaluation, network, prepare, used, workdir
 from jaxcnn.training.evaluation import Measured
@@ -87,6 +88,7 @@ def evaluate(
         config,
         num_devices=None,
         parallel="jit",
+        ops=backends.kept(config.ops, None),
         data=dataclasses.replace(
             config.data,
             name=name,

@@ -14,17 +14,18 @@ import jax
 import numpy as np
 from PIL import Image
 
-from jaxcnn import augment, errors, models
+from jaxcnn import augment, config_fields, errors, models
 from jaxcnn.data import images as images_lib
 from jaxcnn.data import transforms
 from jaxcnn.data.examples import BadImageError
 from jaxcnn.data.own import to_uint8
 from jaxcnn.data.transforms import resize_and_crop
+from jaxcnn.ops import backends
 from jaxcnn.pretrained import weights as weights_lib
 from jaxcnn.pretrained.weights import Weights
 from jaxcnn.tasks import TASKS, Classification, Task
 from jaxcnn.training import network, parallel, step, workdir
-from jaxcnn.training.precision import make_precision
+from jaxcnn.training.precision import fastest, make_precision
 
 ImageLike = str | Path | bytes | np.ndarray | Image.Image
 _BATCH_SIZE = 32  # one compiled shape; the last batch is filled up
@@ -235,6 +236,7 @@ def load(
     if weights_lib.is_folder(folder):
         return _of_weights(weights_lib.open_folder(folder))
     config, info = workdir.read(folder)
+    config = config_fields.replace(config, {"ops": backends.kept(config.ops, 1)})
     number, variables = network.load_variables(
         folder,
         config,
@@ -292,6 +294,7 @@ def _of_weights(weights: Weights) -> Predictor:
         normalise=functools.partial(
             augment.normalise, mean=expected.mean, std=expected.std
         ),
+        precision=fastest(),
     )
     task = _task_of(weights)
     return Predictor(

@@ -16,6 +16,7 @@ import jax
 from jaxcnn import augment, models
 from jaxcnn.data.datasets import SLOW_SECONDS
 from jaxcnn.data.examples import Examples
+from jaxcnn.ops import backends
 from jaxcnn.training import (
     compilation,
     feature_cache,
@@ -129,7 +130,8 @@ def begin(
                 "are decoded before it."
             )
         run, remarks = memory.resolve_auto(run)
-        remarks = [*ignored.lines(run.config), *remarks]
+        remark = backends.remark(run.config.ops, run.mesh.size)
+        remarks = [*ignored.lines(run.config), *remarks, *filter(None, [remark])]
         if state is None:
             state = init_state(run)
         else:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxcnn import errors, ops
 from jaxcnn.config import Config
+from jaxcnn.ops import backends
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,15 +68,21 @@ def widened(tree: Any) -> Any:
     )
 
 
-def make_precision(config: Config) -> Precision:
-    """The precision that a config asks for, with the operations in force here.
+def make_precision(config: Config, num_devices: int = 1) -> Precision:
+    """The precision that a config asks for, with its operations.
 
-    A run keeps them, whatever is in force where its steps are traced later on.
+    Where a table is in force that is not LAX, that one is used. A run keeps its table,
+    whatever is in force where its steps are traced later on.
 
     float32 is float64 under jax_enable_x64, as everything else is then.
 
+    Args:
+        config: The run's choices.
+        num_devices: Number of devices that share a batch.
+
     Raises:
-        UserError: The dtype is unknown.
+        UserError: The dtype or the name of the operations is unknown, or this machine
+            does not have these operations.
     """
     dtypes = {
         "float32": jnp.result_type(float),
@@ -88,5 +95,16 @@ def make_precision(config: Config) -> Precision:
     return Precision(
         compute_dtype=jnp.dtype(dtypes[name]),
         matmul="default" if config.tf32 else "highest",
-        table=ops.current(),
+        table=_table(config.ops, num_devices),
     )
+
+
+def fastest() -> Precision:
+    """float32, or what else the arrays have, by the fastest operations there are."""
+    return Precision(table=_table(backends.AUTO))
+
+
+def _table(name: str, num_devices: int = 1) -> ops.Table:
+    chosen = ops.TABLES[backends.choose(name, num_devices)]
+    table = ops.current()
+    return chosen if table == ops.LAX else table

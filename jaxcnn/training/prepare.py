@@ -21,6 +21,7 @@ from jaxcnn.data import batches, splits, transforms
 from jaxcnn.data.examples import Dataset, DatasetInfo
 from jaxcnn.data.transforms import check_size, height_and_width, size_text
 from jaxcnn.models.adapter import Adapted
+from jaxcnn.ops import backends
 from jaxcnn.tasks import Task
 from jaxcnn.training import (
     early_stopping,
@@ -67,8 +68,10 @@ def prepare(
             right.
     """
     check_values(config)
-    precision = make_precision(config)
     mesh = parallel.data_mesh(config.num_devices)
+    name = backends.choose(config.ops, mesh.size)
+    config = config_fields.replace(config, {"ops": name})
+    precision = make_precision(config, mesh.size)
     if dataset is None:
         dataset = data.load(config.data)
     else:

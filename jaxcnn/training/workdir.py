@@ -15,6 +15,7 @@ from jaxcnn import config_fields, errors, json_files
 from jaxcnn import targets as targets_lib
 from jaxcnn.config import AUTO, Config
 from jaxcnn.data.examples import DatasetInfo
+from jaxcnn.ops import backends
 
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
@@ -88,10 +89,12 @@ def existing_run(workdir: Path) -> tuple[Config, DatasetInfo] | None:
 
 def resolve_auto(config: Config, existing: Config) -> Config:
     """The config with what "auto" stands for in the run that is resumed."""
-    if config.data.micro_batch_size != AUTO:
-        return config
-    size = existing.data.micro_batch_size
-    return config_fields.replace(config, {"data.micro_batch_size": size})
+    found = {}
+    if config.data.micro_batch_size == AUTO:
+        found["data.micro_batch_size"] = existing.data.micro_batch_size
+    if config.ops == AUTO:
+        found["ops"] = backends.kept(existing.ops, config.num_devices)
+    return config_fields.replace(config, found)
 
 
 def check_config(workdir: Path, existing: Config, config: Config) -> None:

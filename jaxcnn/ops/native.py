@@ -1,0 +1,218 @@
+"""Operations by compiled kernels, see kernels.cc; only on a CPU, and where they exist.
+
+They take and give what those of lax.py do. What the kernels do not have, by dtype or by
+shape, is computed as in portable.py.
+"""
+
+import functools
+import math
+from typing import Any
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.ops import kernels, portable
+from jaxcnn.ops.lax import Normalised, Padding, Pair
+
+_DTYPES = (jnp.float32, jnp.bfloat16)  # of convolutions
+
+
+def _call(name: str, outputs: Any, *arrays: jax.Array, **attributes: Any) -> Any:
+    return jax.ffi.ffi_call(f"jaxcnn_{name}", outputs, vmap_method="sequential")(
+        *arrays, **attributes
+    )
+
+
+def _numbers(*numbers: int) -> np.ndarray:
+    return np.asarray(numbers, np.int64)
+
+
+def conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> jax.Array:
+    """lax.conv by oneDNN."""
+    window = (stride, padding, dilation, groups)
+    if not _has(x, kernel, *window):
+        return portable.conv(
+            *(x, kernel, bias),
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+        )
+    y = _conv(x, kernel, *window)
+    return y if bias is None else y + bias
+
+
+def _has(
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> bool:
+    """Whether oneDNN has this convolution and its gradients on this processor."""
+    if x.dtype != kernel.dtype or x.dtype not in _DTYPES or not x.size:
+        return False
+    windows = portable.num_windows(
+        x.shape[1:3], kernel.shape[:2], stride, padding, dilation
+    )
+    found = kernels.has_convolution(
+        str(x.dtype),
+        x.shape,
+        kernel.shape,
+        windows,
+        tuple(_window(stride, padding, dilation, groups).tolist()),
+    )
+    if not found:
+        _say_once(str(x.dtype), kernel.shape[:2])
+    return found
+
+
+@functools.cache
+def _say_once(dtype: str, window: Pair) -> None:
+    warnings.warn(
+        f"oneDNN has no {window[0]}x{window[1]} convolution of {dtype} of this shape "
+        "on this processor; it is computed as with ops='portable'.",
+        stacklevel=1,
+    )
+
+
+def _window(stride: Pair, padding: Padding, dilation: Pair, groups: int) -> np.ndarray:
+    before, after = zip(*padding, strict=True)
+    return _numbers(*stride, *before, *after, *dilation, groups)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _conv(
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> jax.Array:
+    windows = portable.num_windows(
+        x.shape[1:3], kernel.shape[:2], stride, padding, dilation
+    )
+    y = jax.ShapeDtypeStruct((x.shape[0], *windows, kernel.shape[3]), x.dtype)
+    window = _window(stride, padding, dilation, groups)
+    return _call("conv_forward", y, x, kernel, window=window)
+
+
+def _conv_backward(
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    saved: tuple[jax.Array, jax.Array],
+    dy: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    window = _window(stride, padding, dilation, groups)
+    dx = jax.ShapeDtypeStruct(x.shape, x.dtype)
+    dx = _call("conv_image", dx, dy, kernel, window=window)
+    if groups == 1 and math.prod(dy.shape[1:3]) <= portable.FEW_WINDOWS:
+        # A large kernel is summed over a few pixels: no sums of parts of the batch.
+        return dx, portable.dense_dw(x, dy, kernel.shape[:2], stride, padding, dilation)
+    dkernel = jax.ShapeDtypeStruct(kernel.shape, jnp.float32)
+    dkernel = _call("conv_kernel", dkernel, x, dy, window=window)
+    return dx, dkernel.astype(kernel.dtype)
+
+
+_conv.defvjp(
+    lambda x, kernel, *window: (_conv(x, kernel, *window), (x, kernel)),
+    _conv_backward,
+)
+
+
+def max_pool(
+    x: jax.Array, *, window: Pair, stride: Pair, padding: Padding
+) -> jax.Array:
+    """lax.max_pool, which keeps the place of each window's largest pixel."""
+    if x.dtype != jnp.float32 or math.prod(window) > 256 or not x.size:
+        return portable.max_pool(x, window=window, stride=stride, padding=padding)
+    return _max_pool(x, x.shape[1:3], window, stride, padding)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _max_pool(
+    x: jax.Array, size: Pair, window: Pair, stride: Pair, padding: Padding
+) -> jax.Array:
+    return _max_pool_forward(x, size, window, stride, padding)[0]
+
+
+def _pool(window: Pair, stride: Pair, padding: Padding) -> np.ndarray:
+    return _numbers(*window, *stride, *(before for before, _ in padding))
+
+
+def _max_pool_forward(
+    x: jax.Array, size: Pair, window: Pair, stride: Pair, padding: Padding
+) -> tuple[jax.Array, jax.Array]:
+    windows = portable.num_windows(size, window, stride, padding, (1, 1))
+    shape = (x.shape[0], *windows, x.shape[3])
+    y, place = _call(
+        "max_pool_forward",
+        [
+            jax.ShapeDtypeStruct(shape, x.dtype),
+            jax.ShapeDtypeStruct(shape, jnp.uint8),
+        ],
+        x,
+        window=_pool(window, stride, padding),
+    )
+    return y, place
+
+
+def _max_pool_backward(
+    size: Pair,
+    window: Pair,
+    stride: Pair,
+    padding: Padding,
+    place: jax.Array,
+    dy: jax.Array,
+) -> tuple[jax.Array]:
+    dx = jax.ShapeDtypeStruct((len(dy), *size, dy.shape[3]), dy.dtype)
+    numbers = _pool(window, stride, padding)
+    return (_call("max_pool_backward", dx, dy, place, window=numbers),)
+
+
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    if x.dtype != jnp.float32 or not x.size:
+        return portable.moments(x)
+    channel = jax.ShapeDtypeStruct(x.shape[-1:], jnp.float32)
+    mean, var = _call("moments", [channel, channel], x)
+    return mean, var
+
+
+def _norm_gradient(
+    dy: jax.Array,
+    x: jax.Array,
+    *channels: jax.Array,
+    epsilon: float,
+) -> Normalised:
+    if any(a.dtype != jnp.float32 or not a.size for a in (dy, x, *channels)):
+        return portable.norm_gradient(dy, x, *channels, epsilon=epsilon)
+    channel = jax.ShapeDtypeStruct(x.shape[-1:], jnp.float32)
+    outputs = [jax.ShapeDtypeStruct(x.shape, x.dtype), channel, channel]
+    dx, dscale, dbias = _call(
+        "norm_gradient", outputs, dy, x, *channels, epsilon=np.float32(epsilon)
+    )
+    return dx, dscale, dbias
+
+
+batch_norm_train = functools.partial(
+    portable.batch_norm_train, by=portable.Statistics(_moments, _norm_gradient)
+)
