@@ -1,4 +1,4 @@
-r"""Times the training step of networks, and compares it with PyTorch's.
+r"""Times the training step or the inference of networks, and compares with PyTorch.
 
     jaxcnn benchmark --models=resnet50,vgg16 --batch_size=64 --image_size=224 \
         --precision=bfloat16 --vs=torch --output=bench
@@ -7,7 +7,9 @@ r"""Times the training step of networks, and compares it with PyTorch's.
 of the run's own input pipeline, which reads JPEG files from memory, or arrays for
 networks with small images. With --vs=torch the same network, batch and optimizer are
 also timed in PyTorch, alternating with ours: eager, with channels last, and compiled
-with channels last. JSON output is a list with one object per network and mode.
+with channels last. Ratios are those of each mode's fastest fifth of the rounds; where
+these spread by more than 15%, the machine was too busy, and there is none. JSON output
+is a list with one object per network and mode.
 """
 
 from collections.abc import Sequence
@@ -38,7 +40,15 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_enum(
         "vs", None, ["torch"], "library to compare with", flag_values=values
     )
-    flags.DEFINE_integer("rounds", 10, "number of rounds", flag_values=values)
+    flags.DEFINE_bool(
+        "inference",
+        False,
+        "time the forward pass of evaluation instead of training steps",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "rounds", 30, "number of rounds, of about 0.2 s each", flag_values=values
+    )
     _flags.define_output(values, "benchmark.json, .md and .png")
     _flags.define_format(values, "table", "json", "markdown")
 
@@ -53,13 +63,14 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     from jaxcnn.studies import benchmark
 
     output = _flags.output(values) if values.output else None
-    with progress.bar("networks") as update:
+    with progress.bar("rounds") as update:
         result = benchmark.benchmark(
             values.models,
             batch_size=values.batch_size,
             image_size=_flags.image_size(values),
             precision=values.precision,
             num_devices=values.devices,
+            inference=values.inference,
             vs_torch=values.vs == "torch",
             rounds=values.rounds,
             progress=update,

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from jaxcnn.studies.benchmark import Benchmark, Row
 
 _CAPTION = """\
-step: median over rounds, and quartiles. use: floating-point operations per second (6
-for each multiply-add of the forward pass), relative to those of a large matrix product.
-vs torch: PyTorch's step time divided by ours; above 1.00x, ours is faster. PyTorch's
-rows use their own mode, our rows PyTorch's fastest mode."""
+step: median over rounds, and quartiles. spread: that of the fastest fifth of rounds.
+use: floating-point operations per second (6 for each multiply-add of the forward pass,
+2 in inference), relative to those of a large matrix product. vs torch: PyTorch's step
+time divided by ours, each that of its fastest fifth of rounds; above 1.00x, ours is
+faster. PyTorch's rows use their own mode, our rows PyTorch's fastest mode."""
 
-_HEADER = ("model", "mode", "images/s", "step, ms", "compile, s", "peak, MiB", "use")
-_HEADER += ("waits", "vs torch")
+_HEADER = ("model", "mode", "images/s", "step, ms", "spread", "compile, s")
+_HEADER += ("peak, MiB", "use", "waits", "vs torch")
 
 
 def write(folder: Path, result: "Benchmark") -> list[Path]:
@@ -47,7 +48,7 @@ def _cells(row: "Row") -> list[str]:
     name = f"{row.model}, {height}" + (f"x{width}" if width != height else "")
     if row.error is not None:
         return [name, row.mode, *[""] * (len(_HEADER) - 2)]
-    low, median, high = (_significant(1000 * s) for s in row.quartiles)
+    low, median, high = (_significant(1000 * s) for s in row.times.quartiles)
     compiled = "" if row.compile_seconds is None else f"{row.compile_seconds:.1f}"
     if row.compile_cache == "hit":
         compiled += " (cached)"
@@ -56,11 +57,12 @@ def _cells(row: "Row") -> list[str]:
         row.mode,
         _significant(row.images_per_second),
         f"{median} ({low} to {high})",
+        f"{row.times.spread:.0%}",
         compiled,
         "" if row.peak_bytes is None else f"{row.peak_bytes / 2**20:,.0f}",
         f"{row.utilisation:.1%}",
         "" if row.data_wait is None else f"{row.data_wait:.1%}",
-        ratio(row.ratio_to_torch),
+        "not measured" if row.not_measured else ratio(row.ratio_to_torch),
     ]
 
 
@@ -69,17 +71,18 @@ def _setting(result: "Benchmark") -> str:
     versions = ", ".join(f"{name} {v}" for name, v in result.versions.items())
     return (
         f"{result.num_devices} x {result.device}, {result.num_processors} CPU cores; "
+        f"{'inference' if result.inference else 'training'}, "
         f"batch size {result.batch_size}, {result.precision}; {versions}; "
         f"{result.date}; matrix product: {result.peak_flops / 1e9:,.0f} GFLOP/s."
     )
 
 
 def _notes(result: "Benchmark") -> list[str]:
-    """Modes that failed, and a warning if the machine was busy."""
+    """Modes that failed or were not measured, and a warning if the machine was busy."""
     notes = [
-        f"{row.model}, {row.mode}: {row.error}"
+        f"{row.model}, {row.mode}: {row.error or row.not_measured}"
         for row in result.rows
-        if row.error is not None
+        if row.error or row.not_measured
     ]
     if result.load > result.num_processors / 2:
         notes.append(
@@ -111,6 +114,7 @@ def as_json(result: "Benchmark") -> str:
     common = {
         "batch_size": result.batch_size,
         "precision": result.precision,
+        "inference": result.inference,
         "device": result.device,
         "num_devices": result.num_devices,
         "num_processors": result.num_processors,
@@ -123,16 +127,20 @@ def as_json(result: "Benchmark") -> str:
 
 
 def _object(row: "Row") -> dict[str, Any]:
-    low, median, high = row.quartiles or (None, None, None)
+    times = row.times
+    low, median, high = times.quartiles if times else (None, None, None)
     return {
         "model": row.model,
         "mode": row.mode,
         "image_size": row.image_size,
         "images_per_second": row.images_per_second,
         "ratio_to_torch": row.ratio_to_torch,
+        "not_measured": row.not_measured,
         "step_seconds": median,
         "step_seconds_quartiles": None if median is None else [low, high],
-        "rounds": list(row.seconds),
+        "step_seconds_fastest": times and times.fastest,
+        "spread_of_fastest": times and times.spread,
+        "rounds": list(times.seconds) if times else [],
         "compile_seconds": row.compile_seconds,
         "compile_cache": row.compile_cache,
         "peak_bytes": row.peak_bytes,
@@ -145,6 +153,7 @@ def _object(row: "Row") -> dict[str, Any]:
 
 _COLOURS = {
     "synthetic": "#1f4e79",
+    "portable": "#3f7fb5",
     "deterministic": "#3f7fb5",
     "real": "#7ba7d0",
     "torch_eager": "#f3c9a5",
@@ -166,7 +175,7 @@ def _figure(result: "Benchmark") -> Figure:
     for i, mode in enumerate(modes):
         rows = [row for row in timed if row.mode == mode]
         positions = [names.index(row.model) + (i + 0.5) * height - 0.4 for row in rows]
-        times = np.array([row.quartiles for row in rows])  # [N, 3]
+        times = np.array([row.times.quartiles for row in rows])  # [N, 3]
         fast, speeds, slow = (result.batch_size / times).T
         bars = axes.barh(
             positions,

@@ -1,9 +1,11 @@
-"""Times training steps on generated images, and compares them with PyTorch.
+"""Times training steps on generated images, or inference, and compares with PyTorch.
 
 What is timed is what `train` does: the run is made by prepare.prepare, its step is
 compiled by the run itself, and loop.train calls it. Modes:
 
   * synthetic: one batch that is already on the devices, again and again.
+  * lax, portable: the same with these operations; only on a CPU, where synthetic has
+    the fastest there are, see ops/backends.py.
   * deterministic: the same with deterministic=True; only on a GPU, where it has a cost.
   * real: batches from the run's own input pipeline, see generated.py. For networks with
     large images it reads JPEG files of ImageNet's usual size from memory, decodes and
@@ -12,18 +14,19 @@ compiled by the run itself, and loop.train calls it. Modes:
   * torch_eager, torch_channels_last, torch_compile: the same network and batch in
     PyTorch, see torch_reference.py.
 
-Each number is the median over rounds; a round is the time until several steps are
-done. All modes except "real" alternate round by round, so that other load on the
-machine affects all of them alike.
+A round is the time until several steps are done. All modes except "real" alternate
+round by round, so that other load on the machine affects all of them alike. Ratios are
+those of timing.Times.fastest.
 
 A step counts as 3 * 2 floating-point operations for each multiply-add of the network's
-forward pass (forward, gradient of the activations, gradient of the parameters).
+forward pass (forward, gradient of the activations, gradient of the parameters), and as
+2 in inference, which is the forward pass alone, as in evaluation.
 Multiply-adds are counted as papers do, see models.count_macs. The utilisation is the
 resulting rate relative to that of a large matrix product in the same precision,
 measured in the same run.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
 import datetime
@@ -31,32 +34,34 @@ from importlib import metadata
 import itertools
 import os
 import time
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxcnn import config_fields, errors, models
 from jaxcnn.config import Config, DataConfig, OptimConfig
 from jaxcnn.data import transforms
-from jaxcnn.errors import DivergedError, UserError, require
-from jaxcnn.studies import generated
-from jaxcnn.training import begin, feed, loop, network, prepare
+from jaxcnn.errors import UserError, require
+from jaxcnn.studies import generated, timing
+from jaxcnn.studies.timed_steps import Forward, Trainer
+from jaxcnn.studies.timing import Times
+from jaxcnn.training import feed, network, prepare
 from jaxcnn.training.meter import Meter
 from jaxcnn.training.run import Run
 
-# Our modes with one batch: name -> config fields that differ.
-SYNTHETIC: dict[str, dict[str, Any]] = {
-    "synthetic": {},
-    "deterministic": {"deterministic": True},
+# Our modes with one batch: name -> (config fields that differ, platform on which they
+# make a difference).
+SYNTHETIC: dict[str, tuple[dict[str, Any], str | None]] = {
+    "synthetic": ({}, None),
+    "lax": ({"ops": "lax"}, "cpu"),
+    "portable": ({"ops": "portable"}, "cpu"),
+    "deterministic": ({"deterministic": True}, "gpu"),
 }
 REAL = "real"
 
 _NUM_STEPS = 1_000_000  # length of the run, more steps than are ever taken
 _NUM_EXAMPLES = 4096
-_ROUND_SECONDS = 0.5  # approximate length of a round, which has at least one step
-_WARM_UP = 3  # steps; the last one is timed to choose the steps per round
 _MATRIX_SIZES = {"cpu": 2048, "gpu": 8192}  # take a fraction of a second, milliseconds
 _BUFFERED = 16  # batches, more than the pipeline prefetches
 
@@ -70,17 +75,20 @@ class Row:
         mode: Name of the mode, see the module docstring.
         image_size: Size of the images, in pixels: a number for squares, or (height,
             width).
-        seconds: Step time in each round. Empty if the mode failed.
-        images_per_second: Throughput at the median step time. None if the mode failed.
-        ratio_to_torch: PyTorch's median step time divided by ours; above 1, ours is
-            faster. PyTorch's modes use their own time, our modes that of PyTorch's
-            fastest mode. None without PyTorch.
+        times: Step times. None: the mode failed.
+        images_per_second: Throughput at the median step time. None: the mode failed.
+        ratio_to_torch: PyTorch's step time divided by ours, each that of its fastest
+            fifth of the rounds; above 1, ours is faster. PyTorch's modes use their own
+            time, our modes that of PyTorch's fastest mode. None without PyTorch, or
+            where it was not measured.
+        not_measured: Why there is no ratio although there should be.
         compile_seconds: Compile time. None: nothing is compiled for this mode.
         compile_cache: Result of the persistent cache: "off", "hit" or "miss". None:
             nothing is compiled for this mode.
         peak_bytes: Peak memory of one device. None: unknown.
-        peak_bytes_by: Source of peak_bytes: "device", the allocator's count, or "xla",
-            the compiler's estimate for the step. None: unknown.
+        peak_bytes_by: Source of peak_bytes: "device", the allocator's count; "xla", the
+            compiler's estimate for the step; or "process", on a CPU all that was
+            resident in a process that does nothing else. None: unknown.
         utilisation: Floating-point operations per second, relative to those of a large
             matrix product.
         data_wait: Fraction of the time spent waiting for batches. None: not measured.
@@ -90,9 +98,10 @@ class Row:
     model: str
     mode: str
     image_size: int | tuple[int, int]
-    seconds: tuple[float, ...] = ()
+    times: Times | None = None
     images_per_second: float | None = None
     ratio_to_torch: float | None = None
+    not_measured: str | None = None
     compile_seconds: float | None = None
     compile_cache: str | None = None
     peak_bytes: int | None = None
@@ -100,13 +109,6 @@ class Row:
     utilisation: float | None = None
     data_wait: float | None = None
     error: str | None = None
-
-    @property
-    def quartiles(self) -> tuple[float, float, float] | None:
-        """Step time in seconds: first quartile, median, third quartile."""
-        if not self.seconds:
-            return None
-        return tuple(map(float, np.quantile(self.seconds, (0.25, 0.5, 0.75))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +122,7 @@ class Benchmark:
         load: Load average of the host over the minute before the benchmark.
         batch_size: Global batch size.
         precision: Compute dtype of the forward and backward pass.
+        inference: Whether a step is a forward pass only.
         peak_flops: Operations per second of one device in a large matrix product.
         versions: Versions of the libraries: name -> version.
         date: Date of the benchmark, such as 2026-11-22.
@@ -132,20 +135,11 @@ class Benchmark:
     load: float
     batch_size: int
     precision: str
+    inference: bool
     peak_flops: float
     versions: dict[str, str]
     date: str
     rows: list[Row]
-
-
-class Timed(Protocol):
-    """A training loop that can be timed."""
-
-    compile_seconds: float | None
-    peak_bytes: int | None
-
-    def take(self, num_steps: int) -> float:
-        """Takes steps and returns the seconds until the last one is done."""
 
 
 def make_config(
@@ -208,8 +202,9 @@ def benchmark(
     image_size: int | tuple[int, int] | None = None,
     precision: str = "float32",
     num_devices: int | None = None,
+    inference: bool = False,
     vs_torch: bool = False,
-    rounds: int = 10,
+    rounds: int = 30,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Benchmark:
     """Times networks one after another.
@@ -222,9 +217,10 @@ def benchmark(
         precision: Compute dtype of the forward and backward pass, see
             Config.compute_dtype.
         num_devices: Number of devices to use. None: all.
+        inference: Whether to time the forward pass of evaluation instead of training.
         vs_torch: Whether to time PyTorch as well, on one device, alternating with ours.
         rounds: Number of measurements of each mode.
-        progress: Callback, called as progress(networks done, networks).
+        progress: Callback, called as progress(rounds done, rounds of all networks).
 
     Raises:
         UserError: An argument is invalid, or PyTorch is requested but not installed.
@@ -258,9 +254,17 @@ def benchmark(
         versions |= reference.versions()
     peak_flops = matrix_flops(runs[0].precision.compute_dtype)
     rows = []
-    for done, run in enumerate(runs):
-        progress(done, len(runs))
-        rows += _measure(run, reference, rounds, peak_flops * mesh.size)
+    done = itertools.count(1)
+    progress(0, len(runs) * rounds)
+    for run in runs:
+        rows += _measure(
+            run,
+            reference,
+            rounds,
+            peak_flops * mesh.size,
+            inference=inference,
+            after_round=lambda: progress(next(done), len(runs) * rounds),
+        )
         if reference is not None:
             reference.free()
     return Benchmark(
@@ -270,6 +274,7 @@ def benchmark(
         load=load,
         batch_size=batch_size,
         precision=precision,
+        inference=inference,
         peak_flops=peak_flops,
         versions=versions,
         date=datetime.date.today().isoformat(),
@@ -291,10 +296,11 @@ def _torch() -> Any:
     return torch_reference
 
 
-def step_flops(run: Run) -> int:
+def step_flops(run: Run, *, inference: bool = False) -> int:
     """Floating-point operations of a step, as in the module docstring."""
     shape = network.image_shape(run.config, run.info)
-    return 3 * 2 * models.count_macs(run.model, shape) * run.config.data.batch_size
+    macs = models.count_macs(run.model, shape) * run.config.data.batch_size
+    return (1 if inference else 3) * 2 * macs
 
 
 def matrix_flops(dtype: jnp.dtype) -> float:
@@ -311,133 +317,90 @@ def matrix_flops(dtype: jnp.dtype) -> float:
     return 2 * size**3 / min(seconds)
 
 
-class _Trainer:
-    """A jaxcnn run with a compiled step.
-
-    Attributes:
-        compile_seconds: Compile time of the step.
-        compile_cache: Result of the persistent cache: "off", "hit" or "miss".
-        batch: The batch on the devices that `take` uses by default.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self._key = run.run_key
-        self._before = _allocated(run)
-        started = begin.begin(run)
-        with contextlib.closing(started.batches) as batches:
-            self.batch = next(batches)
-        self._state, self._step, compiled = begin.start_phase(run, started.state, 0)
-        self.compile_seconds, self.compile_cache = compiled.seconds, compiled.cache
-
-    def take(self, num_steps: int, batches: Iterator[Any] | None = None) -> float:
-        """Takes steps like Timed.take; batches=None repeats one batch."""
-        jax.block_until_ready(self._state)
-        start = time.perf_counter()
-        self._state = loop.train(
-            self._state,
-            itertools.repeat(self.batch) if batches is None else batches,
-            self._key,
-            step=self._step,
-            num_steps=int(self._state.step) + num_steps,
-            after_step=lambda number, state, metrics: False,
-        )
-        jax.block_until_ready(self._state)
-        return time.perf_counter() - start
-
-    def check_loss(self) -> None:
-        """Raises DivergedError if the run has diverged."""
-        if self._state.skips.failed(0):
-            raise DivergedError(
-                f"The loss of step {int(self._state.step) + 1} is not finite; a lower "
-                "optim.peak_lr may help."
-            )
-
-    @property
-    def peak(self) -> tuple[int, str]:
-        """(peak bytes of the device with the highest peak, source of the number).
-
-        An allocator's peak covers the whole process, so it belongs to this run only if
-        it has grown.
-        """
-        now = _allocated(self.run)
-        if now > self._before:
-            return now, "device"
-        need = self._step.memory_analysis()
-        return (
-            need.argument_size_in_bytes
-            + need.output_size_in_bytes
-            - need.alias_size_in_bytes
-            + need.temp_size_in_bytes
-        ), "xla"
+def _run_alone(config: Config, inference: bool) -> None:
+    """Takes steps in a process of its own."""
+    (Forward if inference else Trainer)(make_run(config)).take(timing.FEW_STEPS)
 
 
-def _allocated(run: Run) -> int:
-    """Most bytes on any device since the process began; 0 where nobody counts."""
-    stats = [device.memory_stats() or {} for device in run.mesh.local_devices]
-    return max(found.get("peak_bytes_in_use", 0) for found in stats)
-
-
-def _measure(run: Run, reference: Any, rounds: int, peak_flops: float) -> list[Row]:
+def _measure(
+    run: Run,
+    reference: Any,
+    rounds: int,
+    peak_flops: float,
+    *,
+    inference: bool,
+    after_round: Callable[[], None],
+) -> list[Row]:
     """The rows of one network."""
-    ours = {
-        mode: _Trainer(
-            make_run(config_fields.replace(run.config, fields)) if fields else run
-        )
-        for mode, fields in SYNTHETIC.items()
-        if not fields or jax.default_backend() == "gpu"  # elsewhere it is the same
+    make = Forward if inference else Trainer
+    runs = {
+        mode: make_run(config_fields.replace(run.config, fields)) if fields else run
+        for mode, (fields, platform) in SYNTHETIC.items()
+        if platform in (None, run.platform)
     }
-    steps = {mode: _warm_up(trainer) for mode, trainer in ours.items()}
+    ours = {mode: make(part) for mode, part in runs.items()}
     theirs, failed = {}, {}
+    arguments = None if reference is None else _torch_arguments(run, ours["synthetic"])
     for mode in reference.MODES if reference is not None else ():
         try:
-            theirs[mode] = _torch_trainer(reference, mode, run, ours["synthetic"])
-            steps[mode] = _warm_up(theirs[mode])
+            theirs[mode] = _torch_trainer(reference, arguments, mode, inference)
+            theirs[mode].take(1)
         except Exception as error:  # anything in PyTorch; the table shows the reason
             theirs.pop(mode, None)
             failed[mode] = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    seconds = _in_turns(ours | theirs, steps, rounds)
-    seconds[REAL], data_wait = _real(ours["synthetic"], steps["synthetic"], rounds)
+    timed = ours | theirs
+    steps = {mode: timing.warm_up(program) for mode, program in timed.items()}
+    times = timing.in_turns(timed, steps, rounds, after_round)
+    fastest = min(theirs, key=lambda mode: times[mode].fastest, default=None)
+    flops, batch_size = step_flops(run, inference=inference), run.config.data.batch_size
 
-    medians = {mode: float(np.quantile(times, 0.5)) for mode, times in seconds.items()}
-    best_of_torch = min((medians[mode] for mode in theirs), default=None)
-    flops, batch_size = step_flops(run), run.config.data.batch_size
-
-    def row(mode: str, ratio: float | None, **values: Any) -> Row:
+    def row(mode: str, compared: tuple[str, str] | None = None, **values: Any) -> Row:
+        median = times[mode].quartiles[1]
         return Row(
             model=run.config.model,
             mode=mode,
             image_size=run.config.data.image_size,
-            seconds=tuple(seconds[mode]),
-            images_per_second=batch_size / medians[mode],
-            ratio_to_torch=ratio,
-            utilisation=flops / medians[mode] / peak_flops,
+            times=times[mode],
+            images_per_second=batch_size / median,
+            utilisation=flops / median / peak_flops,
+            **({} if compared is None else _ratio(times, *compared)),
             **values,
         )
 
     rows = []
     for mode, trainer in ours.items():
         trainer.check_loss()
-        peak_bytes, by = trainer.peak
+        if run.platform == "cpu":
+            config = runs[mode].config
+            peak = timing.resident_bytes(_run_alone, config, inference), "process"
+        else:
+            peak = trainer.peak
         rows.append(
             row(
                 mode,
-                best_of_torch and best_of_torch / medians[mode],
+                fastest and (fastest, mode),
                 compile_seconds=trainer.compile_seconds,
                 compile_cache=trainer.compile_cache,
-                peak_bytes=peak_bytes,
-                peak_bytes_by=by,
+                peak_bytes=peak[0],
+                peak_bytes_by=peak[1],
             )
         )
-    rows.append(row(REAL, None, data_wait=data_wait))
+    if not inference:
+        times[REAL], data_wait = _real(ours["synthetic"], steps["synthetic"], rounds)
+        rows.append(row(REAL, data_wait=data_wait))
     for mode, trainer in theirs.items():
+        peak_bytes, by = trainer.peak_bytes, "device"
+        if run.platform == "cpu":
+            network, step = arguments
+            alone = reference.run_alone, network, (*step, mode, inference)
+            peak_bytes, by = timing.resident_bytes(*alone), "process"
         rows.append(
             row(
                 mode,
-                medians[mode] / medians["synthetic"],
+                (mode, "synthetic"),
                 compile_seconds=trainer.compile_seconds,
-                peak_bytes=trainer.peak_bytes,
-                peak_bytes_by=None if trainer.peak_bytes is None else "device",
+                peak_bytes=peak_bytes,
+                peak_bytes_by=None if peak_bytes is None else by,
             )
         )
     size = run.config.data.image_size
@@ -445,52 +408,57 @@ def _measure(run: Run, reference: Any, rounds: int, peak_flops: float) -> list[R
     return rows
 
 
-def _torch_trainer(reference: Any, mode: str, run: Run, ours: _Trainer) -> Any:
-    """The network of a run in PyTorch, with its first step taken."""
+def _ratio(times: Mapping[str, Times], theirs: str, ours: str) -> dict[str, Any]:
+    """PyTorch's time over ours, or why that is not known."""
+    unsteady = [m for m in (theirs, ours) if times[m].spread > timing.STEADY]
+    if unsteady:
+        spreads = [f"{mode} by {times[mode].spread:.0%}" for mode in unsteady]
+        return {"not_measured": f"the fastest rounds spread: {', '.join(spreads)}"}
+    return {"ratio_to_torch": times[theirs].fastest / times[ours].fastest}
+
+
+def _torch_arguments(
+    run: Run, ours: Trainer | Forward
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Arguments of torch_reference.build, and of Trainer from the batch to the
+    precision."""
     params = run.variable_shapes["params"]
-    trainer = reference.Trainer(
-        reference.build(
-            run.config.model,
-            run.task.outputs["num_classes"],
-            run.config.data.image_size,
-            sum(p.size for p in jax.tree.leaves(params)),
-        ),
+    network = (
+        run.config.model,
+        run.task.outputs["num_classes"],
+        run.config.data.image_size,
+        sum(p.size for p in jax.tree.leaves(params)),
+    )
+    return network, (
         jax.device_get(ours.batch),
         run.info.mean,
         run.info.std,
         run.config.optim,
         run.config.compute_dtype,
-        reference.device_of(jax.default_backend()),
-        mode,
+        run.platform,
     )
+
+
+def _torch_trainer(
+    reference: Any,
+    arguments: tuple[tuple[Any, ...], tuple[Any, ...]],
+    mode: str,
+    inference: bool,
+) -> Any:
+    """The network of a run in PyTorch, with its first step taken."""
+    network, step = arguments
+    trainer = reference.Trainer(reference.build(*network), *step, mode, inference)
     trainer.prepare()
     return trainer
 
 
-def _warm_up(trainer: Timed) -> int:
-    """Warms up, and returns the number of steps per round."""
-    seconds = [trainer.take(1) for _ in range(_WARM_UP)][-1]
-    return max(1, round(_ROUND_SECONDS / seconds))
-
-
-def _in_turns(
-    trainers: dict[str, Any], steps: dict[str, int], rounds: int
-) -> dict[str, list[float]]:
-    """Times all trainers in alternation; returns mode -> step time in each round."""
-    seconds: dict[str, list[float]] = {mode: [] for mode in trainers}
-    for _ in range(rounds):
-        for mode, trainer in trainers.items():
-            seconds[mode].append(trainer.take(steps[mode]) / steps[mode])
-    return seconds
-
-
-def _real(trainer: _Trainer, steps: int, rounds: int) -> tuple[list[float], float]:
+def _real(trainer: Trainer, steps: int, rounds: int) -> tuple[Times, float]:
     """Times steps with the input pipeline.
 
     Batches that were prefetched before the timing are discarded first.
 
     Returns:
-        (step time in each round, fraction of the time spent waiting for batches).
+        (step times, fraction of the time spent waiting for batches).
     """
     with contextlib.closing(feed.train_batches(trainer.run, None, 0)) as batches:
         for _ in range(_BUFFERED):
@@ -498,4 +466,4 @@ def _real(trainer: _Trainer, steps: int, rounds: int) -> tuple[list[float], floa
         meter = Meter(0, rounds * steps, trainer.run.config.data.batch_size)
         timed = meter.wait_for(batches)
         seconds = [trainer.take(steps, timed) / steps for _ in range(rounds)]
-        return seconds, meter.read(rounds * steps)["data_wait"]
+        return Times(tuple(seconds)), meter.read(rounds * steps)["data_wait"]

@@ -1,4 +1,4 @@
-"""The same networks and the same step in PyTorch, for `benchmark --vs=torch`.
+"""The same networks and the same steps in PyTorch, for `benchmark --vs=torch`.
 
 This is the only file that imports torch and torchvision: `pip install torch
 torchvision`, and timm for the networks that only timm has.
@@ -26,6 +26,7 @@ import torchvision
 from jaxcnn.config import OptimConfig
 from jaxcnn.data.transforms import height_and_width
 from jaxcnn.errors import UserError
+from jaxcnn.studies.timing import FEW_STEPS
 
 Size = int | tuple[int, int]  # of both sides, or (height, width)
 
@@ -173,13 +174,23 @@ def free() -> None:
         torch.cuda.empty_cache()
 
 
+def run_alone(network: tuple[Any, ...], step: tuple[Any, ...]) -> None:
+    """Takes a few steps, in a process of its own that does not need JAX.
+
+    Args:
+        network: Arguments of build.
+        step: Arguments of Trainer that follow the network.
+    """
+    Trainer(build(*network), *step).take(FEW_STEPS)
+
+
 def versions() -> dict[str, str]:
     """Versions of the PyTorch libraries."""
     return {"torch": torch.__version__, "torchvision": torchvision.__version__}
 
 
 class Trainer:
-    """Trains a network on the same batch again and again.
+    """Trains a network on the same batch again and again, or infers only.
 
     Attributes:
         compile_seconds: Time of the first step if the mode compiles, otherwise None.
@@ -193,8 +204,9 @@ class Trainer:
         std: Standard deviation of each channel, in [0, 1].
         optim: Optimizer settings; uses peak_lr, momentum and weight_decay.
         precision: Compute dtype: float32, bfloat16 or float16.
-        device: Device returned by device_of.
+        platform: JAX's platform, see device_of.
         mode: Name of the mode, a key of MODES.
+        inference: Whether a step is a forward pass as in evaluation.
     """
 
     def __init__(
@@ -205,9 +217,11 @@ class Trainer:
         std: tuple[float, ...],
         optim: OptimConfig,
         precision: str,
-        device: torch.device,
+        platform: str,
         mode: str,
+        inference: bool,
     ) -> None:
+        device = device_of(platform)
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
         self._device, self._compiled = device, MODES[mode][1]
@@ -215,7 +229,8 @@ class Trainer:
         self.peak_bytes: int | None = None
         self._others = torch.cuda.memory_allocated() if device.type == "cuda" else 0
         self._layout = {"device": device, "memory_format": MODES[mode][0]}
-        self._network = network.to(**self._layout).train()
+        self._network = network.to(**self._layout).train(not inference)
+        self._inference = inference
         images = torch.from_numpy(batch["image"].transpose(0, 3, 1, 2).copy())
         self._images = images.to(**self._layout)  # uint8 [B, C, H, W]
         self._labels = torch.from_numpy(batch["label"].copy()).long().to(device)
@@ -239,19 +254,26 @@ class Trainer:
             nesterov=True,
             fused=True,
         )
-        self._forward: Any = self._loss
+        self._forward: Any = self._logits if inference else self._loss
         if self._compiled:
             torch.compiler.reset()  # it limits the number of compiled networks
-            self._forward = torch.compile(self._loss)
+            self._forward = torch.compile(self._forward)
 
-    def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
         images = (images.float() - self._mean) / self._std
         with torch.autocast(
             self._device.type, self._dtype, enabled=self._dtype is not torch.float32
         ):
-            return nn.functional.cross_entropy(self._network(images), labels)
+            return self._network(images)
+
+    def _loss(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(self._logits(images), labels)
 
     def _step(self) -> None:
+        if self._inference:
+            with torch.inference_mode():
+                self._forward(self._images)
+            return
         self._optimizer.zero_grad(set_to_none=True)
         loss = self._forward(self._images, self._labels)
         self._scaler.scale(loss).backward()
