@@ -323,29 +323,37 @@ ffi::Error convolve(ffi::ThreadPool pool, Kind kind, const Buffer& image,
   return guarded([&] {
     Shapes whole = shapes_of(kind, image, kernel, output, numbers);
     const int64_t threads = std::max<int64_t>(1, pool.num_threads());
-    const int64_t parts = std::min(threads, whole.batch);
     // oneDNN 3.2 gives wrong gradients of strided 1x1 kernels if it uses several threads
     // (jit_1x1:avx2, 5 channels, 3 filters), so it gets them only where that is not so.
     const bool one_pixel = whole.window[0] * whole.window[1] == 1;
     const bool strided = whole.at.stride[0] * whole.at.stride[1] > 1;
     const bool alone = kind == kKernel || (one_pixel && strided);
-    whole.threads = alone ? 1 : threads / parts;
     std::vector<const Convolution*> convolutions;
-    size_t scratchpad = 0;
-    for (int64_t i = 0; i < parts; ++i) {
-      Shapes s = whole;
-      const auto [begin, end] = part(whole.batch, i, parts);
-      s.batch = end - begin;
-      convolutions.push_back(&convolution(s));
-      scratchpad = std::max(scratchpad, rounded(convolutions[i]->scratchpad, 4096));
+    auto cut = [&](int64_t parts) {
+      whole.threads = alone ? 1 : threads / parts;
+      convolutions.clear();
+      for (int64_t i = 0; i < parts; ++i) {
+        Shapes s = whole;
+        const auto [begin, end] = part(whole.batch, i, parts);
+        s.batch = end - begin;
+        convolutions.push_back(&convolution(s));
+      }
+      return std::all_of(convolutions.begin(), convolutions.end(), [&](auto* other) {
+        return other->kernel == convolutions[0]->kernel;
+      });
+    };
+    int64_t parts = std::min(threads, whole.batch);
+    if (!cut(parts)) {  // parts of different size that want different layouts
+      parts = 1;
+      cut(parts);
     }
-    // Parts of different size could want different layouts: then each is its own.
+    size_t scratchpad = 0;
+    for (auto* each : convolutions) {
+      scratchpad = std::max(scratchpad, rounded(each->scratchpad, 4096));
+    }
     const Convolution& first = *convolutions[0];
     const size_t kernel_size = rounded(first.kernel.get_size(), 4096);
     const bool same = first.kernel == first.ours;
-    for (auto* other : convolutions) {
-      if (other->kernel != first.kernel) throw std::runtime_error("unequal layouts");
-    }
     const int64_t copies = kind == kKernel ? parts : (same ? 0 : 1);
     Scratch scratch(copies * kernel_size + parts * scratchpad);
     char* kernels = scratch.data();
