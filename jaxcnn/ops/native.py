@@ -64,9 +64,7 @@ def _has(
     """Whether oneDNN has this convolution and its gradients on this processor."""
     if x.dtype != kernel.dtype or x.dtype not in _DTYPES or not x.size:
         return False
-    windows = portable.num_windows(
-        x.shape[1:3], kernel.shape[:2], stride, padding, dilation
-    )
+    windows = _num_windows(x, kernel, stride, padding, dilation)
     found = kernels.has_convolution(
         str(x.dtype),
         x.shape,
@@ -88,6 +86,14 @@ def _say_once(dtype: str, window: Pair) -> None:
     )
 
 
+def _num_windows(
+    x: jax.Array, kernel: jax.Array, stride: Pair, padding: Padding, dilation: Pair
+) -> Pair:
+    return portable.num_windows(
+        x.shape[1:3], kernel.shape[:2], stride, padding, dilation
+    )
+
+
 def _window(stride: Pair, padding: Padding, dilation: Pair, groups: int) -> np.ndarray:
     before, after = zip(*padding, strict=True)
     return _numbers(*stride, *before, *after, *dilation, groups)
@@ -102,9 +108,7 @@ def _conv(
     dilation: Pair,
     groups: int,
 ) -> jax.Array:
-    windows = portable.num_windows(
-        x.shape[1:3], kernel.shape[:2], stride, padding, dilation
-    )
+    windows = _num_windows(x, kernel, stride, padding, dilation)
     y = jax.ShapeDtypeStruct((x.shape[0], *windows, kernel.shape[3]), x.dtype)
     window = _window(stride, padding, dilation, groups)
     return _call("conv_forward", y, x, kernel, window=window)
