@@ -18,6 +18,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <memory>
@@ -419,15 +420,34 @@ ffi::Error conv_kernel(ffi::ThreadPool pool, Buffer x, Buffer dy, Result dkernel
 
 constexpr int64_t kLanes = 16;  // channels at once, a cache line of floats
 
-// Calls body(first channel, number of channels) for all channels, kLanes at once; the
-// number is a constant for the compiler except at the end.
-template <class Body>
-void over_channels(int64_t channels, const Body& body) {
-  int64_t first = 0;
-  for (; first + kLanes <= channels; first += kLanes) {
-    body(first, std::integral_constant<int64_t, kLanes>());
+// Calls body(first channel, number of channels) for all channels, kLanes at once, and the
+// rest in powers of two; the number is a constant for the compiler.
+template <int64_t kNumber = kLanes, class Body>
+void over_channels(int64_t channels, const Body& body, int64_t first = 0) {
+  for (; first + kNumber <= channels; first += kNumber) {
+    body(first, std::integral_constant<int64_t, kNumber>());
   }
-  if (first < channels) body(first, channels - first);
+  if constexpr (kNumber > 1) over_channels<kNumber / 2>(channels, body, first);
+}
+
+// Lanes in one register. Compilers turn loops over arrays of lanes into far slower code.
+template <int64_t kNumber>
+using Floating [[gnu::vector_size(4 * kNumber)]] = float;
+template <int64_t kNumber>
+using Integral [[gnu::vector_size(4 * kNumber)]] = int32_t;
+template <int64_t kNumber>
+using Small [[gnu::vector_size(kNumber)]] = uint8_t;
+
+template <class Vector, class Element>
+Vector loaded(const Element* source) {
+  Vector vector;
+  std::memcpy(&vector, source, sizeof vector);
+  return vector;
+}
+
+template <class Vector, class Element>
+void store(Element* target, const Vector& vector) {
+  std::memcpy(target, &vector, sizeof vector);
 }
 
 struct Pool {
@@ -441,104 +461,114 @@ Pool pool_of(Numbers numbers) {
   return p;
 }
 
+// Sizes of images and of their maps of windows.
+struct Maps {
+  int64_t height, width, rows, columns, channels;
+};
+
 // The largest pixel of each window, and which of the window's pixels it is: the first
-// by rows, or the last that is NaN.
-ffi::Error max_pool_forward(ffi::ThreadPool pool, Floats x,
-                            FloatResult y,
+// by rows, or the last that is NaN. Of the rows of windows begin, ..., end - 1.
+void largest_of_windows(const float* __restrict x, float* __restrict y,
+                        uint8_t* __restrict place, const Maps m, const Pool p,
+                        const Part rows) {
+  for (int64_t line = rows.begin; line < rows.end; ++line) {
+    const int64_t n = line / m.rows, top = line % m.rows * p.stride[0] - p.before[0];
+    const int64_t r0 = std::max<int64_t>(0, -top),
+                  r1 = std::min(p.window[0], m.height - top);
+    for (int64_t column = 0; column < m.columns; ++column) {
+      const int64_t left = column * p.stride[1] - p.before[1];
+      const int64_t c0 = std::max<int64_t>(0, -left),
+                    c1 = std::min(p.window[1], m.width - left);
+      const int64_t target = (line * m.columns + column) * m.channels;
+      over_channels<8>(m.channels, [&](int64_t first, auto lanes) {
+        using Vector = Floating<lanes>;
+        Vector largest = Vector{} - std::numeric_limits<float>::infinity();
+        auto where = Integral<lanes>{} + static_cast<int32_t>(r0 * p.window[1] + c0);
+        for (int64_t r = r0; r < r1; ++r) {
+          for (int64_t c = c0; c < c1; ++c) {
+            const auto pixel = loaded<Vector>(
+                x + ((n * m.height + top + r) * m.width + left + c) * m.channels + first);
+            const auto here = Integral<lanes>{} + static_cast<int32_t>(r * p.window[1] + c);
+            const auto take = (pixel > largest) | (pixel != pixel);
+            largest = take ? pixel : largest;
+            where = take ? here : where;
+          }
+        }
+        store(y + target + first, largest);
+        store(place + target + first, __builtin_convertvector(where, Small<lanes>));
+      });
+    }
+  }
+}
+
+ffi::Error max_pool_forward(ffi::ThreadPool pool, Floats x, FloatResult y,
                             ffi::ResultBuffer<ffi::U8> place, Numbers numbers) {
   return guarded([&] {
     const Pool p = pool_of(numbers);
     const auto in = x.dimensions(), out = y->dimensions();
-    const int64_t height = in[1], width = in[2], channels = in[3];
-    const int64_t lines = out[0] * out[1], columns = out[2];
+    const Maps maps{in[1], in[2], out[1], out[2], in[3]};
+    const int64_t lines = out[0] * out[1];
     const int64_t parts = std::min<int64_t>(lines, 4 * pool.num_threads());
-    const float* source = x.typed_data();
     parallel(pool, parts, [&](int i) {
-      const auto [begin, end] = part(lines, i, parts);
-      for (int64_t line = begin; line < end; ++line) {
-        const int64_t n = line / out[1], top = line % out[1] * p.stride[0] - p.before[0];
-        const int64_t r0 = std::max<int64_t>(0, -top),
-                      r1 = std::min(p.window[0], height - top);
-        for (int64_t column = 0; column < columns; ++column) {
-          const int64_t left = column * p.stride[1] - p.before[1];
-          const int64_t c0 = std::max<int64_t>(0, -left),
-                        c1 = std::min(p.window[1], width - left);
-          const int64_t target = (line * columns + column) * channels;
-          over_channels(channels, [&](int64_t first, auto lanes) {
-            float largest[kLanes];
-            int32_t where[kLanes];
-            for (int64_t l = 0; l < lanes; ++l) {
-              largest[l] = -std::numeric_limits<float>::infinity();
-              where[l] = r0 * p.window[1] + c0;
-            }
-            for (int64_t r = r0; r < r1; ++r) {
-              for (int64_t c = c0; c < c1; ++c) {
-                const float* pixel =
-                    source + ((n * height + top + r) * width + left + c) * channels +
-                    first;
-                const int32_t here = r * p.window[1] + c;
-                for (int64_t l = 0; l < lanes; ++l) {
-                  const float value = pixel[l];
-                  const bool take = (value > largest[l]) | (value != value);
-                  largest[l] = take ? value : largest[l];
-                  where[l] = take ? here : where[l];
-                }
-              }
-            }
-            for (int64_t l = 0; l < lanes; ++l) {
-              y->typed_data()[target + first + l] = largest[l];
-              place->typed_data()[target + first + l] = where[l];
-            }
-          });
-        }
-      }
+      largest_of_windows(x.typed_data(), y->typed_data(), place->typed_data(), maps, p,
+                         part(lines, i, parts));
     });
   });
 }
 
-// Each pixel collects the gradients of the windows in which it is the largest.
-ffi::Error max_pool_backward(ffi::ThreadPool pool, Floats dy,
-                             ffi::Buffer<ffi::U8> place, FloatResult dx,
-                             Numbers numbers) {
+// Each pixel collects the gradients of the windows in which it is the largest. Of the
+// rows of pixels begin, ..., end - 1.
+void gradient_of_largest(const float* __restrict dy, const uint8_t* __restrict place,
+                         float* __restrict dx, const Maps m, const Pool p,
+                         const Part rows) {
+  // The windows that see a pixel: first and one past the last.
+  auto seen = [&](int64_t pixel, int axis, int64_t number) {
+    const int64_t at = pixel + p.before[axis], s = p.stride[axis];
+    const int64_t first = at < p.window[axis] ? 0 : (at - p.window[axis]) / s + 1;
+    return Part{first, std::min(number, at / s + 1)};
+  };
+  std::vector<Part> by_column;
+  for (int64_t column = 0; column < m.width; ++column) {
+    by_column.push_back(seen(column, 1, m.columns));
+  }
+  for (int64_t line = rows.begin; line < rows.end; ++line) {
+    const int64_t n = line / m.height, row = line % m.height;
+    const Part above = seen(row, 0, m.rows);
+    for (int64_t column = 0; column < m.width; ++column) {
+      const Part beside = by_column[column];
+      const int64_t target = (line * m.width + column) * m.channels;
+      over_channels<8>(m.channels, [&](int64_t first, auto lanes) {
+        using Vector = Floating<lanes>;
+        Vector total{};
+        for (int64_t r = above.begin; r < above.end; ++r) {
+          for (int64_t c = beside.begin; c < beside.end; ++c) {
+            const auto here = Integral<lanes>{} +
+                              static_cast<int32_t>(
+                                  (row + p.before[0] - r * p.stride[0]) * p.window[1] +
+                                  column + p.before[1] - c * p.stride[1]);
+            const int64_t source = ((n * m.rows + r) * m.columns + c) * m.channels + first;
+            const auto largest = __builtin_convertvector(
+                loaded<Small<lanes>>(place + source), Integral<lanes>);
+            total += largest == here ? loaded<Vector>(dy + source) : Vector{};
+          }
+        }
+        store(dx + target + first, total);
+      });
+    }
+  }
+}
+
+ffi::Error max_pool_backward(ffi::ThreadPool pool, Floats dy, ffi::Buffer<ffi::U8> place,
+                             FloatResult dx, Numbers numbers) {
   return guarded([&] {
     const Pool p = pool_of(numbers);
     const auto in = dx->dimensions(), out = dy.dimensions();
-    const int64_t width = in[2], channels = in[3], rows = out[1], columns = out[2];
+    const Maps maps{in[1], in[2], out[1], out[2], in[3]};
     const int64_t lines = in[0] * in[1];
     const int64_t parts = std::min<int64_t>(lines, 4 * pool.num_threads());
-    // The windows that see a pixel: first and one past the last.
-    auto seen = [&](int64_t pixel, int axis, int64_t number) {
-      const int64_t at = pixel + p.before[axis], s = p.stride[axis];
-      const int64_t first = at < p.window[axis] ? 0 : (at - p.window[axis]) / s + 1;
-      return Part{first, std::min(number, at / s + 1)};
-    };
     parallel(pool, parts, [&](int i) {
-      const auto [begin, end] = part(lines, i, parts);
-      for (int64_t line = begin; line < end; ++line) {
-        const int64_t n = line / in[1], row = line % in[1];
-        const Part above = seen(row, 0, rows);
-        for (int64_t column = 0; column < width; ++column) {
-          const Part beside = seen(column, 1, columns);
-          float* target = dx->typed_data() + (line * width + column) * channels;
-          over_channels(channels, [&](int64_t first, auto lanes) {
-            float total[kLanes] = {};
-            for (int64_t r = above.begin; r < above.end; ++r) {
-              for (int64_t c = beside.begin; c < beside.end; ++c) {
-                const int32_t here =
-                    (row + p.before[0] - r * p.stride[0]) * p.window[1] + column +
-                    p.before[1] - c * p.stride[1];
-                const int64_t source = ((n * rows + r) * columns + c) * channels + first;
-                const float* gradient = dy.typed_data() + source;
-                const uint8_t* largest = place.typed_data() + source;
-                for (int64_t l = 0; l < lanes; ++l) {
-                  total[l] += largest[l] == here ? gradient[l] : 0.0f;
-                }
-              }
-            }
-            for (int64_t l = 0; l < lanes; ++l) target[first + l] = total[l];
-          });
-        }
-      }
+      gradient_of_largest(dy.typed_data(), place.typed_data(), dx->typed_data(), maps, p,
+                          part(lines, i, parts));
     });
   });
 }

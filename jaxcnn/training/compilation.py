@@ -80,8 +80,12 @@ def options(platform: str, *, remat: bool, deterministic: bool) -> Options:
             disables operations whose order of summation varies, and autotuning. CPUs
             and TPUs need no option.
     """
-    if platform == "cpu" and remat:
-        return {"xla_disable_hlo_passes": "cse_barrier_expander"}
+    if platform == "cpu":
+        # Without it each parameter and its momentum are copied before their update.
+        in_place: Options = {"xla_cpu_copy_insertion_use_region_analysis": True}
+        return in_place | (
+            {"xla_disable_hlo_passes": "cse_barrier_expander"} if remat else {}
+        )
     if platform == "gpu" and deterministic:
         return {"xla_gpu_deterministic_ops": True, "xla_gpu_autotune_level": 0}
     return {}
