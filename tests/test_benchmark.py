@@ -217,6 +217,14 @@ def test_ratios_are_times_of_torch_over_ours_and_failures_are_said(monkeypatch):
         assert "above 1.00x, ours is" in written
 
 
+def test_only_the_chosen_modes_are_timed(monkeypatch):
+    monkeypatch.setattr(benchmark, "_torch", lambda: Torch)
+    result = run(vs_torch=True, modes=["torch_eager", "lax"])
+    assert [row.mode for row in result.rows] == ["synthetic", "lax", "torch_eager"]
+    with pytest.raises(UserError, match="Unknown mode .torch_eager.; known: deterministic"):
+        run(modes=["torch_eager"])
+
+
 def test_what_a_step_costs_is_told_by_the_fastest_fifth():
     # By hand: the fastest fifth of ten rounds are two of them.
     times = Times((9.0, 5.0, 4.0, 9.0, 9.0, 7.0, 8.0, 9.0, 6.0, 9.0))
@@ -400,6 +408,7 @@ def test_json_has_an_object_for_each_mode_and_files_are_written(tmp_path, capsys
         ("--models=tiny --image_size=a", "must be N or HEIGHTxWIDTH, not 'a'."),
         ("--models=tiny,vgg16 --image_size=16", "this network needs larger images."),
         ("--models=tiny --precision=int8", "Unknown compute_dtype 'int8'; known: "),
+        ("--models=tiny --modes=fast", "Unknown mode 'fast'; known: deterministic, lax"),
         ("--models=tiny --rounds=0", "--rounds must be at least 1, not 0."),
         ("--models=tiny --vs=tensorflow", "tensorflow"),
         (

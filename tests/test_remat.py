@@ -1,6 +1,7 @@
 """Blocks computed again in the backward pass: the same numbers in less memory."""
 
 import functools
+import re
 
 from flax import linen as nn
 import jax
@@ -10,7 +11,7 @@ import optax
 import pytest
 
 from jaxcnn import models, tasks
-from jaxcnn.config import AverageConfig, Config, DataConfig
+from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig
 from jaxcnn.models.layers import ConvNorm, Dense, global_avg_pool
 from jaxcnn.models.variant import Variant
 from jaxcnn.report import beginning
@@ -150,10 +151,20 @@ def test_the_new_state_takes_the_memory_of_the_old_one(dtype):
     assert compiled.memory_analysis().alias_size_in_bytes >= size
 
 
-def test_a_gpu_is_told_to_be_deterministic_and_others_need_not_be():
+def test_parameters_and_moments_are_updated_where_they_are():
+    run = prepare.prepare(
+        make_config("softmax_regression", optim=OptimConfig(name="adamw"))
+    )
+    text = run.compile_train_step(run.state_shapes(0)).as_text()
+    kernel = run.state_shapes(0).params["head"]["kernel"].shape
+    copies = re.findall(rf"f32\[{kernel[0]},{kernel[1]}\]\S* copy\(", text)
+    assert not copies
+
+
+def test_only_a_gpu_needs_to_be_told_to_be_deterministic():
     options = functools.partial(compilation.options, remat=False)
     assert options("gpu", deterministic=False) == {}
-    assert options("cpu", deterministic=True) == {}
+    assert options("cpu", deterministic=True) == options("cpu", deterministic=False)
     assert options("tpu", deterministic=True) == {}
     told = options("gpu", deterministic=True)
     assert told == {"xla_gpu_deterministic_ops": True, "xla_gpu_autotune_level": 0}

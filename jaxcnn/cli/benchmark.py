@@ -8,8 +8,9 @@ of the run's own input pipeline, which reads JPEG files from memory, or arrays f
 networks with small images. With --vs=torch the same network, batch and optimizer are
 also timed in PyTorch, alternating with ours: eager, with channels last, and compiled
 with channels last. Ratios are those of each mode's fastest fifth of the rounds; where
-these spread by more than 15%, the machine was too busy, and there is none. JSON output
-is a list with one object per network and mode.
+these spread by more than 15%, the machine was too busy, and there is none. --modes leaves
+out what takes long, such as torch_compile. JSON output is a list with one object per
+network and mode.
 """
 
 from collections.abc import Sequence
@@ -39,6 +40,12 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     )
     flags.DEFINE_enum(
         "vs", None, ["torch"], "library to compare with", flag_values=values
+    )
+    flags.DEFINE_list(
+        "modes",
+        None,
+        "what is timed besides synthetic; default: all that there is",
+        flag_values=values,
     )
     flags.DEFINE_bool(
         "inference",
@@ -73,6 +80,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
             inference=values.inference,
             vs_torch=values.vs == "torch",
             rounds=values.rounds,
+            modes=values.modes,
             progress=update,
         )
     print(report.FORMATS[values.format](result))

@@ -17,6 +17,7 @@ from jaxcnn.ops import kernels, portable
 from jaxcnn.ops.lax import Normalised, Padding, Pair
 
 _DTYPES = (jnp.float32, jnp.bfloat16)  # of convolutions
+_LANES = 8  # channels of a group below which oneDNN's kernels are slow
 
 
 def _call(name: str, outputs: Any, *arrays: jax.Array, **attributes: Any) -> Any:
@@ -40,8 +41,12 @@ def conv(
     groups: int,
 ) -> jax.Array:
     """lax.conv by oneDNN."""
+    if 1 < kernel.shape[2] < _LANES:
+        kernel, groups = portable.join_groups(kernel, groups, _LANES)
     window = (stride, padding, dilation, groups)
-    if not _has(x, kernel, *window):
+    windows = _num_windows(x, kernel, stride, padding, dilation)
+    one_pixel = kernel.shape[:2] == (1, 1) and groups == 1
+    if (one_pixel and _is_larger(kernel, x, windows)) or not _has(x, kernel, *window):
         return portable.conv(
             *(x, kernel, bias),
             stride=stride,
@@ -51,6 +56,15 @@ def conv(
         )
     y = _conv(x, kernel, *window)
     return y if bias is None else y + bias
+
+
+def _is_larger(kernel: jax.Array, x: jax.Array, windows: Pair) -> bool:
+    """Whether a kernel has more numbers than the images on both of its sides.
+
+    oneDNN brings kernels and their gradients into layouts of its own, and those of the
+    parts of a batch are summed, which then takes longer than the products themselves.
+    """
+    return kernel.size > x.size + len(x) * math.prod(windows) * kernel.shape[3]
 
 
 def _has(
@@ -126,8 +140,7 @@ def _conv_backward(
     window = _window(stride, padding, dilation, groups)
     dx = jax.ShapeDtypeStruct(x.shape, x.dtype)
     dx = _call("conv_image", dx, dy, kernel, window=window)
-    if groups == 1 and math.prod(dy.shape[1:3]) <= portable.FEW_WINDOWS:
-        # A large kernel is summed over a few pixels: no sums of parts of the batch.
+    if groups == 1 and _is_larger(kernel, x, dy.shape[1:3]):
         return dx, portable.dense_dw(x, dy, kernel.shape[:2], stride, padding, dilation)
     dkernel = jax.ShapeDtypeStruct(kernel.shape, jnp.float32)
     dkernel = _call("conv_kernel", dkernel, x, dy, window=window)

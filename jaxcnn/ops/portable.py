@@ -6,7 +6,7 @@ convolutions and of their kernels, and of pooling. A window is taken apart into 
 taps: tap (i, j) of all windows is one strided slice of the image.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import functools
 import math
 import operator
@@ -24,9 +24,8 @@ _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _ONE: Pair = (1, 1)
 _NONE: Padding = ((0, 0), (0, 0))
 
-# Of an image: with so few, one product with all patches is the fastest convolution, and
-# with some more the fastest gradient of a kernel.
-FEW_WINDOWS, _SOME_WINDOWS = 16, 256
+# Of an image: with so few, one product with all patches is the fastest convolution.
+FEW_WINDOWS = 16
 
 _CHANNELS_TOGETHER = 64  # of groups whose kernels are multiplied as one
 
@@ -180,9 +179,15 @@ def _patches(
     dilation: Pair,
 ) -> jax.Array:
     """All pixels of each window, [B, H', W', kh * kw * C]; "im2col"."""
-    padded = _pad(x, padding)
-    taps = [_tap(padded, t, windows, stride, dilation) for t in _positions(window)]
-    return jnp.concatenate(taps, axis=3)
+    return _joined(_pad(x, padding), _positions(window), windows, stride, dilation)
+
+
+def _joined(
+    padded: jax.Array, taps: Iterable[Tap], windows: Pair, stride: Pair, dilation: Pair
+) -> jax.Array:
+    """Some pixels of each window, [B, H', W', number of taps * C]."""
+    parts = [_tap(padded, tap, windows, stride, dilation) for tap in taps]
+    return jnp.concatenate(parts, axis=3)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -290,15 +295,23 @@ def dense_dw(
     padding: Padding,
     dilation: Pair,
 ) -> jax.Array:
-    """The gradient of the kernel: a product of matrices, or one for each tap."""
-    windows = dy.shape[1:3]
-    shape = *window, x.shape[3], dy.shape[3]
-    if math.prod(windows) <= _SOME_WINDOWS:
-        patches = _patches(x, window, windows, stride, padding, dilation)
-        return _sum_of_products(patches, dy).reshape(shape)
-    padded = _pad(x, padding)
-    taps = (_tap(padded, t, windows, stride, dilation) for t in _positions(window))
-    return jnp.stack([_sum_of_products(tap, dy) for tap in taps]).reshape(shape)
+    """The gradient of the kernel: a product of matrices for some of its taps at once."""
+    padded, products = _pad(x, padding), []
+    for taps in _taps_together(window, math.prod(dy.shape[1:3]), x.shape[3]):
+        pixels = _joined(padded, taps, dy.shape[1:3], stride, dilation)
+        products.append(_sum_of_products(pixels, dy))
+    return jnp.concatenate(products).reshape(*window, x.shape[3], dy.shape[3])
+
+
+def _taps_together(window: Pair, num_windows: int, channels: int) -> list[list[Tap]]:
+    """The taps whose products are one, as measured: more of them for small images, and
+    for few channels, with which a product of a single tap is slow."""
+    taps = [*_positions(window)]
+    if num_windows <= 256 or (num_windows <= 1024 and channels <= 64):
+        number = len(taps)
+    else:
+        number = window[1] if channels <= 64 else 1
+    return [taps[i : i + number] for i in range(0, len(taps), number)]
 
 
 def _sum_of_products(x: jax.Array, dy: jax.Array) -> jax.Array:
@@ -356,38 +369,46 @@ def _grouped(
     groups: int,
 ) -> jax.Array:
     """Convolutions of a few groups each, whose kernels have zeros between groups."""
-    _, _, inputs, filters = kernel.shape
-    together = _groups_together(groups, inputs)
+    kernel, groups = join_groups(kernel, groups, _CHANNELS_TOGETHER)
+    inputs, filters = kernel.shape[2], kernel.shape[3] // groups
     parts = [
         _dense_conv(
-            x[..., g * inputs : (g + together) * inputs],
-            _block_diagonal(kernel, g, together, filters // groups),
+            x[..., g * inputs : (g + 1) * inputs],
+            kernel[..., g * filters : (g + 1) * filters],
             stride,
             padding,
             dilation,
         )
-        for g in range(0, groups, together)
+        for g in range(groups)
     ]
     return jnp.concatenate(parts, axis=3)
 
 
-def _groups_together(groups: int, inputs: int) -> int:
-    """How many groups have a product of their own: those of about 64 channels."""
-    wanted = max(1, _CHANNELS_TOGETHER // inputs)
-    return max(n for n in range(1, groups + 1) if groups % n == 0 and n <= wanted)
+def join_groups(
+    kernel: jax.Array, groups: int, channels: int
+) -> tuple[jax.Array, int]:
+    """A kernel of fewer groups that computes the same, with zeros between those joined.
 
+    Args:
+        kernel: [kh, kw, C/groups, filters].
+        groups: Number of groups of channels.
+        channels: Number of channels that a joined group has, or less where the number
+            of groups has no such divisor.
 
-def _block_diagonal(
-    kernel: jax.Array, first: int, number: int, filters: int
-) -> jax.Array:
-    """[kh, kw, C/groups, filters] -> that of some groups, with zeros between them."""
-    height, width, inputs, _ = kernel.shape
-    part = kernel[..., first * filters : (first + number) * filters]
-    if number == 1:
-        return part
-    blocks = part.reshape(height, width, inputs, number, filters)
-    whole = jnp.einsum("hwigf,gk->hwkigf", blocks, jnp.eye(number, dtype=kernel.dtype))
-    return whole.reshape(height, width, number * inputs, number * filters)
+    Returns:
+        (kernel [kh, kw, C/fewer groups, filters], number of groups).
+    """
+    height, width, inputs, filters = kernel.shape
+    wanted = max(1, channels // inputs)
+    together = max(n for n in range(1, wanted + 1) if groups % n == 0)
+    if together == 1:
+        return kernel, groups
+    fewer, each = groups // together, filters // groups
+    blocks = kernel.reshape(height, width, inputs, fewer, together, each)
+    joined = jnp.einsum(
+        "hwiGgf,gk->hwkiGgf", blocks, jnp.eye(together, dtype=kernel.dtype)
+    )
+    return joined.reshape(height, width, together * inputs, filters), fewer
 
 
 # Pooling.

@@ -26,7 +26,7 @@ resulting rate relative to that of a large matrix product in the same precision,
 measured in the same run.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 import contextlib
 import dataclasses
 import datetime
@@ -205,6 +205,7 @@ def benchmark(
     inference: bool = False,
     vs_torch: bool = False,
     rounds: int = 30,
+    modes: Sequence[str] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Benchmark:
     """Times networks one after another.
@@ -220,6 +221,8 @@ def benchmark(
         inference: Whether to time the forward pass of evaluation instead of training.
         vs_torch: Whether to time PyTorch as well, on one device, alternating with ours.
         rounds: Number of measurements of each mode.
+        modes: Names of modes, see the module docstring; "synthetic" is always timed.
+            None: all.
         progress: Callback, called as progress(rounds done, rounds of all networks).
 
     Raises:
@@ -233,6 +236,11 @@ def benchmark(
     require(rounds >= 1, "--rounds", rounds, "at least 1")
     load = os.getloadavg()[0]
     reference = _torch() if vs_torch else None
+    known = (*SYNTHETIC, REAL, *(reference.MODES if reference is not None else ()))
+    for mode in modes or ():
+        if mode not in known:
+            raise errors.unknown("mode", mode, known)
+    chosen = set(known if modes is None else ("synthetic", *modes))
     configs = [
         make_config(
             name,
@@ -262,6 +270,7 @@ def benchmark(
             reference,
             rounds,
             peak_flops * mesh.size,
+            chosen,
             inference=inference,
             after_round=lambda: progress(next(done), len(runs) * rounds),
         )
@@ -327,6 +336,7 @@ def _measure(
     reference: Any,
     rounds: int,
     peak_flops: float,
+    modes: Collection[str],
     *,
     inference: bool,
     after_round: Callable[[], None],
@@ -336,12 +346,14 @@ def _measure(
     runs = {
         mode: make_run(config_fields.replace(run.config, fields)) if fields else run
         for mode, (fields, platform) in SYNTHETIC.items()
-        if platform in (None, run.platform)
+        if mode in modes and platform in (None, run.platform)
     }
     ours = {mode: make(part) for mode, part in runs.items()}
     theirs, failed = {}, {}
     arguments = None if reference is None else _torch_arguments(run, ours["synthetic"])
     for mode in reference.MODES if reference is not None else ():
+        if mode not in modes:
+            continue
         try:
             theirs[mode] = _torch_trainer(reference, arguments, mode, inference)
             theirs[mode].take(1)
@@ -385,7 +397,7 @@ def _measure(
                 peak_bytes_by=peak[1],
             )
         )
-    if not inference:
+    if REAL in modes and not inference:
         times[REAL], data_wait = _real(ours["synthetic"], steps["synthetic"], rounds)
         rows.append(row(REAL, data_wait=data_wait))
     for mode, trainer in theirs.items():
