@@ -144,6 +144,22 @@ def test_convolutions_are_those_of_lax(kind):
     check(found, 2.5 if kind == "grouped" else 2)
 
 
+@pytest.mark.slow
+def test_convolutions_of_every_size_are_those_of_lax():
+    rng, found = np.random.default_rng(0), []
+    for shape, window, filters in [
+        ((1, 34, 35, 3), 3, 4),  # few channels of a large image
+        ((1, 17, 18, 65), 2, 4),  # many
+        ((2, 3, 3, 40), 1, 30),  # a kernel larger than the images beside it
+        ((2, 3, 3, 40), 3, 30),
+    ]:
+        x = rng.normal(size=shape)
+        kernel = rng.normal(size=(window, window, shape[3], filters))
+        place = {"stride": (1, 1), "padding": NO_PADDING, "dilation": (1, 1)}
+        found.append(errors("conv", x, kernel, groups=1, **place))
+    check(found)
+
+
 WINDOWS = [
     ((2, 2), (2, 2), NO_PADDING),
     ((3, 3), (2, 2), ((1, 1), (1, 1))),
@@ -158,7 +174,7 @@ def test_pooling_is_that_of_lax(window):
     rng, found = np.random.default_rng(0), []
     place = dict(zip(("window", "stride", "padding"), window, strict=True))
     batch, height, width = next(SIZES)
-    x = rng.normal(size=(batch, height, width, 3))
+    x = rng.normal(size=(batch, height, width, 15))  # 8 + 4 + 2 + 1 lanes
     found = [errors("max_pool", x, **place)]
     # Of equal ones the first gets the gradient.
     found.append(errors("max_pool", np.round(x), **place))
@@ -170,7 +186,7 @@ def test_pooling_is_that_of_lax(window):
 def test_batch_norm_is_that_of_lax():
     rng = np.random.default_rng(0)
     found = []
-    for shape in (4, 7, 6, 5), (32, 5), (2, 3, 3, 1):
+    for shape in (4, 7, 6, 5), (32, 5), (2, 3, 3, 1), (3, 4, 4, 27):
         channels = shape[-1]
         x = rng.normal(2, 3, shape)
         values = [rng.normal(1, 0.5, channels) for _ in range(3)]

@@ -8,9 +8,9 @@ of the run's own input pipeline, which reads JPEG files from memory, or arrays f
 networks with small images. With --vs=torch the same network, batch and optimizer are
 also timed in PyTorch, alternating with ours: eager, with channels last, and compiled
 with channels last. Ratios are those of each mode's fastest fifth of the rounds; where
-these spread by more than 15%, the machine was too busy, and there is none. --modes leaves
-out what takes long, such as torch_compile. JSON output is a list with one object per
-network and mode.
+these spread by more than 15%, the machine was too busy, and there is none. --modes
+leaves out what takes long, such as torch_compile. JSON output is a list with one object
+per network and mode.
 """
 
 from collections.abc import Sequence

@@ -295,7 +295,7 @@ def dense_dw(
     padding: Padding,
     dilation: Pair,
 ) -> jax.Array:
-    """The gradient of the kernel: a product of matrices for some of its taps at once."""
+    """The gradient of the kernel: a product of matrices for some taps at once."""
     padded, products = _pad(x, padding), []
     for taps in _taps_together(window, math.prod(dy.shape[1:3]), x.shape[3]):
         pixels = _joined(padded, taps, dy.shape[1:3], stride, dilation)
@@ -384,9 +384,7 @@ def _grouped(
     return jnp.concatenate(parts, axis=3)
 
 
-def join_groups(
-    kernel: jax.Array, groups: int, channels: int
-) -> tuple[jax.Array, int]:
+def join_groups(kernel: jax.Array, groups: int, channels: int) -> tuple[jax.Array, int]:
     """A kernel of fewer groups that computes the same, with zeros between those joined.
 
     Args:
