@@ -44,7 +44,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_list(
         "modes",
         None,
-        "what is timed besides synthetic; default: all that there is",
+        "modes to time besides synthetic; default: all",
         flag_values=values,
     )
     flags.DEFINE_bool(
