@@ -25,7 +25,7 @@ _ONE: Pair = (1, 1)
 _NONE: Padding = ((0, 0), (0, 0))
 
 # Of an image: with so few, one product with all patches is the fastest convolution.
-FEW_WINDOWS = 16
+_FEW_WINDOWS = 16
 
 _CHANNELS_TOGETHER = 64  # of groups whose kernels are multiplied as one
 
@@ -153,7 +153,7 @@ def _convolve(
     if window == stride == _ONE and not any(max(sides) > 0 for sides in padding):
         return jnp.dot(_pad(x, padding), kernel[0, 0])
     windows = num_windows(x.shape[1:3], window, stride, padding, dilation)
-    if math.prod(windows) <= FEW_WINDOWS:
+    if math.prod(windows) <= _FEW_WINDOWS:
         return jnp.dot(
             _patches(x, window, windows, stride, padding, dilation),
             kernel.reshape(-1, kernel.shape[3]),
