@@ -22,6 +22,7 @@ from jaxcnn.training import (
     feature_cache,
     feed,
     ignored,
+    initial,
     memory,
     network,
 )
@@ -166,9 +167,7 @@ def init_state(run: Run) -> TrainState:
     """The state before the first step, on the devices."""
     shape = network.image_shape(run.config, run.info)
     init = functools.partial(init_variables, run.model, image_shape=shape)
-    # Each process initialises on one device, so that transferred weights can be filled
-    # in.
-    variables = jax.jit(init)(run.keys[0])
+    variables = initial.evaluate(init, run.keys[0])
     imprint = models.imprint(run.model)
     if imprint is not None:
         key = jax.random.fold_in(run.keys[0], 1)
@@ -177,6 +176,7 @@ def init_state(run: Run) -> TrainState:
         variables = imprint(variables, images, key)
     if run.start is not None:
         variables = run.start.fill(variables)
+    # From the host, where transferred weights could be filled in.
     shardings = run.layout.shardings(run.variable_shapes, run.mesh)
     variables = jax.device_put(jax.device_get(variables), shardings)
     create = run.create_state(0)

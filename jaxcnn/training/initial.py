@@ -1,0 +1,116 @@
+"""Initial values, with as little compiled as possible.
+
+XLA would compile a generator of random numbers for each parameter of a network, which
+can take as long as to compile the step. Here random numbers come from generators for a
+few sizes, and the little that is left is computed by NumPy.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.extend import core
+import numpy as np
+
+from jaxcnn.models import counting
+
+# How many random numbers are drawn at once; for more there is a generator of their own.
+_SIZES = tuple(4**n for n in range(5, 12))  # 1,024 to 4,194,304
+
+Draw = Callable[..., jax.Array]  # of a key, limits, a shape and a dtype
+
+_DRAWS: dict[str, Draw] = {
+    "_normal": lambda key, shape, dtype: jax.random.normal(key, shape, dtype),
+    "_uniform": lambda key, low, high, shape, dtype: jax.random.uniform(
+        key, shape, dtype, low, high
+    ),
+    "_truncated_normal": lambda key, low, high, shape, dtype: (
+        jax.random.truncated_normal(key, low, high, shape, dtype)
+    ),
+}
+
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "add": np.add,
+    "div": np.divide,
+    "mul": np.multiply,
+    "neg": np.negative,
+    "sqrt": np.sqrt,
+    "sub": np.subtract,
+}
+
+
+def evaluate(function: Callable[[jax.Array], Any], key: jax.Array) -> Any:
+    """function(key) as arrays of NumPy, equal to jax.jit(function)(key) but for
+    rounding.
+
+    Args:
+        function: The initialisation of a network, see state.init_variables.
+        key: Key of jax.random.
+    """
+    traced, shapes = jax.make_jaxpr(function, return_shape=True)(key)
+    equations = counting.live(traced.jaxpr)
+    if not _is_by_position(key) or not all(map(_is_known, equations)):
+        return jax.device_get(jax.jit(function)(key))
+    constants = map(np.asarray, traced.consts)
+    known = dict(zip(traced.jaxpr.constvars, constants, strict=True))
+    known[traced.jaxpr.invars[0]] = key
+
+    def value(atom: Any) -> Any:
+        if isinstance(atom, core.Literal):
+            return np.asarray(atom.val, atom.aval.dtype)
+        return known[atom]
+
+    for equation in equations:
+        values = map(value, equation.invars)
+        known[equation.outvars[0]] = _computed(equation, *values)
+    results = [np.array(value(atom)) for atom in traced.jaxpr.outvars]
+    return jax.tree.unflatten(jax.tree.structure(shapes), results)
+
+
+def _is_by_position(key: jax.Array) -> bool:
+    """Whether a random number depends on its position only, not on how many there
+    are."""
+    threefry = str(jax.random.key_impl(key)) == "threefry2x32"
+    return threefry and jax.config.jax_threefry_partitionable
+
+
+def _is_known(equation: core.JaxprEqn) -> bool:
+    name = equation.primitive.name
+    return (
+        name in _ARITHMETIC
+        or name in ("random_fold_in", "broadcast_in_dim", "convert_element_type")
+        or _is_drawn(equation)
+    )
+
+
+def _is_drawn(equation: core.JaxprEqn) -> bool:
+    """Whether an equation is what JAX makes of a function of _DRAWS."""
+    draw = _DRAWS.get(equation.params.get("name", ""))
+    if draw is None:
+        return False
+    result = equation.outvars[0].aval
+    again = jax.make_jaxpr(lambda *values: draw(*values, result.shape, result.dtype))(
+        *(atom.aval for atom in equation.invars)
+    )
+    # JAX keeps what it has traced, so that the same call is the same object.
+    jaxprs = [other.params.get("jaxpr") for other in again.eqns]
+    return any(jaxpr is equation.params["jaxpr"] for jaxpr in jaxprs)
+
+
+def _computed(equation: core.JaxprEqn, *values: Any) -> Any:
+    """The result of an equation, as an array of NumPy or a key."""
+    name, result = equation.primitive.name, equation.outvars[0].aval
+    if name == "random_fold_in":
+        return jax.random.fold_in(*values)
+    if name == "convert_element_type":
+        return values[0].astype(result.dtype)
+    if name == "broadcast_in_dim":
+        places = equation.params["broadcast_dimensions"]
+        sizes = dict(zip(places, values[0].shape, strict=True))
+        shape = [sizes.get(axis, 1) for axis in range(len(result.shape))]
+        return np.broadcast_to(values[0].reshape(shape), result.shape)
+    if name in _ARITHMETIC:
+        return _ARITHMETIC[name](*values)
+    size = next((size for size in _SIZES if size >= result.size), result.size)
+    drawn = _DRAWS[equation.params["name"]](*values, (size,), result.dtype)
+    return np.asarray(drawn)[: result.size].reshape(result.shape)
