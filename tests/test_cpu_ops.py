@@ -33,6 +33,14 @@ KINDS = {
         ((1, 7), (1, 1), ((0, 0), (3, 3)), (1, 1), 1, 4, 4),
         ((11, 9), (4, 2), ((2, 2), (2, 2)), (1, 1), 1, 1, 4),
     ],
+    "grey": [
+        ((5, 5), (1, 1), NO_PADDING, (1, 1), 1, 1, 6),
+        ((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 1, 1, 8),
+        ((7, 6), (2, 3), ((3, 2), (0, 3)), (1, 1), 1, 1, 5),
+        ((2, 3), (1, 2), ((0, 3), (2, 1)), (3, 1), 1, 1, 4),
+        ((9, 7), (1, 1), ((4, 4), (3, 3)), (1, 1), 1, 1, 1),
+        ((1, 1), (2, 1), NO_PADDING, (1, 1), 1, 1, 4),
+    ],
     "1x1": [
         ((1, 1), (1, 1), NO_PADDING, (1, 1), 1, 8, 4),
         ((1, 1), (2, 2), NO_PADDING, (1, 1), 1, 8, 4),
@@ -147,16 +155,18 @@ def test_convolutions_are_those_of_lax(kind):
 @pytest.mark.slow
 def test_convolutions_of_every_size_are_those_of_lax():
     rng, found = np.random.default_rng(0), []
-    for shape, window, filters in [
-        ((1, 34, 35, 3), 3, 4),  # few channels of a large image
-        ((1, 17, 18, 65), 2, 4),  # many
-        ((2, 3, 3, 40), 1, 30),  # a kernel larger than the images beside it
-        ((2, 3, 3, 40), 3, 30),
+    for shape, window, filters, groups in [
+        ((1, 34, 35, 3), 3, 4, 1),  # few channels of a large image
+        ((1, 17, 18, 65), 2, 4, 1),  # many
+        ((2, 3, 3, 40), 1, 30, 1),  # a kernel larger than the images beside it
+        ((2, 3, 3, 40), 3, 30, 1),
+        ((9, 40, 41, 3), 3, 3, 3),  # long sums
+        ((9, 40, 41, 1), 5, 4, 1),
     ]:
         x = rng.normal(size=shape)
-        kernel = rng.normal(size=(window, window, shape[3], filters))
+        kernel = rng.normal(size=(window, window, shape[3] // groups, filters))
         place = {"stride": (1, 1), "padding": NO_PADDING, "dilation": (1, 1)}
-        found.append(errors("conv", x, kernel, groups=1, **place))
+        found.append(errors("conv", x, kernel, groups=groups, **place))
     check(found)
 
 

@@ -27,6 +27,8 @@ _NONE: Padding = ((0, 0), (0, 0))
 # Of an image: with so few, one product with all patches is the fastest convolution.
 _FEW_WINDOWS = 16
 
+_FEW_TAPS, _MANY_TAPS = 9, 49  # of a kernel for one channel
+
 _CHANNELS_TOGETHER = 64  # of groups whose kernels are multiplied as one
 
 Tap = tuple[int, int]
@@ -129,12 +131,12 @@ def conv(
     groups: int,
 ) -> jax.Array:
     """lax.conv; each kind of groups has a form of its own."""
-    per_group = kernel.shape[2]
-    if groups == 1:
+    per_group, num_taps = kernel.shape[2], math.prod(kernel.shape[:2])
+    if groups == 1 and not (per_group == 1 and 1 < num_taps <= _MANY_TAPS):
         y = _dense_conv(x, kernel, stride, padding, dilation)
     elif per_group == 1:
         # A filter sees one channel; with several filters a channel, it is repeated.
-        repeated = jnp.repeat(x, kernel.shape[3] // groups, axis=3)
+        repeated = x if groups == 1 else jnp.repeat(x, kernel.shape[3] // groups, 3)
         y = _depthwise(repeated, kernel, stride, padding, dilation)
     else:
         y = _grouped(x, kernel, stride, padding, dilation, groups)
@@ -280,8 +282,11 @@ def _dense_dx(
         if not row.taps or not column.taps:
             shape = (len(dy), row.size, column.size, kernel.shape[2])
             return jnp.zeros(shape, dy.dtype)
-        taps = turned[np.ix_(row.taps, column.taps)]
         sides = row.padding, column.padding
+        if kernel.shape[:2] == _ONE:  # without a copy of the kernel, turned
+            filters = (((3,), (1,)), ((), ()))
+            return xla.dot_general(_pad(dy, sides), kernel[0, 0], filters)
+        taps = turned[np.ix_(row.taps, column.taps)]
         return _convolve(dy, taps, _ONE, sides, (row.dilation, column.dilation))
 
     return _interleave([[part(r, c) for c in columns] for r in rows], size)
@@ -323,7 +328,13 @@ def _sum_of_products(x: jax.Array, dy: jax.Array) -> jax.Array:
 def _depthwise(
     x: jax.Array, kernel: jax.Array, stride: Pair, padding: Padding, dilation: Pair
 ) -> jax.Array:
-    """Each channel has one filter: a sum of taps, each times a number a channel."""
+    """A filter sees one channel: a sum of taps, each times a number a filter.
+
+    Args:
+        x: [B, H, W, C].
+        kernel: [kh, kw, 1, C], or [kh, kw, 1, filters] where C is 1.
+        stride, padding, dilation: See lax.conv.
+    """
     windows = num_windows(x.shape[1:3], kernel.shape[:2], stride, padding, dilation)
     padded, total = _pad(x, padding), 0
     for tap in _positions(kernel.shape[:2]):
@@ -345,13 +356,17 @@ def _depthwise_backward(
             (i * dilation[0], j * dilation[1]): dy * kernel[i, j, 0] for i, j in taps
         }
         dx = _put_taps(shares, x.shape[1:3], stride, padding)
+    if x.shape[3] == 1:  # which all filters see
+        dx = dx.sum(3, keepdims=True)
     padded = xla.optimization_barrier(_pad(x, padding))
     products = [_tap(padded, t, dy.shape[1:3], stride, dilation) * dy for t in taps]
     zeros = [jnp.zeros((), dy.dtype)] * len(taps)
-    sums = xla.reduce(
-        products, zeros, lambda a, b: [*map(operator.add, a, b)], (0, 1, 2)
-    )
-    return dx, jnp.stack(sums).reshape(kernel.shape)
+    # Sums of rows, or of images where those are too many, and then of these: faster, and
+    # more exact, than one long sum.
+    axes = (2,) if len(taps) <= _FEW_TAPS else (1, 2)
+    sums = xla.reduce(products, zeros, lambda a, b: [*map(operator.add, a, b)], axes)
+    total = jnp.stack(sums).sum(range(1, 4 - len(axes)))  # [taps, C]
+    return dx, total.reshape(kernel.shape)
 
 
 _depthwise.defvjp(
