@@ -152,22 +152,37 @@ def test_convolutions_are_those_of_lax(kind):
     check(found, 2.5 if kind == "grouped" else 2)
 
 
-@pytest.mark.slow
-def test_convolutions_of_every_size_are_those_of_lax():
+def unpadded(shapes):
+    """Errors of unpadded convolutions: (images, width of the kernel, filters, groups)."""
     rng, found = np.random.default_rng(0), []
-    for shape, window, filters, groups in [
-        ((1, 34, 35, 3), 3, 4, 1),  # few channels of a large image
-        ((1, 17, 18, 65), 2, 4, 1),  # many
-        ((2, 3, 3, 40), 1, 30, 1),  # a kernel larger than the images beside it
-        ((2, 3, 3, 40), 3, 30, 1),
-        ((9, 40, 41, 3), 3, 3, 3),  # long sums
-        ((9, 40, 41, 1), 5, 4, 1),
-    ]:
+    for shape, window, filters, groups in shapes:
         x = rng.normal(size=shape)
         kernel = rng.normal(size=(window, window, shape[3] // groups, filters))
         place = {"stride": (1, 1), "padding": NO_PADDING, "dilation": (1, 1)}
         found.append(errors("conv", x, kernel, groups=groups, **place))
-    check(found)
+    return found
+
+
+@pytest.mark.slow
+def test_convolutions_of_every_size_are_those_of_lax():
+    shapes = [
+        ((1, 34, 35, 3), 3, 4, 1),  # few channels of a large image
+        ((1, 17, 18, 65), 2, 4, 1),  # many
+        ((2, 3, 3, 40), 1, 30, 1),  # a kernel larger than the images beside it
+        ((2, 3, 3, 40), 3, 30, 1),
+    ]
+    check(unpadded(shapes))
+
+
+@pytest.mark.slow
+def test_the_long_sums_of_large_batches_are_as_exact_as_those_of_lax():
+    shapes = [
+        ((64, 34, 34, 16), 3, 16, 1),
+        ((32, 32, 32, 3), 3, 8, 1),
+        ((64, 32, 32, 1), 5, 6, 1),
+        ((16, 50, 50, 24), 3, 24, 24),
+    ]
+    check(unpadded(shapes))
 
 
 WINDOWS = [

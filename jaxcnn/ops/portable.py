@@ -29,6 +29,8 @@ _FEW_WINDOWS = 16
 
 _FEW_TAPS, _MANY_TAPS = 9, 49  # of a kernel for one channel
 
+_LONG_SUM = 256  # numbers
+
 _CHANNELS_TOGETHER = 64  # of groups whose kernels are multiplied as one
 
 Tap = tuple[int, int]
@@ -356,17 +358,36 @@ def _depthwise_backward(
             (i * dilation[0], j * dilation[1]): dy * kernel[i, j, 0] for i, j in taps
         }
         dx = _put_taps(shares, x.shape[1:3], stride, padding)
-    if x.shape[3] == 1:  # which all filters see
-        dx = dx.sum(3, keepdims=True)
     padded = xla.optimization_barrier(_pad(x, padding))
-    products = [_tap(padded, t, dy.shape[1:3], stride, dilation) * dy for t in taps]
-    zeros = [jnp.zeros((), dy.dtype)] * len(taps)
-    # Sums of rows, or of images where those are too many, and then of these: faster, and
-    # more exact, than one long sum.
+    pixels = [_tap(padded, tap, dy.shape[1:3], stride, dilation) for tap in taps]
+    if x.shape[3] == 1:  # which all filters see
+        dkernel = _sums_of_products([pixel[..., 0] for pixel in pixels], dy)
+        return dx.sum(3, keepdims=True), dkernel.reshape(kernel.shape)
+    # Sums of rows, or of images where those are too many, and then of these: faster and
+    # more exact than one long sum.
     axes = (2,) if len(taps) <= _FEW_TAPS else (1, 2)
-    sums = xla.reduce(products, zeros, lambda a, b: [*map(operator.add, a, b)], axes)
+    sums = xla.reduce(
+        [pixel * dy for pixel in pixels],
+        [jnp.zeros((), dy.dtype)] * len(taps),
+        lambda a, b: [*map(operator.add, a, b)],
+        axes,
+    )
     total = jnp.stack(sums).sum(range(1, 4 - len(axes)))  # [taps, C]
     return dx, total.reshape(kernel.shape)
+
+
+def _sums_of_products(pixels: Sequence[jax.Array], dy: jax.Array) -> jax.Array:
+    """Each [B, H, W], [B, H, W, F] -> [number, F], by products of a few rows of images,
+    which sum a few numbers one after the other."""
+    batch, height, width, filters = dy.shape
+    rows = max(
+        (n for n in range(2, height + 1) if height % n == 0 and n * width <= _LONG_SUM),
+        default=1,
+    )
+    parts = batch, -1, height // rows, rows * width
+    pixels = jnp.stack(pixels, axis=1).reshape(parts)
+    dy = dy.reshape(batch, *parts[2:], filters)
+    return jnp.einsum("btgp,bgpf->bgtf", pixels, dy).sum((0, 1))
 
 
 _depthwise.defvjp(
