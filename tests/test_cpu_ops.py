@@ -153,7 +153,7 @@ def test_convolutions_are_those_of_lax(kind):
 
 
 def unpadded(shapes):
-    """Errors of unpadded convolutions: (images, width of the kernel, filters, groups)."""
+    """Errors of convolutions: (images, width of the kernel, filters, groups)."""
     rng, found = np.random.default_rng(0), []
     for shape, window, filters, groups in shapes:
         x = rng.normal(size=shape)
