@@ -5,6 +5,7 @@ import os
 import signal
 import time
 
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -164,3 +165,28 @@ def test_what_is_made_beforehand_is_no_more_than_asked_for():
     coming.close()
     assert len(made) <= 5
     assert made[-1] == "closed"
+
+
+@pytest.mark.parametrize(("large", "waits"), [(0, True), (1 << 30, False)])
+def test_a_step_of_much_memory_is_waited_for(monkeypatch, large, waits):
+    monkeypatch.setattr(loop, "_LARGE_STEP", large)
+
+    @jax.jit
+    def step(state, batch, key):
+        slow = jax.lax.fori_loop(0, 2000, lambda _, x: x @ x / 100, jnp.ones((99, 99)))
+        return state.replace(step=state.step + 1), {"loss": slow.sum() + batch}
+
+    state, ready = make_state(0), []
+    compiled = step.lower(state, 0.0, None).compile()
+    assert 0 < compiled.memory_analysis().temp_size_in_bytes < 1 << 30
+    loop.train(
+        state,
+        itertools.repeat(0.0),
+        None,
+        step=compiled,
+        num_steps=2,
+        after_step=lambda number, state, metrics: ready.append(
+            metrics["loss"].is_ready()
+        ),
+    )
+    assert ready == [waits, waits]
