@@ -27,9 +27,9 @@ _NONE: Padding = ((0, 0), (0, 0))
 # Of an image: with so few, one product with all patches is the fastest convolution.
 _FEW_WINDOWS = 16
 
-_FEW_TAPS, _MANY_TAPS = 9, 49  # of a kernel for one channel
+_FEW_TAPS = 9  # of a depthwise kernel
 
-_LONG_SUM = 256  # numbers
+_FEW_FILTERS = 12  # of a grey image: XLA's own convolution was the fastest
 
 _CHANNELS_TOGETHER = 64  # of groups whose kernels are multiplied as one
 
@@ -133,12 +133,20 @@ def conv(
     groups: int,
 ) -> jax.Array:
     """lax.conv; each kind of groups has a form of its own."""
-    per_group, num_taps = kernel.shape[2], math.prod(kernel.shape[:2])
-    if groups == 1 and not (per_group == 1 and 1 < num_taps <= _MANY_TAPS):
+    per_group = kernel.shape[2]
+    if groups == 1 and per_group == 1 and kernel.shape[3] <= _FEW_FILTERS:
+        return lax.conv(
+            *(x, kernel, bias),
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+        )
+    if groups == 1:
         y = _dense_conv(x, kernel, stride, padding, dilation)
     elif per_group == 1:
         # A filter sees one channel; with several filters a channel, it is repeated.
-        repeated = x if groups == 1 else jnp.repeat(x, kernel.shape[3] // groups, 3)
+        repeated = jnp.repeat(x, kernel.shape[3] // groups, axis=3)
         y = _depthwise(repeated, kernel, stride, padding, dilation)
     else:
         y = _grouped(x, kernel, stride, padding, dilation, groups)
@@ -330,13 +338,7 @@ def _sum_of_products(x: jax.Array, dy: jax.Array) -> jax.Array:
 def _depthwise(
     x: jax.Array, kernel: jax.Array, stride: Pair, padding: Padding, dilation: Pair
 ) -> jax.Array:
-    """A filter sees one channel: a sum of taps, each times a number a filter.
-
-    Args:
-        x: [B, H, W, C].
-        kernel: [kh, kw, 1, C], or [kh, kw, 1, filters] where C is 1.
-        stride, padding, dilation: See lax.conv.
-    """
+    """Each channel has one filter: a sum of taps, each times a number a channel."""
     windows = num_windows(x.shape[1:3], kernel.shape[:2], stride, padding, dilation)
     padded, total = _pad(x, padding), 0
     for tap in _positions(kernel.shape[:2]):
@@ -360,9 +362,6 @@ def _depthwise_backward(
         dx = _put_taps(shares, x.shape[1:3], stride, padding)
     padded = xla.optimization_barrier(_pad(x, padding))
     pixels = [_tap(padded, tap, dy.shape[1:3], stride, dilation) for tap in taps]
-    if x.shape[3] == 1:  # which all filters see
-        dkernel = _sums_of_products([pixel[..., 0] for pixel in pixels], dy)
-        return dx.sum(3, keepdims=True), dkernel.reshape(kernel.shape)
     # Sums of rows, or of images where those are too many, and then of these: faster and
     # more exact than one long sum.
     axes = (2,) if len(taps) <= _FEW_TAPS else (1, 2)
@@ -374,20 +373,6 @@ def _depthwise_backward(
     )
     total = jnp.stack(sums).sum(range(1, 4 - len(axes)))  # [taps, C]
     return dx, total.reshape(kernel.shape)
-
-
-def _sums_of_products(pixels: Sequence[jax.Array], dy: jax.Array) -> jax.Array:
-    """Each [B, H, W], [B, H, W, F] -> [number, F], by products of a few rows of images,
-    which sum a few numbers one after the other."""
-    batch, height, width, filters = dy.shape
-    rows = max(
-        (n for n in range(2, height + 1) if height % n == 0 and n * width <= _LONG_SUM),
-        default=1,
-    )
-    parts = batch, -1, height // rows, rows * width
-    pixels = jnp.stack(pixels, axis=1).reshape(parts)
-    dy = dy.reshape(batch, *parts[2:], filters)
-    return jnp.einsum("btgp,bgpf->bgtf", pixels, dy).sum((0, 1))
 
 
 _depthwise.defvjp(
