@@ -5,13 +5,13 @@ import dataclasses
 import jax
 
 from jaxcnn.errors import UserError, unknown
-from jaxcnn.ops import kernels, native, portable
+from jaxcnn.ops import kernels, native, portable, portable_conv
 from jaxcnn.ops.table import LAX, Table
 
 AUTO = "auto"
 
 PORTABLE = Table(
-    conv=portable.conv,
+    conv=portable_conv.conv,
     max_pool=portable.max_pool,
     avg_pool=portable.avg_pool,
     batch_norm_train=portable.batch_norm_train,

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.ops import kernels, portable
+from jaxcnn.ops import kernels, portable, portable_conv
 from jaxcnn.ops.lax import Normalised, Padding, Pair
+from jaxcnn.ops.taps import num_windows
 
 _DTYPES = (jnp.float32, jnp.bfloat16)  # of convolutions
 _LANES = 8  # channels of a group below which oneDNN's kernels are slow
@@ -42,12 +43,12 @@ def conv(
 ) -> jax.Array:
     """lax.conv by oneDNN."""
     if 1 < kernel.shape[2] < _LANES:
-        kernel, groups = portable.join_groups(kernel, groups, _LANES)
+        kernel, groups = portable_conv.join_groups(kernel, groups, _LANES)
     window = (stride, padding, dilation, groups)
     windows = _num_windows(x, kernel, stride, padding, dilation)
     one_pixel = kernel.shape[:2] == (1, 1) and groups == 1
     if (one_pixel and _is_larger(kernel, x, windows)) or not _has(x, kernel, *window):
-        return portable.conv(
+        return portable_conv.conv(
             *(x, kernel, bias),
             stride=stride,
             padding=padding,
@@ -103,9 +104,7 @@ def _say_once(dtype: str, window: Pair) -> None:
 def _num_windows(
     x: jax.Array, kernel: jax.Array, stride: Pair, padding: Padding, dilation: Pair
 ) -> Pair:
-    return portable.num_windows(
-        x.shape[1:3], kernel.shape[:2], stride, padding, dilation
-    )
+    return num_windows(x.shape[1:3], kernel.shape[:2], stride, padding, dilation)
 
 
 def _window(stride: Pair, padding: Padding, dilation: Pair, groups: int) -> np.ndarray:
@@ -141,7 +140,9 @@ def _conv_backward(
     dx = jax.ShapeDtypeStruct(x.shape, x.dtype)
     dx = _call("conv_image", dx, dy, kernel, window=window)
     if groups == 1 and _is_larger(kernel, x, dy.shape[1:3]):
-        return dx, portable.dense_dw(x, dy, kernel.shape[:2], stride, padding, dilation)
+        return dx, portable_conv.dense_dw(
+            x, dy, kernel.shape[:2], stride, padding, dilation
+        )
     dkernel = jax.ShapeDtypeStruct(kernel.shape, jnp.float32)
     dkernel = _call("conv_kernel", dkernel, x, dy, window=window)
     return dx, dkernel.astype(kernel.dtype)
@@ -176,7 +177,7 @@ def _pool(window: Pair, stride: Pair, padding: Padding) -> np.ndarray:
 def _max_pool_forward(
     x: jax.Array, size: Pair, window: Pair, stride: Pair, padding: Padding
 ) -> tuple[jax.Array, jax.Array]:
-    windows = portable.num_windows(size, window, stride, padding, (1, 1))
+    windows = num_windows(size, window, stride, padding, (1, 1))
     shape = (x.shape[0], *windows, x.shape[3])
     y, place = _call(
         "max_pool_forward",
