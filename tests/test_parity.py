@@ -10,7 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcnn import models
+from jaxcnn import models, ops
+from jaxcnn.ops.backends import missing
 from tests.reference import compare, parity_table
 from tests.reference.parity_table import FAMILIES
 
@@ -25,6 +26,8 @@ ONE_SIZE = {"lenet"}  # families whose topology takes images of one size only
 HEAVY = (pytest.mark.slow, pytest.mark.heavy)
 # Families whose first row is compared within few seconds.
 QUICK = ("lenet", "squeezenet")
+# Together they have every operation that the tables for a CPU replace.
+ON_A_CPU = ("googlenet", "lenet", "mobilenet", "resnet", "shufflenet")
 
 
 def file_of(row):
@@ -78,6 +81,19 @@ def test_logits_are_those_of_the_reference_and_errors_those_of_the_page(comparis
     for which, error in errors.items():
         page, now = (max(e, ROUNDING[which]) for e in (float(texts[which]), error))
         assert page / 30 < now < 30 * page
+
+
+@pytest.mark.slow
+@pytest.mark.heavy
+@pytest.mark.parametrize("table", ["portable", *(() if missing() else ("native",))])
+@pytest.mark.parametrize(
+    "comparison", [parameter(FAMILIES[family][0]) for family in ON_A_CPU], indirect=True
+)
+def test_logits_are_those_of_the_reference_with_the_operations_for_a_cpu(
+    comparison, table
+):
+    with ops.using(ops.TABLES[table]):
+        assert comparison.logits_error("float32") < LIMITS["float32"]
 
 
 @pytest.mark.parametrize("comparison", rows("train_outputs"), indirect=True)

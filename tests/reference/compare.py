@@ -190,7 +190,7 @@ def _convolve(
     x: jax.Array,
     kernel: jax.Array,
     *args: Any,
-    feature_group_count: int,
+    feature_group_count: int = 1,
     **kwargs: Any,
 ) -> jax.Array:
     """jax.lax.conv_general_dilated; in float64 one group after the other.
