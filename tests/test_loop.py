@@ -46,6 +46,7 @@ def run(start, num_steps, stop_at=None):
         batches(),
         None,
         step=step,
+        ahead=2,
         num_steps=num_steps,
         after_step=after_step,
     )
@@ -184,6 +185,7 @@ def test_a_step_of_much_memory_is_waited_for(monkeypatch, large, waits):
         itertools.repeat(0.0),
         None,
         step=compiled,
+        ahead=loop.steps_ahead(compiled),
         num_steps=2,
         after_step=lambda number, state, metrics: ready.append(
             metrics["loss"].is_ready()

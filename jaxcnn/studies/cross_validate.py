@@ -353,6 +353,7 @@ def _trainer(
                     stop.each(batches),
                     run.run_key,
                     step=steps[before],
+                    ahead=loop.steps_ahead(steps[before]),
                     num_steps=after,
                     after_step=after_step,
                 )

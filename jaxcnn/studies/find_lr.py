@@ -114,6 +114,7 @@ def find_lr(
             batches,
             run.run_key,
             step=step,
+            ahead=loop.steps_ahead(step),
             num_steps=run.num_steps,
             after_step=after_step,
         )

@@ -31,6 +31,7 @@ class Trainer:
             self.batch = next(batches)
         self._state, self._step, compiled = begin.start_phase(run, started.state, 0)
         self.compile_seconds, self.compile_cache = compiled.seconds, compiled.cache
+        self._ahead = loop.steps_ahead(self._step)
 
     def take(self, num_steps: int, batches: Iterator[Any] | None = None) -> float:
         """Takes steps like Timed.take; batches=None repeats one batch."""
@@ -41,6 +42,7 @@ class Trainer:
             itertools.repeat(self.batch) if batches is None else batches,
             self._key,
             step=self._step,
+            ahead=self._ahead,
             num_steps=int(self._state.step) + num_steps,
             after_step=lambda number, state, metrics: False,
         )

@@ -345,6 +345,7 @@ class Session:
                     batches,
                     self.run.run_key,
                     step=step,
+                    ahead=loop.steps_ahead(step),
                     num_steps=after,
                     after_step=self._after_step,
                 )
