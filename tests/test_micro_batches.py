@@ -2,7 +2,9 @@
 
 import functools
 import json
+import os
 import pathlib
+import sys
 
 from flax import linen as nn
 import jax
@@ -250,3 +252,18 @@ def test_a_run_keeps_the_size_that_was_chosen(tmp_path, monkeypatch):
     assert all(line.startswith("Operations: ") for line in writers[1].lines)
     with pytest.raises(UserError, match="data.micro_batch_size: 8 -> 16"):
         fit(config(16))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is what keeps memory")
+def test_freed_memory_is_given_back():
+    def resident():
+        pages = pathlib.Path("/proc/self/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGESIZE")
+
+    pieces = [b"x" * (1 << 16) for _ in range(3000)]  # 197 MB, too small for mmap
+    last = b"x" * (1 << 16)  # above them, so that they are not the end of the heap
+    del pieces
+    before = resident()
+    memory.give_back()
+    assert before - resident() > 150e6
+    del last

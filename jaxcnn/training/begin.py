@@ -160,6 +160,7 @@ def start_phase(
     compiled, compile_time = compilation.timed(
         functools.partial(run.compile_train_step, state, step)
     )
+    memory.give_back()
     return state, compiled, compile_time
 
 

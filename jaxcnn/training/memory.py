@@ -1,11 +1,13 @@
 """How many examples pass through a network at once: what data.micro_batch_size="auto"
-stands for.
+stands for; and what memory a process keeps.
 
 XLA says of a compiled step how much memory it takes, before it runs.
 """
 
+import ctypes
 import dataclasses
 import os
+import sys
 from typing import Any
 
 import jax
@@ -74,3 +76,14 @@ def step_bytes(compiled: jax.stages.Compiled) -> int:
 
 def _gib(count: float) -> str:
     return f"{count / 2**30:.2f} GiB"
+
+
+def give_back() -> None:
+    """Gives what was freed back to the system, where glibc would keep it.
+
+    After the compilation of a step of ResNet-50 that is 240 MiB.
+    """
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:  # malloc.h; musl has no such function
+            trim(0)
