@@ -130,12 +130,10 @@ def test_the_step_of_the_run_is_timed_in_the_loop_of_the_run(monkeypatch):
         compiled.append(run.config.compute_dtype)
         return compile_train_step(run, state, step)
 
-    def train_counted(state, batches, key, *, step, num_steps, after_step):
+    def train_counted(state, batches, key, *, step, num_steps, **others):
         assert isinstance(step, jax.stages.Compiled)
         taken.append(num_steps - int(state.step))
-        return train(
-            state, batches, key, step=step, num_steps=num_steps, after_step=after_step
-        )
+        return train(state, batches, key, step=step, num_steps=num_steps, **others)
 
     monkeypatch.setattr(Run, "compile_train_step", compile_counted)
     monkeypatch.setattr(loop, "train", train_counted)

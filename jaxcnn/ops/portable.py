@@ -21,11 +21,13 @@ from jaxcnn.ops.taps import ONE, num_windows, pad, positions, put_taps, take_tap
 # Pooling.
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def _max_pool(x: jax.Array, window: Pair, stride: Pair, padding: Padding) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
+def _max_pool(
+    x: jax.Array, size: Pair, window: Pair, stride: Pair, padding: Padding
+) -> jax.Array:
     """The largest of each window's rows, and then of its columns."""
     (height, width), (top, left) = window, stride
-    rows, columns = num_windows(x.shape[1:3], window, stride, padding, ONE)
+    rows, columns = num_windows(size, window, stride, padding, ONE)
     x = pad(x, padding, -math.inf)
 
     def largest(x: jax.Array, axis: int, width: int, step: int, number: int):
@@ -37,28 +39,38 @@ def _max_pool(x: jax.Array, window: Pair, stride: Pair, padding: Padding) -> jax
 
 
 def _max_pool_backward(
+    size: Pair,
     window: Pair,
     stride: Pair,
     padding: Padding,
-    saved: tuple[jax.Array, jax.Array],
+    place: jax.Array,
     dy: jax.Array,
 ) -> tuple[jax.Array]:
-    """The first of a window's largest pixels gets its gradient, by rows, as in LAX."""
-    x, y = saved
-    padded = pad(x, padding, -math.inf)
-    found, shares = jnp.zeros(y.shape, bool), {}
-    for tap in positions(window):
-        largest = (take_tap(padded, tap, y.shape[1:3], stride) == y) & ~found
-        found |= largest
-        shares[tap] = jnp.where(largest, dy, 0)
-    return (put_taps(shares, x.shape[1:3], stride, padding),)
+    shares = {
+        tap: jnp.where(place == number, dy, 0)
+        for number, tap in enumerate(positions(window))
+    }
+    return (put_taps(shares, size, stride, padding),)
 
 
 def _max_pool_forward(
-    x: jax.Array, window: Pair, stride: Pair, padding: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    y = _max_pool(x, window, stride, padding)
-    return y, (x, y)
+    x: jax.Array, size: Pair, window: Pair, stride: Pair, padding: Padding
+) -> tuple[jax.Array, jax.Array]:
+    """The number of each window's largest pixel is kept, the first by rows, as in LAX.
+
+    Comparing pixels with the largest in the backward pass would lose gradients: XLA
+    may compute the pixels again there, and round otherwise.
+    """
+    y = _max_pool(x, size, window, stride, padding)
+    padded = pad(x, padding, -math.inf)
+    largest = jnp.full(y.shape, -math.inf, x.dtype)
+    place = jnp.zeros(y.shape, jnp.int32)
+    for number, tap in enumerate(positions(window)):
+        pixel = take_tap(padded, tap, y.shape[1:3], stride)
+        larger = (pixel > largest) | jnp.isnan(pixel)
+        largest = jnp.where(larger, pixel, largest)
+        place = jnp.where(larger, number, place)
+    return y, place
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
@@ -68,7 +80,7 @@ def max_pool(
     x: jax.Array, *, window: Pair, stride: Pair, padding: Padding
 ) -> jax.Array:
     """lax.max_pool as a tree of maxima."""
-    return _max_pool(x, window, stride, padding)
+    return _max_pool(x, x.shape[1:3], window, stride, padding)
 
 
 def avg_pool(
