@@ -55,15 +55,10 @@ def conv(
 ) -> jax.Array:
     """lax.conv; each kind of groups has a form of its own."""
     per_group = kernel.shape[2]
+    window = {"stride": stride, "padding": padding, "dilation": dilation}
     if groups == 1 and per_group == 1 and kernel.shape[3] <= _FEW_FILTERS:
-        return lax.conv(
-            *(x, kernel, bias),
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-        )
-    if groups == 1:
+        y = lax.conv(x, kernel, groups=groups, **window)
+    elif groups == 1:
         y = _dense_conv(x, kernel, stride, padding, dilation)
     elif per_group == 1:
         # A filter sees one channel; with several filters a channel, it is repeated.
