@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
-# Okabe and Ito, "Color Universal Design", 2008, https://jfly.uni-koeln.de/color/: black,
-# orange, sky blue, bluish green, yellow, blue, vermilion, reddish purple.
+# Okabe and Ito, "Color Universal Design", 2008, https://jfly.uni-koeln.de/color/:
+# black, orange, sky blue, bluish green, yellow, blue, vermilion, reddish purple.
 OKABE_ITO = (
     (0, 0, 0),
     (230, 159, 0),

@@ -112,7 +112,7 @@ def _mask_file(mark: "Regions") -> Image.Image:
     mask = np.asarray(mark.mask)
     if mask.max(initial=0) > 255:
         return Image.fromarray(mask.astype(np.uint16))
-    image = Image.fromarray(mask.astype(np.uint8), "P")
+    image = Image.fromarray(mask.astype(np.uint8))
     image.putpalette(palette.colours(256).tobytes())
     return image
 
