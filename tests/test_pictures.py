@@ -50,24 +50,28 @@ def test_a_picture_is_as_large_as_a_screen_shows():
 
 
 def halves():
-    """An image of four greys, and a mask whose right half is class 1 of 3."""
+    """An image of four greys, and a mask whose right half is class 2: a class between
+    the two is in no part of it."""
     pixels = np.array([[[0], [80]], [[160], [255]]], np.uint8)
-    return pixels, np.array([[0, 1], [0, 1]])
+    return pixels, np.array([[0, 2], [0, 2]])
 
 
 def test_regions_lie_over_the_image_with_an_outline_and_a_key_below():
     pixels, mask = halves()
-    picture = np.asarray(pictures.draw(pixels, [Regions(mask, {0: "sky", 1: "sea"})]))
+    picture = np.asarray(pictures.draw(pixels, [Regions(mask, {0: "sky", 2: "sea"})]))
     assert picture.shape == (512 + 20, 512, 3)
-    black, orange = np.array(palette.OKABE_ITO[:2])
+    black, _, blue = np.array(palette.OKABE_ITO[:3])
     for (y, x), grey in np.ndenumerate(pixels[..., 0]):
-        colour = (black, orange)[mask[y, x]]
+        colour = (black, None, blue)[mask[y, x]]
         found = picture[y * 256 + 100, x * 256 + 100]
         np.testing.assert_allclose(found, 0.45 * grey + 0.55 * colour, atol=0.5)
     # The last pixels of the left half are next to the right one.
     assert (picture[:512, 255] == black).all()
+    for x, colour in ((200, black), (300, blue)):
+        expected = 0.45 * pixels[[0] * 256 + [1] * 256, x // 256] + 0.55 * colour
+        np.testing.assert_allclose(picture[:512, x], expected, atol=0.5)
     assert (picture[512:, :100] == black).all(axis=-1).any()
-    assert (picture[512:] == orange).all(axis=-1).sum() >= 100  # a square of 12 x 12
+    assert (picture[512:] == blue).all(axis=-1).sum() >= 100  # a square of 12 x 12
 
 
 def test_a_key_has_as_many_rows_as_it_needs_and_is_as_wide_as_its_widest_entry():
@@ -84,13 +88,13 @@ def test_a_key_has_as_many_rows_as_it_needs_and_is_as_wide_as_its_widest_entry()
 
 def test_a_mask_is_written_beside_its_picture_as_it_is(tmp_path):
     pixels, mask = halves()
-    for number, mode in ((2, "P"), (300, "I;16")):
-        marks = [Regions(mask * (number - 1), {0: "a", number - 1: "b"})]
+    for factor, mode in ((1, "P"), (300, "I;16")):
+        marks = [Regions(factor * mask, {0: "a", 2 * factor: "b"})]
         paths = pictures.write(tmp_path, "x.png", pixels, marks)
         assert paths == [tmp_path / "x.png", tmp_path / "masks/x.png"]
         with Image.open(paths[1]) as file:
             assert file.mode == mode
-            np.testing.assert_array_equal(np.asarray(file), mask * (number - 1))
+            np.testing.assert_array_equal(np.asarray(file), factor * mask)
     assert pictures.are_per_pixel(marks)
     assert not pictures.are_per_pixel([Caption("5")])
     assert pictures.write(tmp_path, "y.png", pixels, [Caption("5")]) == [

@@ -54,7 +54,8 @@ def class_weights(
     Args:
         chosen: A name in CLASS_WEIGHTS, or a number for each class.
         class_names: Names of the K classes.
-        statistics: Result of the task's measure, with "counts" where the choice needs them.
+        statistics: Result of the task's measure, with "counts" where the choice needs
+            them.
         counted: "example" or "pixel", what is counted.
 
     Raises:
