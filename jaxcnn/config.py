@@ -318,6 +318,17 @@ class TaskConfig(Section):
         "right already",
         allowed="[0, 100]",
     )
+    gap_weight: float = choice(
+        0.0,
+        "segmentation: largest extra weight, in the cross entropy, of background "
+        "pixels in a gap between two objects, w0 of U-Net, 10 in its paper; 0: none",
+        allowed="[0, 1e6]",
+    )
+    gap_sigma_pixels: float = choice(
+        5.0,
+        "segmentation: width of such gaps, the sigma of U-Net's paper",
+        allowed="[0.5, 50]",
+    )
     boundary_tolerance_pixels: float | None = choice(
         None,
         "segmentation: distance at which a boundary still counts as found in "

@@ -190,6 +190,7 @@ def test_balanced_weights_are_those_of_scikit_learn_over_the_labelled_pixels():
             "class_weights must be 'none'",
         ),
         ({"focal_gamma": 1.0}, "focal_gamma must be 2.0 for task.loss='cross_entropy'"),
+        ({"loss": "focal", "gap_weight": 10.0}, "gap_weight must be 0.0 for"),
         ({"class_weights": (1.0, 2.0)}, "or 5 weights, one for each class, at least 0"),
         ({"class_weights": (0.0,) * 5}, "or 5 weights"),
         ({"class_weights": (1.0, "a", 1, 1, 1)}, "or 5 weights"),

@@ -49,6 +49,9 @@ class Segmentation(Task):
         class_weights: Weight of each class in the training loss; None: 1.
         label_smoothing: Probability spread over all classes.
         focal_gamma: Exponent of the focal loss.
+        gap_weight: Weight of background pixels between two objects in the cross
+            entropy, see gaps.py.
+        gap_sigma_pixels: Width of such a gap, pixels.
         boundary_tolerance_pixels: Distance at which a boundary counts as found, pixels.
             None: BOUNDARY_TOLERANCE of the diagonal of the image, at least 1.
     """
@@ -67,6 +70,8 @@ class Segmentation(Task):
             "class_weights",
             "label_smoothing",
             "focal_gamma",
+            "gap_weight",
+            "gap_sigma_pixels",
             "boundary_tolerance_pixels",
         }
     )
@@ -82,6 +87,8 @@ class Segmentation(Task):
     class_weights: tuple[float, ...] | None = None
     label_smoothing: float = 0.0
     focal_gamma: float = 2.0
+    gap_weight: float = 0.0
+    gap_sigma_pixels: float = 5.0
     boundary_tolerance_pixels: float | None = None
 
     @classmethod
@@ -127,6 +134,8 @@ class Segmentation(Task):
             ),
             label_smoothing=config.label_smoothing,
             focal_gamma=config.focal_gamma,
+            gap_weight=config.gap_weight,
+            gap_sigma_pixels=config.gap_sigma_pixels,
             boundary_tolerance_pixels=config.boundary_tolerance_pixels,
         )
 
@@ -400,7 +409,13 @@ def _check_loss(loss: str, config: TaskConfig) -> None:
     rule = "a sum of different losses"
     require(len({*names}) == len(names), "task.loss", loss, rule)
     default = TaskConfig()
-    for option in ("class_weights", "label_smoothing", "focal_gamma"):
+    for option in (
+        "class_weights",
+        "label_smoothing",
+        "focal_gamma",
+        "gap_weight",
+        "gap_sigma_pixels",
+    ):
         value, expected = getattr(config, option), getattr(default, option)
         rule = f"{expected!r} for task.loss={loss!r}, which does not use it"
         holds = option in used or value == expected

@@ -18,6 +18,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxcnn.tasks.gaps import gap_weights
+
 
 def labelled(labels: jax.Array, num_classes: int) -> jax.Array:
     """Which pixels have one of the classes; the others are void: bool [B, H, W]."""
@@ -64,9 +66,13 @@ def cross_entropy(
     *,
     label_smoothing: float = 0.0,
     class_weights: tuple[float, ...] | None = None,
+    gap_weight: float = 0.0,
+    gap_sigma_pixels: float = 5.0,
 ) -> jax.Array:
     """Cross entropy, as torch.nn.functional.cross_entropy has it: the sum over pixels
     of weight times loss, over the sum of the pixels' weights.
+
+    The weight of gaps between objects comes on top of it, and is not in that sum.
 
     Args:
         logits: [B, H, W, K].
@@ -74,10 +80,17 @@ def cross_entropy(
         label_smoothing: Probability spread evenly over all classes. Of it each class
             counts with its own weight, whatever the pixel's class is.
         class_weights: K weights; None: 1.
+        gap_weight: Largest weight of a gap, see gaps.py.
+        gap_sigma_pixels: Width of a gap, pixels.
     """
-    is_class = _one_hot(labels, logits.shape[-1])
+    number = logits.shape[-1]
+    is_class = _one_hot(labels, number)
     weights = _pixel_weights(is_class, class_weights, logits.dtype)
-    losses = weights * _negative_log_likelihood(logits, is_class)
+    gaps = 0.0
+    if gap_weight:
+        known = jnp.where(labelled(labels, number), labels, -1)
+        gaps = gap_weights(known, gap_weight, gap_sigma_pixels)
+    losses = (weights + gaps) * _negative_log_likelihood(logits, is_class)
     if label_smoothing:
         each = 1.0 if class_weights is None else jnp.asarray(class_weights)
         spread = -jnp.mean(each * jax.nn.log_softmax(logits), axis=-1)
@@ -197,7 +210,10 @@ class Loss(NamedTuple):
 
 LOSSES: Mapping[str, Loss] = {
     "cross_entropy": Loss(
-        cross_entropy, frozenset({"class_weights", "label_smoothing"})
+        cross_entropy,
+        frozenset(
+            {"class_weights", "label_smoothing", "gap_weight", "gap_sigma_pixels"}
+        ),
     ),
     "focal": Loss(focal, frozenset({"class_weights", "focal_gamma"})),
     "dice": Loss(dice),
