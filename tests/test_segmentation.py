@@ -13,6 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from jaxcnn.config import TaskConfig
 from jaxcnn.errors import UserError
+from jaxcnn.report import confusion
 from jaxcnn.targets import Target
 from jaxcnn.tasks import Segmentation, boundaries, create_task, runs
 from jaxcnn.tasks.parts import Matrix, Table
@@ -330,3 +331,18 @@ def test_a_caption_names_the_classes_of_a_mask_and_groups_have_its_images():
     assert groups["tree"].tolist() == [True, True, False]
     assert groups["river"].tolist() == [True, False, False]
     assert not groups["ground"].any()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (99_999, "99999"),
+        (100_000, "100k"),
+        (999_499, "999k"),
+        (999_500, "1M"),
+        (16_777_217, "16.8M"),
+        (2_147_483_647, "2.15G"),
+    ],
+)
+def test_counts_of_pixels_fit_into_a_confusion_matrix(count, text):
+    assert confusion.short(count) == text
