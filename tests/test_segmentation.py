@@ -238,6 +238,13 @@ def test_the_fill_of_a_mask_is_the_void_label_unless_it_is_a_class(fields, void,
     assert task.targets["mask"].fill == (void or 0)
 
 
+def test_a_task_that_is_an_object_numbers_classes_as_the_masks_do():
+    other = Segmentation(NAMES[::-1], void=VOID)
+    with pytest.raises(UserError, match="with names .'river', .* has .'ground', "):
+        create_task(TaskConfig(), target(), {}, other)
+    assert create_task(TaskConfig(), target(), {}, TASK) is TASK
+
+
 @pytest.mark.parametrize("shape", [(2, 8, 8, 4), (2, 4, 4, 5), (2, 5), (2, 8, 8)])
 def test_logits_of_another_size_than_the_mask_are_refused(shape):
     batch = {"mask": jnp.zeros((2, 8, 8), jnp.uint8)}

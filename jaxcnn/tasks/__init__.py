@@ -108,7 +108,7 @@ def _check_target(task: str, name: str, target: Target, targets: Targets) -> Non
             f"{', '.join(targets) or 'none'}."
         )
     fields = ["kind", "shape", "ragged"]
-    if target.kind in ("label", "labels") and target.names:
+    if target.kind in ("label", "labels", "mask") and target.names:
         fields.append("names")  # whose order gives the numbers of classes their meaning
     for field in fields:
         needed, has = getattr(target, field), getattr(targets[name], field)
