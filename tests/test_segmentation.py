@@ -250,6 +250,8 @@ def test_logits_of_another_size_than_the_mask_are_refused(shape):
     batch = {"mask": jnp.zeros((2, 8, 8), jnp.uint8)}
     with pytest.raises(UserError, match=r"needs .* \[8, 8, 5\] numbers .* gives"):
         TASK.loss(jnp.zeros(shape), batch)
+    with pytest.raises(UserError, match=r"this one gives {'out': \[8, 8, 5\]}"):
+        TASK.loss({"out": jnp.zeros((2, 8, 8, 5))}, batch)
 
 
 def test_the_report_has_a_row_for_each_class_and_the_confusion_of_pixels():

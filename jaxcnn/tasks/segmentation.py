@@ -162,12 +162,13 @@ class Segmentation(Task):
             UserError: The network's output has another shape.
         """
         mask = batch[self.target]
-        needed, shape = (*mask.shape[1:], self.num_classes), jnp.shape(logits)[1:]
-        if shape != needed:
+        needed = [*mask.shape[1:], self.num_classes]
+        gives = jax.tree.map(lambda x: [*x.shape[1:]], logits)
+        if gives != needed:
             raise UserError(
-                "A segmentation needs a network that gives [H, W, K] = "
-                f"{[*needed]} numbers for each image, with the image's height and "
-                f"width; this one gives {[*shape]}."
+                f"A segmentation needs a network that gives [H, W, K] = {needed} "
+                "numbers for each image, with the image's height and width; this one "
+                f"gives {gives}."
             )
         return mask.astype(jnp.int32)
 
@@ -256,7 +257,7 @@ class Segmentation(Task):
         precision = ratio(sums["right_boundary"], sums["predicted_boundary"])
         recall = ratio(sums["found_boundary"], sums["true_boundary"])
         has_boundary = sums["true_boundary"] + sums["predicted_boundary"] > 0
-        each = {  # scores, and the classes that have one
+        scores = {  # and the classes that have one
             "iou": (ratio(correct, together - correct), together > 0),
             "dice": (ratio(2 * correct, together), together > 0),
             "accuracy": (ratio(correct, pixels), pixels > 0),
@@ -265,10 +266,7 @@ class Segmentation(Task):
                 has_boundary,
             ),
         }
-        means = {
-            n: float(x[has].mean()) if has.any() else 0.0
-            for n, (x, has) in each.items()
-        }
+        means = {name: _mean(*scored) for name, scored in scores.items()}
         return {
             "mean_iou": means["iou"],
             "mean_dice": means["dice"],
@@ -276,13 +274,7 @@ class Segmentation(Task):
             "mean_accuracy": means["accuracy"],
             "boundary_f1": means["boundary_f1"],
             "loss": float(ratio(np.asarray(sums["loss"]), count)),
-            **{
-                f"{name}_each": [
-                    float(score) if is_there else None
-                    for score, is_there in zip(scores, has, strict=True)
-                ]
-                for name, (scores, has) in each.items()
-            },
+            **{f"{name}_each": _listed(*scored) for name, scored in scores.items()},
             "pixels": pixels.tolist(),
             "confusion": confusion.tolist(),
         }
@@ -420,6 +412,17 @@ def _check_loss(loss: str, config: TaskConfig) -> None:
         rule = f"{expected!r} for task.loss={loss!r}, which does not use it"
         holds = option in used or value == expected
         require(holds, f"task.{option}", value, rule)
+
+
+def _mean(scores: np.ndarray, has_one: np.ndarray) -> float:
+    """The mean over the classes that have a score; 0 if none has."""
+    return float(scores[has_one].mean()) if has_one.any() else 0.0
+
+
+def _listed(scores: np.ndarray, has_one: np.ndarray) -> list[float | None]:
+    """The score of each class; None where it has none."""
+    pairs = zip(scores.tolist(), has_one, strict=True)
+    return [score if has else None for score, has in pairs]
 
 
 def _pixels(mask: np.ndarray, number: int) -> np.ndarray:
