@@ -4,7 +4,8 @@ jaxcnn predict --workdir=runs/digits IMAGE_OR_FOLDER ...
 
 Results are printed as they come; what could not be read is listed at the end on stderr,
 with exit code 1, as are files of other types in the folders, which are no failure.
-With --output, each image is written as a PNG with its prediction on it.
+With --output, each image is written as a PNG with its prediction on it. A mask is drawn
+on the image as the network saw it, and is written by itself to the folder masks, too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -77,9 +78,12 @@ def _drawn(
 
     names = dict(zip(paths, pictures.file_names(paths), strict=True))
     for path, answer in predictions:
-        pixels = images.decode(path, predictor.channels, None, predictor.max_pixels)
         marks = predictor.task.marks(answer)
-        pictures.draw(pixels, marks).save(output / names[path])
+        if pictures.are_per_pixel(marks):  # of what the network saw of the image
+            pixels = predictor.read(path)
+        else:
+            pixels = images.decode(path, predictor.channels, None, predictor.max_pixels)
+        pictures.write(output, names[path], pixels, marks)
         yield path, answer
 
 

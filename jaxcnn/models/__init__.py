@@ -368,7 +368,7 @@ def _depth(group: str) -> tuple[int, ...]:
 def is_a(value: Any, hint: Any) -> bool:
     """Whether a value has a type.
 
-    Only numbers, strings and tuples of them are checked; other types always pass.
+    Only numbers, strings, None and tuples of them are checked; other types always pass.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:
@@ -381,6 +381,6 @@ def is_a(value: Any, hint: Any) -> bool:
         return len(value) == len(arguments) and all(map(is_a, value, arguments))
     if hint is float:
         return type(value) in (int, float)
-    if hint in (int, str, bool):
+    if hint in (int, str, bool, type(None)):
         return type(value) is hint  # a bool does not count as an int
     return True

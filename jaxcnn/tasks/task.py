@@ -13,6 +13,7 @@ import math
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.config import TaskConfig
@@ -223,6 +224,11 @@ class Task(abc.ABC):
     def strata_names(self) -> tuple[str, ...]:
         """Names of the strata."""
         return ()
+
+
+def wide(x: jax.Array) -> jax.Array:
+    """The array in the wider of float32 and its own dtype."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
