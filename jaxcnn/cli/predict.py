@@ -29,6 +29,32 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
         lower_bound=1,
         flag_values=values,
     )
+    flags.DEFINE_integer(
+        "tile",
+        None,
+        "where a network predicts maps: height and width of the tiles in which it sees "
+        "an image, pixels, a multiple of 32; without it, the whole image at once",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "overlap",
+        128,
+        "pixels by which tiles overlap, a multiple of 64",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "scales",
+        ["1"],
+        "where a network predicts maps: factors of the image's size at which it sees "
+        "it, such as 0.75,1,1.25",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "mirrored",
+        False,
+        "where a network predicts maps: it sees each image mirrored, too",
+        flag_values=values,
+    )
     _flags.define_format(values, "table", "json", "csv")
     _flags.define_output(values, "the images with their predictions on them")
 
@@ -41,8 +67,9 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     from jaxcnn.data import folder
     from jaxcnn.report import text
 
+    passes = _passes(values)
     paths, others = folder.find_images(arguments)
-    predictor = jaxcnn.load(workdir, values.checkpoint, raw=values.raw)
+    predictor = jaxcnn.load(workdir, values.checkpoint, raw=values.raw, passes=passes)
     problems: list[str] = []
 
     def predictions() -> Iterator[tuple[str, Any]]:
@@ -67,6 +94,18 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         for line in [f"{title}:", *listed] if listed else []:
             _print(line, sys.stderr)
     return 1 if problems else 0
+
+
+def _passes(values: flags.FlagValues) -> Any:
+    """How the network passes over an image; None where no flag says so."""
+    names = ("tile", "overlap", "scales", "mirrored")
+    if all(values[name].using_default_value for name in names):
+        return None
+    try:
+        scales = tuple(float(scale) for scale in values.scales)
+    except ValueError:
+        scales = values.scales
+    return jaxcnn.Passes(values.tile, values.overlap, scales, values.mirrored)
 
 
 def _drawn(

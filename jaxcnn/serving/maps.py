@@ -1,7 +1,9 @@
-"""A network's map of a whole image of any size, such as a class for each pixel.
+"""A network's map of an image of any size, such as a class for each pixel.
 
-At once, or in overlapping tiles, which need the memory of one tile and compile once; at
-several scales and mirrored, of which the mean is taken.
+The network sees an image in the scale of its evaluation, and its map is brought to the
+image's own size. It passes over the image at once, or in overlapping tiles, which need
+the memory of one tile and compile for few sizes; at several scales and mirrored, of
+which a mean is taken.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -9,8 +11,8 @@ import dataclasses
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from jaxcnn.data import transforms
 from jaxcnn.errors import require
 
 ALIGNED = 32  # pixels; tiles begin at multiples of the largest stride of a network
@@ -28,7 +30,7 @@ class Passes:
             tile in which it is half of that, or more, from every edge that is not the
             image's: the result is that of the whole image where the network sees no
             further.
-        scales: Sizes of the image, over its own.
+        scales: Factors of the size in which the network sees the image.
         mirrored: Whether the image is also mirrored, left and right.
     """
 
@@ -45,16 +47,16 @@ class Passes:
             rule = f"a multiple of {ALIGNED} pixels, over the overlap of {self.overlap}"
             holds = self.tile % ALIGNED == 0 and self.tile > self.overlap
             require(holds, "tile", self.tile, rule)
-        holds = len(self.scales) > 0 and all(0 < s <= 8 for s in self.scales)
+        holds = len(self.scales) > 0 and all(
+            isinstance(scale, int | float) and 0 < scale <= 8 for scale in self.scales
+        )
         require(holds, "scales", self.scales, "numbers in (0, 8]")
-
-
-WHOLE = Passes()
 
 
 def predicted(
     forward: Forward,
     image: np.ndarray,
+    seen_size: tuple[int, int],
     passes: Passes,
     mean: Callable[[Sequence[np.ndarray]], np.ndarray],
 ) -> np.ndarray:
@@ -63,37 +65,20 @@ def predicted(
     Args:
         forward: The network on images of any size; it compiles for each size.
         image: uint8 [H, W, C].
+        seen_size: (height, width) in which it sees the image, pixels.
         passes: How it passes over the image.
         mean: Mean of the maps of several passes, each [H, W, K].
     """
-    size = image.shape[:2]
     maps = []
     for scale in passes.scales:
-        scaled = [max(1, round(scale * side)) for side in size]
-        seen = resized(image, *scaled)
+        scaled = tuple(max(1, round(scale * side)) for side in seen_size)
+        seen = transforms.resized(image, scaled)
         for is_mirrored in (False, True)[: 1 + passes.mirrored]:
             flipped = seen[:, ::-1] if is_mirrored else seen
             found = tiled(forward, flipped, passes.tile, passes.overlap)
             found = found[:, ::-1] if is_mirrored else found
-            maps.append(resized(found, *size))
+            maps.append(transforms.resized(found, image.shape[:2]))
     return maps[0] if len(maps) == 1 else mean(maps)
-
-
-def resized(x: np.ndarray, height: int, width: int) -> np.ndarray:
-    """An image or a map in another size, bilinear: [H, W, C] -> [height, width, C].
-
-    What becomes smaller is averaged, as Pillow does.
-    """
-    if x.shape[:2] == (height, width):
-        return x
-    dtype = np.uint8 if x.dtype == np.uint8 else np.float32
-    planes = [
-        Image.fromarray(np.ascontiguousarray(x[..., c], dtype)).resize(
-            (width, height), Image.Resampling.BILINEAR
-        )
-        for c in range(x.shape[-1])
-    ]
-    return np.stack([np.asarray(plane) for plane in planes], axis=-1)
 
 
 def tiled(

@@ -4,7 +4,7 @@ The network gives logits [B, H, W, K], as high and wide as the image. Pixels of 
 whose value is none of the K classes are void; they count in no loss and no metric.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import math
 from typing import Any, ClassVar
@@ -79,6 +79,8 @@ class Segmentation(Task):
         "task.class_weights=balanced or task.loss=cross_entropy+dice gives small "
         "classes more weight, and best_metric=mean_iou counts each class alike"
     )
+
+    IS_MAP: ClassVar[bool] = True
 
     class_names: tuple[str, ...]
     target: str = "mask"
@@ -315,6 +317,11 @@ class Segmentation(Task):
             "mask": mask.astype(jnp.uint8 if self.num_classes <= 256 else jnp.int32),
             "confidence": jnp.exp(largest),
         }
+
+    def mean_output(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+        """The logarithm of the mean of the probabilities."""
+        logs = jax.nn.log_softmax(np.stack(outputs), axis=-1)
+        return np.asarray(jax.nn.logsumexp(logs, axis=0)) - math.log(len(outputs))
 
     def answer(self, predicted: Predicted, limit: int) -> dict[str, Any]:
         """The classes by size, and the mask.
