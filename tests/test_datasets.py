@@ -134,7 +134,16 @@ def test_a_choice_that_nothing_reads_is_said(
 @pytest.mark.parametrize(
     ("name", "changes", "text"),
     [
-        ("folder:{}", {"target_kind": "value"}, "must be 'label' for folder:.*which"),
+        (
+            "folder:{}",
+            {"target_kind": "value"},
+            "must be 'label' for a folder per class",
+        ),
+        (
+            "digits",
+            {"target_kind": "mask"},
+            "must be 'label' for digits, which does not",
+        ),
         ("digits", {"target_columns": ("x",)}, "must be .. for digits, which does not"),
         ("digits", {"groups": "(a)"}, "data.groups is '.a.', but the examples have no"),
         ("disc", {"groups": "(a)"}, "data.groups is '.a.', but the examples have no"),

@@ -195,3 +195,37 @@ def test_a_number_that_is_not_allowed_is_refused(target, good, bad, text):
     target.check(good, "train")
     with pytest.raises(UserError, match=text):
         target.check(bad, "train")
+
+
+def test_a_mask_of_classes_is_checked_pixel_by_pixel():
+    mask = targets.masks(("sky", "sea"))["mask"]
+    assert (mask.dtype, mask.fill) == ("uint8", 255)
+    many = targets.masks([str(i) for i in range(256)])["mask"]
+    assert (many.dtype, many.fill) == ("uint16", 65535)
+    good = np.array([[[0, 1], [255, 1]]])
+    mask.check(good, "train")
+    for value in (2, 254, -1, 300):
+        values = np.concatenate([good, good])
+        values[1, 1, 0] = value
+        text = (
+            f"Example 1 of the train split: its mask is {value} at row 1, column 0; "
+            "with 2 classes it must be 0 to 1, or 255 where there is no class."
+        )
+        with pytest.raises(UserError, match=f"^{text}$"):
+            mask.check(values, "train")
+    Target("mask", "uint8").check(np.array([[[7]]]), "train")  # of no classes
+
+
+@pytest.mark.parametrize(
+    ("choices", "text"),
+    [
+        ({"fill": 1}, "fill must be none of its classes, 0 to 1, of kind 'mask', not 1"),
+        ({"fill": 0}, "fill must be none of its classes"),
+        ({"dtype": "bool", "fill": 0}, "dtype must be an integer up to 1 and its fill"),
+    ],
+)
+def test_a_mask_of_classes_has_a_void_label_besides_them(choices, text):
+    given = {"kind": "mask", "dtype": "uint8", "names": ("a", "b"), "fill": 255}
+    Target(**given)
+    with pytest.raises(UserError, match=text):
+        Target(**given | choices)
