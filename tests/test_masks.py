@@ -384,3 +384,57 @@ def test_a_folder_without_masks_is_refused_where_masks_are_wanted(tmp_path):
         UserError, match="no images with masks to train on: images/ and"
     ):
         load(tmp_path, target_kind="mask")
+
+
+# CSV files.
+
+
+def write_table(root, lines):
+    write_pairs(root, 8)
+    (root / "list.csv").write_text("\n".join(["photo,mask,split,kind", *lines]) + "\n")
+
+
+def of_csv(root, **fields):
+    fields = {"target_kind": "mask", "target_columns": ("mask",), **fields}
+    return datasets.load(DataConfig(name=f"csv:{root / 'list.csv'}", **fields))
+
+
+def test_a_csv_file_lists_images_with_their_masks(tmp_path):
+    (tmp_path / "classes.txt").write_text(TABLE)
+    lines = [f"images/{i}.png,masks/{(i + 1) % 8}.png,train,x" for i in range(6)]
+    lines += [f"images/{i}.png,masks/0.png,test,x" for i in (6, 7)]
+    write_table(tmp_path, lines)
+    other = np.roll(MASK, 1, axis=0)
+    write(tmp_path / "masks" / "1.png", other)
+    dataset = of_csv(tmp_path)
+    assert dataset.info.targets["mask"].names == ("background", "person", "car")
+    assert sum(dataset.info.num_examples.values()) == 8
+    assert dataset.info.num_examples["test"] == 2
+    for split in ("train", "validation"):
+        examples = dataset.splits[split]
+        for i in range(len(examples)):
+            expected = other if path_of(examples, i).endswith("0.png") else MASK
+            np.testing.assert_array_equal(examples[i]["mask"], expected)
+    first = dataset.info.fingerprint
+    write(tmp_path / "masks" / "5.png", MASK, compress_level=0)
+    assert of_csv(tmp_path).info.fingerprint != first
+
+
+@pytest.mark.parametrize(
+    ("line", "fields", "text"),
+    [
+        ("images/6.png,masks/9.png,train,x", {}, "line 8: there is no mask '.*9.png'"),
+        ("images/9.png,masks/6.png,train,x", {}, "line 8: there is no image '.*9.png'"),
+        (
+            "images/6.png,masks/6.png,train,x",
+            {"target_columns": ()},
+            "not mask, kind; ",
+        ),
+        ("images/6.png,masks/6.png,x,x", {}, "line 8: split must be one of train, val"),
+    ],
+)
+def test_a_csv_file_that_cannot_be_is_refused(tmp_path, line, fields, text):
+    lines = [f"images/{i}.png,masks/{i}.png,train,x" for i in range(6)]
+    write_table(tmp_path, [*lines, line])
+    with pytest.raises(UserError, match=text):
+        of_csv(tmp_path, **fields)

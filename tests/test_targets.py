@@ -219,7 +219,10 @@ def test_a_mask_of_classes_is_checked_pixel_by_pixel():
 @pytest.mark.parametrize(
     ("choices", "text"),
     [
-        ({"fill": 1}, "fill must be none of its classes, 0 to 1, of kind 'mask', not 1"),
+        (
+            {"fill": 1},
+            "fill must be none of its classes, 0 to 1, of kind 'mask', not 1",
+        ),
         ({"fill": 0}, "fill must be none of its classes"),
         ({"dtype": "bool", "fill": 0}, "dtype must be an integer up to 1 and its fill"),
     ],

@@ -8,7 +8,16 @@ from typing import Any
 
 from jaxcnn import names
 from jaxcnn.config import DATA_PREFIXES, DataConfig
-from jaxcnn.data import cifar, embedded, folder, glyphs, mnist, shapes, table
+from jaxcnn.data import (
+    cifar,
+    embedded,
+    folder,
+    glyph_scenes,
+    glyphs,
+    mnist,
+    shapes,
+    table,
+)
 from jaxcnn.data.examples import Dataset
 from jaxcnn.data.tfds_source import TfdsSet, prepared_folder
 from jaxcnn.errors import UserError, require, unknown
@@ -58,6 +67,7 @@ DATASETS: Mapping[str, Source] = {
     "glyphs": glyphs.matplotlib_fonts,
     "shapes": shapes.multi_label,
     "disc": shapes.disc,
+    "glyph_scenes": glyph_scenes.load,
     "mnist": _mnist("mnist", mnist.DIGITS),
     "fashion_mnist": _mnist("fashion_mnist", mnist.CLOTHES),
     "cifar10": _cifar("cifar10"),
@@ -95,7 +105,7 @@ READ_BY: Mapping[str, tuple[str, ...]] = {
 _CUTS = ("validation_fraction", "test_fraction", "split_seed")
 # Of these, a value that nothing reads is a mistake; of others it is remarked on.
 _REFUSED = ("target_kind", "target_columns")
-_FIXED = ("digits", "glyphs", "shapes", "disc")
+_FIXED = ("digits", "glyphs", "shapes", "disc", "glyph_scenes")
 
 
 def _kind(name: str) -> str | None:

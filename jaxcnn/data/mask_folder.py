@@ -14,7 +14,7 @@ import dataclasses
 import os
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import images, masks
+from jaxcnn.data import masks
 from jaxcnn.data.examples import Dataset, Examples
 from jaxcnn.data.folder import Listing, find_images, split_of
 from jaxcnn.errors import UserError
@@ -60,15 +60,8 @@ def load(path: str, config: DataConfig) -> Dataset:
             not known.
     """
     pairs = _pairs(path)
-    coding = masks.read_coding(os.path.join(path, masks.CLASSES_FILE))
-    remarks = []
-    if coding is None:
-        files = [mask for of_split in pairs.values() for mask in of_split.masks]
-        coding = _found(files, config)
-        remarks.append(
-            f"{len(files):,} masks were read to find {len(coding.names)} classes; "
-            f"{masks.CLASSES_FILE} in {path} would name them."
-        )
+    files = [mask for of_split in pairs.values() for mask in of_split.masks]
+    coding, remarks = masks.coding_in(path, files, config)
     whole = {
         split: masks.listed(
             of_split.files,
@@ -94,14 +87,6 @@ def load(path: str, config: DataConfig) -> Dataset:
 def _names(root: str, paths: Sequence[str]) -> list[str]:
     start = len(os.path.join(root, ""))
     return [path[start:].replace(os.sep, "/") for path in paths]
-
-
-def _found(files: Sequence[str], config: DataConfig) -> masks.Coding:
-    def read(index: int) -> tuple[object, str]:
-        file = files[index]
-        return images.stored(file, None, config.max_pixels), file
-
-    return masks.found_coding(len(files), read, config.num_threads)
 
 
 def _pairs(path: str) -> dict[str, _Pairs]:

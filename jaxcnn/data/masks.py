@@ -42,7 +42,7 @@ from PIL import Image
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import groups, images, splits
-from jaxcnn.data.examples import Dataset, Examples, Subset, fields_used, make_dataset
+from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
 from jaxcnn.data.files import FileExamples, size_of
 from jaxcnn.data.images import Encoded
 from jaxcnn.errors import UserError, require
@@ -474,6 +474,30 @@ def _parsed(line: str, where: str) -> tuple[str, str, int | Colour | None]:
     return match[1], "colour", colour
 
 
+def coding_in(
+    folder: str, files: Sequence[str], config: DataConfig
+) -> tuple[Coding, list[str]]:
+    """(the Coding of mask files, remarks), from classes.txt or from the masks.
+
+    Args:
+        folder: Folder that may have a file classes.txt.
+        files: The masks, all of which are read if it has none.
+        config: Limits and threads of reading.
+    """
+    coding = read_coding(os.path.join(folder, CLASSES_FILE))
+    if coding is not None:
+        return coding, []
+
+    def read(index: int) -> tuple[Image.Image, str]:
+        return images.stored(files[index], None, config.max_pixels), files[index]
+
+    coding = found_coding(len(files), read, config.num_threads)
+    return coding, [
+        f"{len(files):,} masks were read to find {len(coding.names)} classes; "
+        f"{os.path.join(folder, CLASSES_FILE)} would name them."
+    ]
+
+
 def found_coding(
     number: int, read: Callable[[int], tuple[Image.Image, str]], num_threads: int
 ) -> Coding:
@@ -512,12 +536,3 @@ def found_coding(
             f"object = {max(found)}."
         )
     return Coding(tuple(f"class {level}" for level in classes), source="the masks")
-
-
-def subsets(whole: MaskedImages, wanted: Sequence[str]) -> dict[str, Examples]:
-    """Split -> those of the examples that are wanted in it."""
-    wanted = np.array(wanted)
-    return {
-        split: Subset(whole, np.flatnonzero(wanted == split))
-        for split in dict.fromkeys(wanted.tolist())
-    }
