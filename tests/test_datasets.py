@@ -163,7 +163,11 @@ def by_hand(config):
 
 def test_every_kind_of_data_set_is_in_the_table():
     kinds = {*datasets.PREFIXES, "files", "fixed"}
-    assert {datasets._kind(name) for name in datasets.DATASETS} == {"files", "fixed"}
+    assert {datasets._kind(name) for name in datasets.DATASETS} == {
+        "files",
+        "fixed",
+        "tfds",
+    }
     for field, readers in datasets.READ_BY.items():
         assert hasattr(DataConfig(), field)
         assert set(readers) < kinds

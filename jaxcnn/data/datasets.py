@@ -93,11 +93,12 @@ PREFIXES: Mapping[str, Callable[[str, DataConfig], Dataset]] = {
 
 
 # Which kinds of data sets read a field of DataConfig; all read the others. Kinds are
-# PREFIXES, "files" (DATASETS from files in data.dir) and "fixed" (other DATASETS); data
-# sets of your own may read any field. Dataset.made_with says which cuts were read.
+# PREFIXES, "files" (DATASETS from original files in data.dir) and "fixed" (other
+# DATASETS); data sets of TFDS in DATASETS are of kind "tfds". Data sets of your own may
+# read any field. Dataset.made_with says which cuts were read.
 READ_BY: Mapping[str, tuple[str, ...]] = {
     "dir": ("tfds", "files"),
-    "target_kind": ("csv", "folder", "tfds", "files"),
+    "target_kind": ("csv", "folder", "tfds"),
     "target_columns": ("csv",),
     "scaled_decoding": ("folder", "csv", "tfds", "files"),
     "max_pixels": ("folder", "csv", "tfds", "files"),
@@ -115,6 +116,8 @@ def _kind(name: str) -> str | None:
         return prefix if prefix in PREFIXES else None
     if name not in DATASETS:
         return None
+    if isinstance(DATASETS[name], TfdsSet):
+        return "tfds"
     return "fixed" if name in _FIXED else "files"
 
 

@@ -253,7 +253,11 @@ def decode(
         UserError: The file is no mask, has another size than the image, or a pixel of
             no class.
     """
-    stored = images.stored(source, name, max_pixels)
+    return fitted(images.stored(source, name, max_pixels), coding, image, name)
+
+
+def fitted(stored: Image.Image, coding: Coding, image: Any, name: str) -> Mask:
+    """The mask of an image from a mask that images.stored has read, see decode."""
     width, height = stored.size
     shape = image.shape[:2]
     if (height, width) == shape:

@@ -38,7 +38,7 @@ from jaxcnn.config import DataConfig
 from jaxcnn.data import groups, images, masks, splits
 from jaxcnn.data.examples import Dataset, Examples, Subset, fields_used, make_dataset
 from jaxcnn.data.files import FileExamples
-from jaxcnn.errors import UserError, require, unknown
+from jaxcnn.errors import UserError, unknown
 from jaxcnn.targets import Target, classes, only_label
 
 SEPARATOR = ";"  # between the labels of an image
