@@ -10,6 +10,8 @@ from jaxcnn import names
 from jaxcnn.config import DATA_PREFIXES, DataConfig
 from jaxcnn.data import (
     cifar,
+    cityscapes,
+    coco,
     embedded,
     folder,
     glyph_scenes,
@@ -17,6 +19,7 @@ from jaxcnn.data import (
     mnist,
     shapes,
     table,
+    voc,
 )
 from jaxcnn.data.examples import Dataset
 from jaxcnn.data.tfds_source import TfdsSet, prepared_folder
@@ -89,6 +92,9 @@ PREFIXES: Mapping[str, Callable[[str, DataConfig], Dataset]] = {
     "folder": folder.load,
     "csv": table.load,
     "glyphs": glyphs.folder_of_fonts,
+    "voc": voc.load,
+    "cityscapes": cityscapes.load,
+    "coco": coco.load,
 }
 
 
@@ -96,12 +102,13 @@ PREFIXES: Mapping[str, Callable[[str, DataConfig], Dataset]] = {
 # PREFIXES, "files" (DATASETS from original files in data.dir) and "fixed" (other
 # DATASETS); data sets of TFDS in DATASETS are of kind "tfds". Data sets of your own may
 # read any field. Dataset.made_with says which cuts were read.
+_OF_FILES = ("folder", "csv", "tfds", "files", "voc", "cityscapes", "coco")
 READ_BY: Mapping[str, tuple[str, ...]] = {
     "dir": ("tfds", "files"),
     "target_kind": ("csv", "folder", "tfds"),
     "target_columns": ("csv",),
-    "scaled_decoding": ("folder", "csv", "tfds", "files"),
-    "max_pixels": ("folder", "csv", "tfds", "files"),
+    "scaled_decoding": _OF_FILES,
+    "max_pixels": _OF_FILES,
 }
 _CUTS = ("validation_fraction", "test_fraction", "split_seed")
 # Of these, a value that nothing reads is a mistake; of others it is remarked on.

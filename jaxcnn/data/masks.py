@@ -259,15 +259,27 @@ def decode(
 def fitted(stored: Image.Image, coding: Coding, image: Any, name: str) -> Mask:
     """The mask of an image from a mask that images.stored has read, see decode."""
     width, height = stored.size
+    turn = turn_of((height, width), image, name)  # before the pixels are looked at
+    return turn(coding.classes_of(stored, name))
+
+
+def turn_of(
+    size: tuple[int, int], image: Any, name: str
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What turns a mask of that height and width as its image was; see the module.
+
+    Raises:
+        UserError: They have different sizes.
+    """
     shape = image.shape[:2]
-    if (height, width) == shape:
-        return coding.classes_of(stored, name)
+    if size == shape:
+        return lambda mask: mask
     turn = _TURNS.get(image.orientation) if isinstance(image, Encoded) else None
-    if turn is not None and (width, height) == shape:
-        return np.ascontiguousarray(turn(coding.classes_of(stored, name)))
+    if turn is not None and size[::-1] == shape:
+        return lambda mask: np.ascontiguousarray(turn(mask))
     raise UserError(
-        f"{name}: this mask has {width} x {height} pixels and its image {shape[1]} x "
-        f"{shape[0]}; they must be equal."
+        f"{name}: this mask has {size[1]} x {size[0]} pixels and its image {shape[1]} "
+        f"x {shape[0]}; they must be equal."
     )
 
 
@@ -392,6 +404,23 @@ def listed(
     return MaskedImages(
         files, {}, channels, names, sizes, config.max_pixels, masks=masks
     )
+
+
+def check_files(files: Sequence[str], mask_files: Sequence[str], where: str) -> None:
+    """Raises UserError unless each image and each mask is a file.
+
+    Args:
+        files: Path of each image.
+        mask_files: Path of each mask.
+        where: What lists them, for errors.
+    """
+    for what, paths in (("image", files), ("mask", mask_files)):
+        missing = [path for path in paths if not os.path.isfile(path)]
+        if missing:
+            raise UserError(
+                f"{where}: {len(missing)} of {len(paths)} {what}s are missing, such as "
+                f"{missing[0]!r}."
+            )
 
 
 def about(coding: Coding, parts: Mapping[str, MaskedImages]) -> str:
