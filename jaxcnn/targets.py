@@ -66,8 +66,8 @@ class Target:
             one to one, such as the labels "of" the boxes. Items that belong together
             are dropped together, and NAME_mask is that of the target named here.
         fill: Value of a spatial kind outside the image, where there is nothing to see.
-            In a mask with names it is the void label, too: that of pixels without a
-            class, and of none of the classes.
+            In a mask with names it is the void label, that of pixels without a class;
+            unless it is one of the classes, and every pixel has one.
     """
 
     kind: str
@@ -125,11 +125,9 @@ class Target:
             require(holds, "A target's dtype", self.dtype, rule)
         if self.kind == "mask" and self.names:
             last = len(self.names) - 1
-            rule = f"an integer up to {last} and its fill, of kind 'mask'"
+            rule = f"an integer up to {last} of kind 'mask'"
             holds = dtype.kind in "iu" and last in _limits(dtype)
             require(holds, "A target's dtype", self.dtype, rule)
-            rule = f"none of its classes, 0 to {last}, of kind 'mask'"
-            require(not 0 <= self.fill <= last, "A target's fill", self.fill, rule)
         if self.kind == "labels":
             shape = self.shape[:1] if self.ragged else ()
             shape += (len(self.names),)
@@ -230,9 +228,10 @@ class Target:
     def pixel_problem(self, row: int, column: int, value: Any) -> str:
         """What is wrong with a pixel of a mask that is of no class, for errors."""
         last = len(self.names) - 1
+        void = f", or {self.fill:g} where there is no class"
         return (
             f"mask is {value} at row {row}, column {column}; with {last + 1} classes "
-            f"it must be 0 to {last}, or {self.fill:g} where there is no class"
+            f"it must be 0 to {last}{'' if self.fill in range(last + 1) else void}"
         )
 
 

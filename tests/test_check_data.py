@@ -390,6 +390,7 @@ def test_masks_are_checked_pixel_by_pixel(masked):
         "wrong_mask",
         "targets_differ",
         "missing_class",
+        "few_images",
         "rare_class",
         "ignored_files",
     }
@@ -406,12 +407,13 @@ def test_masks_are_checked_pixel_by_pixel(masked):
     assert report.pixels["(void)"]["train"] == 11 * 12 * 48
     assert report.pixels["wall"]["train"] == 11 * 24 * 48 - 10 + 48 * 48
     assert report.pixels["sky"] == {"train": 10, "validation": 0}
-    assert report.shown_in["sky"]["train"] == 1
-    assert report.shown_in["wall"] == {"train": 12, "validation": 5}
+    assert report.group_counts("sky") == {"train": 1, "validation": 0}
+    assert report.group_counts("wall") == {"train": 12, "validation": 5}
     lines = data_check.as_text(report).splitlines()
-    row = next(line for line in lines if line.split()[:1] == ["roof"])
+    images, row = (line for line in lines if line.split()[:1] == ["roof"])
+    assert images.split()[1:3] == ["11", "5"]
     share = 100 * 11 * 12 * 48 / (12 * 48 * 48)
-    assert row.split() == ["roof", f"{share:.2f}%", "25.00%", "11"]
+    assert row.split() == ["roof", f"{share:.2f}%", "25.00%"]
     written = json.loads(data_check.as_json(report))
     assert written["pixels"]["sky"] == {"train": 10, "validation": 0}
 
@@ -424,7 +426,10 @@ def test_scenes_of_letters_are_checked(monkeypatch):
     config = Config(data=DataConfig(name="glyph_scenes", image_size=64))
     config.task.name = f"{__name__}:Pixels"
     report = check_data.check(data.load(config.data), config, 0.98)
-    assert {finding.kind for finding in report.findings} <= {"missing_class"}
+    assert {finding.kind for finding in report.findings} <= {
+        "missing_class",
+        "few_images",
+    }
     assert list(report.pixels)[:3] == ["background", "A", "E"]
     total = sum(pixels["train"] for pixels in report.pixels.values())
     assert total == 40 * 64 * 64

@@ -216,19 +216,10 @@ def test_a_mask_of_classes_is_checked_pixel_by_pixel():
     Target("mask", "uint8").check(np.array([[[7]]]), "train")  # of no classes
 
 
-@pytest.mark.parametrize(
-    ("choices", "text"),
-    [
-        (
-            {"fill": 1},
-            "fill must be none of its classes, 0 to 1, of kind 'mask', not 1",
-        ),
-        ({"fill": 0}, "fill must be none of its classes"),
-        ({"dtype": "bool", "fill": 0}, "dtype must be an integer up to 1 and its fill"),
-    ],
-)
-def test_a_mask_of_classes_has_a_void_label_besides_them(choices, text):
-    given = {"kind": "mask", "dtype": "uint8", "names": ("a", "b"), "fill": 255}
-    Target(**given)
-    with pytest.raises(UserError, match=text):
-        Target(**given | choices)
+def test_a_mask_whose_fill_is_a_class_has_no_void_label():
+    mask = Target("mask", "uint8", names=("a", "b"))
+    mask.check(np.array([[[0, 1]]]), "train")
+    with pytest.raises(UserError, match="with 2 classes it must be 0 to 1.$"):
+        mask.check(np.array([[[0, 255]]]), "train")
+    with pytest.raises(UserError, match="dtype must be an integer up to 1 of kind 'ma"):
+        Target("mask", "bool", names=("a", "b"))

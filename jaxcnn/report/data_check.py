@@ -87,22 +87,16 @@ def _group_table(report: "Report") -> str:
 
 
 def _pixel_table(report: "Report") -> str:
-    """Share of each class of a mask among the pixels of each split, in percent, and the
-    number of training images that show it."""
+    """Share of each class of a mask among the pixels of each split, in percent."""
     totals = {
         split: max(sum(pixels[split] for pixels in report.pixels.values()), 1)
         for split in report.counts
     }
-    train = next(iter(report.counts))
     rows = [
-        (
-            name,
-            *(f"{pixels[split] / totals[split]:.2%}" for split in report.counts),
-            f"{report.shown_in[name][train]:,}",
-        )
+        (name, *(f"{pixels[split] / totals[split]:.2%}" for split in report.counts))
         for name, pixels in report.pixels.items()
     ]
-    return text.table(rows, ("pixels of", *report.counts, f"{train} images"))
+    return text.table(rows, ("pixels", *report.counts))
 
 
 def _case(case: "Case") -> str:

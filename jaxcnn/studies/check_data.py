@@ -95,8 +95,8 @@ class Report:
         network_size: (height, width) of the network's input, in pixels.
         findings: Findings, the most important first.
         pixels: Name of each class of a mask, and "(void)" -> split -> number of its
-            pixels. Empty: the task has no mask with named classes.
-        shown_in: The same names -> split -> number of images with such pixels.
+            pixels. Empty: the task has no mask with named classes. With one, groups
+            are the images that show a class.
     """
 
     name: str
@@ -107,7 +107,6 @@ class Report:
     network_size: tuple[int, int]
     findings: tuple[Finding, ...]
     pixels: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
-    shown_in: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
 
     def group_counts(self, name: str) -> dict[str, int]:
         """Split -> number of images of a group."""
@@ -155,8 +154,7 @@ def check(
         sizes=seen.size[seen.readable],
         network_size=height_and_width(config.data.image_size),
         findings=tuple(findings),
-        pixels=_by_split(seen, lambda counts: counts.sum(axis=0)),
-        shown_in=_by_split(seen, lambda counts: (counts > 0).sum(axis=0)),
+        pixels=_pixels(seen),
     )
 
 
@@ -240,7 +238,7 @@ class _Seen:
     large: Mapping[str, np.ndarray]
     mask: str | None
     class_pixels: np.ndarray
-    groups: Mapping[str, Mapping[str, np.ndarray]]
+    groups: dict[str, Mapping[str, np.ndarray]]
     size: np.ndarray
     constant: np.ndarray
     dominant_share: np.ndarray
@@ -300,9 +298,11 @@ def _read(
     masks = [n for n in large if targets[n].kind == "mask" and targets[n].names]
     mask = masks[0] if len(masks) == 1 else None
     num_classes = len(targets[mask].names) + 1 if mask else 0
-    by_split = {
-        split: task.groups(examples.column) for split, examples in splits.items()
-    }
+    by_split = {}
+    if mask is None:  # those of a mask are found as it is read
+        by_split = {
+            split: task.groups(examples.column) for split, examples in splits.items()
+        }
     seen = _Seen(
         task=task,
         targets=targets,
@@ -322,7 +322,7 @@ def _read(
         class_pixels=np.zeros((total, num_classes), np.int64),
         groups={
             name: {split: groups[name] for split, groups in by_split.items()}
-            for name in next(iter(by_split.values()))
+            for name in next(iter(by_split.values()), ())
         },
         size=np.zeros((total, 2), np.int32),
         constant=np.zeros(total, bool),
@@ -347,6 +347,10 @@ def _read(
         for number in threads.map(look, blocks):
             done += number
             progress(done, total)
+    seen.groups |= {
+        name: {split: seen.class_pixels[seen.within(split), k] > 0 for split in splits}
+        for k, name in enumerate(seen.class_names[:-1])
+    }
     return seen
 
 
@@ -396,13 +400,9 @@ def _counts(mask: np.ndarray, target: Target) -> np.ndarray:
     return np.append(counts[:number], counts[int(target.fill)])
 
 
-def _by_split(
-    seen: _Seen, reduce: Callable[[np.ndarray], np.ndarray]
-) -> dict[str, dict[str, int]]:
-    """Name of each class of the mask, and of void -> split -> its number."""
-    found = {
-        split: reduce(seen.class_pixels[seen.within(split)]) for split in seen.splits
-    }
+def _pixels(seen: _Seen) -> dict[str, dict[str, int]]:
+    """Name of each class of the mask, and of void -> split -> number of its pixels."""
+    found = {s: seen.class_pixels[seen.within(s)].sum(axis=0) for s in seen.splits}
     return {
         name: {split: int(numbers[k]) for split, numbers in found.items()}
         for k, name in enumerate(seen.class_names)
@@ -576,7 +576,8 @@ def _groups(seen: _Seen) -> Iterator[Finding]:
         )
     least, most = int(counts.argmin()), int(counts.argmax())
     advice = seen.task.IMBALANCE_ADVICE and f"; {seen.task.IMBALANCE_ADVICE}"
-    if 0 < counts[least] * IMBALANCE < counts[most]:
+    # Most images show the background of a mask: there, pixels count, see below.
+    if seen.mask is None and 0 < counts[least] * IMBALANCE < counts[most]:
         yield Finding(
             "imbalance",
             f"The largest group, {names[most]!r}, has "
@@ -598,40 +599,25 @@ def _groups(seen: _Seen) -> Iterator[Finding]:
 
 
 def _mask_classes(seen: _Seen) -> Iterator[Finding]:
-    """Classes of a mask that are missing or rare."""
+    """Classes of a mask with few pixels, and masks that are mostly void."""
     if seen.mask is None:
         return
+    counts = seen.class_pixels[seen.within("train")].sum(axis=0)  # [K + 1]
+    shares = counts / max(counts.sum(), 1)
     names = np.array(seen.class_names[:-1], object)
-    for split in seen.splits:
-        missing = names[seen.class_pixels[seen.within(split), :-1].sum(axis=0) == 0]
-        if len(missing):
-            yield Finding(
-                "missing_class",
-                f"{_number(len(missing), 'class')} without a pixel in {split}: "
-                f"{_listed(missing)}.",
-            )
-    shares = _shares(seen.class_pixels[seen.within("train"), :-1])
-    rare = names[(shares > 0) & (shares < RARE_SHARE)]
+    rare = names[(shares[:-1] > 0) & (shares[:-1] < RARE_SHARE)]
     if len(rare):
         yield Finding(
             "rare_class",
             f"{_number(len(rare), 'class')} with less than {RARE_SHARE:.1%} of the "
             f"training pixels: {_listed(rare)}.",
         )
-    void = seen.class_pixels[seen.within("train")].sum(axis=0)
-    share = void[-1] / max(void.sum(), 1)
-    if share > VOID_SHARE:
+    if shares[-1] > VOID_SHARE:
         yield Finding(
             "mostly_void",
-            f"{share:.0%} of the training pixels have no class, and nothing is learned "
-            "from them.",
+            f"{shares[-1]:.0%} of the training pixels have no class, and nothing is "
+            "learned from them.",
         )
-
-
-def _shares(counts: np.ndarray) -> np.ndarray:
-    """Shares of the sums over images, [N, K] -> [K]."""
-    sums = counts.sum(axis=0)
-    return sums / max(sums.sum(), 1)
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:
