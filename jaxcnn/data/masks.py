@@ -412,7 +412,7 @@ def check_files(files: Sequence[str], mask_files: Sequence[str], where: str) -> 
     Args:
         files: Path of each image.
         mask_files: Path of each mask.
-        where: What lists them, for errors.
+        where: Name of the list or folder that has them, for errors.
     """
     for what, paths in (("image", files), ("mask", mask_files)):
         missing = [path for path in paths if not os.path.isfile(path)]

@@ -265,14 +265,14 @@ class _Seen:
         index = int(number) - self.start[split]
         if self.large:
             present = np.flatnonzero(self.class_pixels[number])
-            caption = ", ".join(self.class_names[k] for k in present)
+            caption = ", ".join(self.mask_names[k] for k in present)
         else:
             example = {name: column[number] for name, column in self.columns.items()}
             caption = self.task.caption(example)
         return Place(split, index, path_of(self.splits[split], index), caption)
 
     @property
-    def class_names(self) -> tuple[str, ...]:
+    def mask_names(self) -> tuple[str, ...]:
         """Names of the classes of the mask, and of the void label."""
         return (*self.targets[self.mask].names, VOID) if self.mask else ()
 
@@ -349,7 +349,7 @@ def _read(
             progress(done, total)
     seen.groups |= {
         name: {split: seen.class_pixels[seen.within(split), k] > 0 for split in splits}
-        for k, name in enumerate(seen.class_names[:-1])
+        for k, name in enumerate(seen.mask_names[:-1])
     }
     return seen
 
@@ -405,7 +405,7 @@ def _pixels(seen: _Seen) -> dict[str, dict[str, int]]:
     found = {s: seen.class_pixels[seen.within(s)].sum(axis=0) for s in seen.splits}
     return {
         name: {split: int(numbers[k]) for split, numbers in found.items()}
-        for k, name in enumerate(seen.class_names)
+        for k, name in enumerate(seen.mask_names)
     }
 
 
@@ -604,7 +604,7 @@ def _mask_classes(seen: _Seen) -> Iterator[Finding]:
         return
     counts = seen.class_pixels[seen.within("train")].sum(axis=0)  # [K + 1]
     shares = counts / max(counts.sum(), 1)
-    names = np.array(seen.class_names[:-1], object)
+    names = np.array(seen.mask_names[:-1], object)
     rare = names[(shares[:-1] > 0) & (shares[:-1] < RARE_SHARE)]
     if len(rare):
         yield Finding(
