@@ -357,6 +357,8 @@ class Dataset:
     def from_folder(cls, path: str, config: DataConfig | None = None) -> "Dataset":
         """The images below a folder, one sub-folder a class, see data/folder.py.
 
+        With images/ and masks/ in it, see data/mask_folder.py.
+
         Args:
             path: The folder.
             config: Gives the number of channels and the cuts, and is to be the run's;
