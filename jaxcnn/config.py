@@ -14,7 +14,15 @@ from jaxcnn.errors import unknown
 AUTO = "auto"  # a choice that is made before the first step
 
 # What data.name may begin with, before a colon -> what stands behind it.
-DATA_PREFIXES = {"tfds": "NAME", "folder": "PATH", "csv": "PATH", "glyphs": "PATH"}
+DATA_PREFIXES = {
+    "tfds": "NAME",
+    "folder": "PATH",
+    "csv": "PATH",
+    "glyphs": "PATH",
+    "voc": "PATH",
+    "cityscapes": "PATH",
+    "coco": "PATH",
+}
 
 
 def choice(
@@ -60,12 +68,14 @@ class DataConfig(Section):
     name: str = choice(
         "digits",
         "a name in data.DATASETS, folder:PATH, csv:PATH, tfds:NAME, glyphs:PATH (a "
-        "folder of fonts), or module:attribute",
+        "folder of fonts), voc:PATH, cityscapes:PATH or coco:PATH (masks in the layout "
+        "of these data sets), or module:attribute",
     )
     target_kind: str = choice(
         "label",
         "csv:PATH: kind of the targets: label (the name of a class), labels (any "
-        "number of them) or value (numbers)",
+        "number of them), value (numbers) or mask (a file); tfds:NAME and folder:PATH: "
+        "label or mask, which images/ and masks/ in a folder imply",
     )
     target_columns: tuple[str, ...] = choice(
         (), "csv:PATH: the columns that are targets; (): all except image and split"
