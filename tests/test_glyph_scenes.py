@@ -139,6 +139,13 @@ def test_each_split_is_drawn_with_its_fonts(dataset, monkeypatch):
 INK = np.full((20, 15), 255, np.uint8)
 
 
+def test_splits_differ_in_more_than_their_fonts(dataset, monkeypatch):
+    fonts = glyphs.matplotlib_files("train")
+    monkeypatch.setattr(glyphs, "matplotlib_files", lambda split: fonts)
+    first = {dataset.splits[s][0]["image"].tobytes() for s in dataset.splits}
+    assert len(first) == 3
+
+
 def test_batches_hold_masks_and_padded_boxes(dataset):
     config = DataConfig(name="glyph_scenes", image_size=64, eval_batch_size=4)
     part = dataset.with_splits({"test": Few(dataset.splits["test"], 6)}).splits["test"]

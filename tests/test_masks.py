@@ -415,6 +415,8 @@ def test_a_csv_file_lists_images_with_their_masks(tmp_path):
         for i in range(len(examples)):
             expected = other if path_of(examples, i).endswith("0.png") else MASK
             np.testing.assert_array_equal(examples[i]["mask"], expected)
+    assert dataset.made_with["target_kind"] == "mask"
+    assert dataset.made_with["target_columns"] == ("mask",)
     first = dataset.info.fingerprint
     write(tmp_path / "masks" / "5.png", MASK, compress_level=0)
     assert of_csv(tmp_path).info.fingerprint != first
