@@ -1,6 +1,7 @@
 """Images with masks: folders written by hand."""
 
 import pathlib
+import pickle
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -76,6 +77,8 @@ def test_a_folder_of_images_and_masks_without_names_of_classes(tmp_path):
     np.testing.assert_array_equal(example["image"], photo(number))
     np.testing.assert_array_equal(example["mask"], MASK)
     assert example["mask"].dtype == np.uint8
+    again = pickle.loads(pickle.dumps(dataset.splits["train"]))  # for processes
+    np.testing.assert_array_equal(again[0]["mask"], MASK)
     column = dataset.splits["train"].column("mask")
     assert len(column) == len(dataset.splits["train"])
     np.testing.assert_array_equal(column[0], MASK)
@@ -141,7 +144,10 @@ def test_black_and_white_are_two_classes_if_a_table_says_so(tmp_path):
     write(tmp_path / "masks" / "0.png", mask)
     for text in ("background 0 0 0\nobject 255 255 255", "background=0\nobject = 255"):
         (tmp_path / "classes.txt").write_text(text)
-        np.testing.assert_array_equal(only(tmp_path), MASK == 1)
+        for image in (Image.fromarray(mask), Image.fromarray(mask).convert("1")):
+            write(tmp_path / "masks" / "0.png", image)
+            np.testing.assert_array_equal(only(tmp_path), MASK == 1)
+    write(tmp_path / "masks" / "0.png", mask)
     (tmp_path / "classes.txt").write_text("background\nobject")  # 255 is void
     np.testing.assert_array_equal(only(tmp_path), mask)
     write(tmp_path / "masks" / "0.png", Image.fromarray(mask).convert("1"))

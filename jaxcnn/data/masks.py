@@ -3,7 +3,8 @@
 Grey and palette files (PNG, BMP, GIF, TIFF) hold a level a pixel, the grey level or the
 index into the palette. It is the class, and 255 is void: no class. RGB files need a
 table of colours. Files that lose detail (JPEG, WebP) are refused: their levels are
-mixtures of classes.
+mixtures of classes. Files of 1 bit have the levels 0 and 1, or 0 and 255 where 1 is no
+class.
 
 A file classes.txt names the classes, one a line, from class 0 on; lines that are empty
 or begin with # are left out:
@@ -97,11 +98,13 @@ class Coding:
         pixels = pixels_of(image, where)
         if pixels.ndim == 3:
             return self._of_colours(pixels, where)
-        if image.mode in ("1", "L") and self._greys is not None:
-            return self._looked_up(pixels, self._greys, where)
         if image.mode == "P" and self.colours:
             self._check_palette(image, pixels, where)
-        return self._looked_up(pixels, self._levels, where)
+        is_grey = image.mode in ("1", "L") and self._greys is not None
+        table = self._greys if is_grey else self._levels
+        if image.mode == "1" and table[1] == _NONE:
+            pixels = pixels * np.uint8(255)
+        return self._looked_up(pixels, table, where)
 
     @functools.cached_property
     def _greys(self) -> np.ndarray | None:
