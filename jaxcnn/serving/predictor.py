@@ -245,8 +245,8 @@ def load(
         raw: Whether to use the raw parameters instead of their average.
         model: The network that was given to fit. None: it is built by its name.
         task: The task that was given to fit. None: it is created by its name.
-        passes: How the network passes over an image, for a task whose predictions are
-            maps. None: once, over the whole image.
+        passes: Tiles, scales and mirroring with which a network that predicts maps
+            passes over an image. None: once, over the whole image.
 
     Raises:
         UserError: The folder holds no run, the run has no such checkpoint, or its
