@@ -173,9 +173,9 @@ def max_unpool(
 
     Args:
         x: [B, H', W', C].
-        switches: From max_pool_switches with the same window, [B, H', W', C].
+        switches: Switches of max_pool_switches, [B, H', W', C].
         size: Rows and columns of the result.
-        window, stride, padding: Those of the pooling.
+        window, stride, padding: The arguments of max_pool_switches.
 
     Returns:
         [B, H, W, C].
