@@ -1,5 +1,7 @@
 """A folder of images: `folder:PATH`, with one subfolder per class.
 
+(A folder with images/ and masks/ is read by mask_folder.py.)
+
     PATH/cat/1.jpg, PATH/dog/a/2.png, ...                      split by data.split_seed
     PATH/train/cat/1.jpg, ..., PATH/val/..., PATH/test/...     split already
 
@@ -27,8 +29,8 @@ import numpy as np
 from jaxcnn.config import DataConfig
 from jaxcnn.data import groups, images, splits
 from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
-from jaxcnn.data.files import FileExamples
-from jaxcnn.errors import UserError
+from jaxcnn.data.files import FileExamples, size_of
+from jaxcnn.errors import UserError, require
 from jaxcnn.targets import Targets, classes
 
 SPLIT_NAMES = {
@@ -49,13 +51,20 @@ def load(path: str, config: DataConfig) -> Dataset:
     """
     if not os.path.isdir(path):
         raise UserError(f"There is no folder {path!r} of images.")
+    from jaxcnn.data import mask_folder  # which uses the functions below
+
+    if config.target_kind == "mask" or mask_folder.has_masks(path):
+        return mask_folder.load(path, config)
+    rule = "'label' for a folder per class, or 'mask' for one with images/ and masks/"
+    holds = config.target_kind == "label"
+    require(holds, "data.target_kind", config.target_kind, rule)
     channels = 3 if config.channels is None else config.channels
     if channels not in images.STATISTICS:
         raise UserError(
             f"Config field data.channels is {channels}; of a folder's images it can be "
             "1 (grey), 3 (RGB) or None (RGB)."
         )
-    listing = _Listing()
+    listing = Listing()
     split_folders = _split_folders(path, listing)
     files = listing.class_files(path, split_folders)
     class_names = list(next(iter(files.values())))
@@ -89,7 +98,7 @@ def load(path: str, config: DataConfig) -> Dataset:
 
 
 @dataclasses.dataclass
-class _Listing:
+class Listing:
     """Lists folders, each real one once.
 
     Attributes:
@@ -227,7 +236,7 @@ def find_images(paths: Sequence[str]) -> tuple[list[str], list[str]]:
         if not os.path.isdir(path):
             found.append(path)
             continue
-        listing = _Listing()
+        listing = Listing()
         listing.claim_root(path)
         inside = listing.files(path)
         if not inside:
@@ -242,7 +251,7 @@ def find_images(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def other_files(path: str, known: Set[str]) -> list[str]:
     """Paths below a folder that are no folders and not among those known, sorted."""
-    listing, waiting, others = _Listing(), [path], []
+    listing, waiting, others = Listing(), [path], []
     listing.claim_root(path)
     while waiting:
         where = waiting.pop()
@@ -281,7 +290,7 @@ def _split_and_others(name: str) -> tuple[str | None, tuple[str, ...]]:
     return split, tuple(other for other in words if other != word)
 
 
-def _split_folders(path: str, listing: _Listing) -> dict[str, str]:
+def _split_folders(path: str, listing: Listing) -> dict[str, str]:
     """Returns split -> its folder; {"all": "."} where the folders are classes.
 
     A folder called like a split is a class if there are other folders, none of which is
@@ -331,7 +340,7 @@ def _split_folders(path: str, listing: _Listing) -> dict[str, str]:
                 f"{split} split is allowed."
             )
     for name in others:
-        if _Listing().files(os.path.join(path, name)):
+        if Listing().files(os.path.join(path, name)):
             allowed = "; ".join(", ".join(names) for names in SPLIT_NAMES.values())
             raise UserError(
                 f"Folder {path!r} has {named['train'][0]}/ and images in {name}/, "
@@ -383,17 +392,9 @@ def _examples(
         {"label": labels},
         channels,
         example_names=[path[start:].replace(os.sep, "/") for path in paths],
-        file_sizes=np.array([_size(path) for path in paths], np.int64),
+        file_sizes=np.array([size_of(path) for path in paths], np.int64),
         max_pixels=max_pixels,
     )
-
-
-def _size(path: str) -> int:
-    """Size of a file in bytes; 0 for a link that leads nowhere."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
 
 
 def _complete(

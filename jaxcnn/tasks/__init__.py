@@ -10,6 +10,7 @@ from jaxcnn.targets import Target, Targets
 from jaxcnn.tasks.classification import Classification
 from jaxcnn.tasks.multi_label import MultiLabel
 from jaxcnn.tasks.regression import Regression
+from jaxcnn.tasks.segmentation import Segmentation
 from jaxcnn.tasks.task import Metric, Task, metric_table
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Metric",
     "MultiLabel",
     "Regression",
+    "Segmentation",
     "Task",
     "create_task",
     "find",
@@ -28,6 +30,7 @@ TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
     "multi_label": MultiLabel,
     "regression": Regression,
+    "segmentation": Segmentation,
 }
 
 _COMMON = frozenset({"name", "target", "aux_weight"})  # options that all tasks use
@@ -105,7 +108,7 @@ def _check_target(task: str, name: str, target: Target, targets: Targets) -> Non
             f"{', '.join(targets) or 'none'}."
         )
     fields = ["kind", "shape", "ragged"]
-    if target.kind in ("label", "labels") and target.names:
+    if target.kind in ("label", "labels", "mask") and target.names:
         fields.append("names")  # whose order gives the numbers of classes their meaning
     for field in fields:
         needed, has = getattr(target, field), getattr(targets[name], field)
