@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn import ops
+from jaxcnn import models, ops
+from jaxcnn.analysis import table
+from jaxcnn.errors import UserError
 from jaxcnn.models import layers
 from jaxcnn.ops import backends
 from tests.reference.upsampling_cases import (
