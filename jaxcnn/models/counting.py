@@ -11,6 +11,8 @@ import jax.numpy as jnp
 
 from jaxcnn.models import adapter
 
+RESIZE = "_resize"  # the function that jax.image.resize and ops.lax.resize compile
+
 
 def forward(
     model: nn.Module,
@@ -64,10 +66,22 @@ def body(equation: core.JaxprEqn) -> core.Jaxpr | None:
     return None
 
 
+def constants(equation: core.JaxprEqn) -> list[Any]:
+    """The constants in what an equation calls."""
+    called = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    return list(called.consts) if isinstance(called, core.ClosedJaxpr) else []
+
+
 def macs(jaxpr: core.Jaxpr) -> int:
-    """Number of multiply-adds of all convolutions and matrix products that are live."""
+    """Number of multiply-adds of all convolutions and matrix products that are live.
+
+    Those with which a map is resized are left out, as in PyTorch's FlopCounterMode: how
+    many there are depends on how it is computed.
+    """
     total = 0
     for equation in live(jaxpr):
+        if equation.params.get("name") == RESIZE:
+            continue
         called = body(equation)
         total += equation_macs(equation) if called is None else macs(called)
     return total
@@ -78,9 +92,9 @@ def equation_macs(equation: core.JaxprEqn) -> int:
 
     Counted from shapes, the padded border included, as papers and torchvision count;
     XLA's cost analysis leaves the border out. A transposed convolution multiplies each
-    input by each weight of its filters; the zeros between its inputs do not count. A
-    loop counts all its rounds, or one if their number depends on the data; a branch is
-    the most expensive one.
+    input by each weight of its filters; the zeros between its inputs do not count. With
+    a stride of 1 it is a convolution, and counted as one. A loop counts all its rounds,
+    or one if their number depends on the data; a branch is the most expensive one.
     """
     name, params = equation.primitive.name, equation.params
     shapes = [atom.aval.shape for atom in equation.invars]

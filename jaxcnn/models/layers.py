@@ -245,7 +245,7 @@ class ConvTranspose(nn.Module):
     Its kernel is [kh, kw, C/groups, filters], see ops.lax.conv_transpose.
 
     Attributes:
-        stride: How many times larger the map becomes.
+        stride: Factor by which the map becomes larger.
         padding: Pixels that are cut off on each side.
         output_padding: Pixels that are added at the bottom and at the right.
         kernel_init: Initializer of the kernel. None: uniform in +-1/sqrt(kh * kw *
@@ -638,7 +638,7 @@ def max_pool_switches(
     """max_pool, and which pixel of each window was the largest, for max_unpool.
 
     Returns:
-        (values, switches), both [B, H', W', C], see ops.lax.max_pool_switches.
+        Values and switches, both [B, H', W', C], see ops.lax.max_pool_switches.
     """
     place = _pool_place(x, window, stride, padding, ceil_mode)
     return ops.current().max_pool_switches(x, **place)
@@ -659,8 +659,8 @@ def max_unpool(
 
     Args:
         x: [B, H', W', C].
-        switches: From max_pool_switches with the same window, [B, H', W', C].
-        window, stride, padding: Those of max_pool_switches.
+        switches: Switches of max_pool_switches, [B, H', W', C].
+        window, stride, padding: The arguments of max_pool_switches.
         size: Rows and columns of the result, those of the map that was pooled. None:
             the smallest with all pixels of the windows.
 
