@@ -184,9 +184,7 @@ def load(
     )
 
 
-def _auxiliaries(
-    name: str, fields: Mapping[str, Any]
-) -> tuple[Mapping[str, Any], ...]:
+def _auxiliaries(name: str, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """The fields of a network, and without auxiliary heads, which its weights may lack
     because only training needs them."""
     if "aux" in fields or not getattr(models.create_model(name, 1), "aux", None):
