@@ -120,6 +120,7 @@ def prepare(
         groups=groups,
         start=start,
         precision=precision,
+        init=init,
         variable_shapes=variables,
     )
     run.tx(0)  # refuses what the optimizer does not take
