@@ -36,7 +36,9 @@ def forward(
     return jax.make_jaxpr(apply)(variables, images)
 
 
-def live(jaxpr: core.Jaxpr, results: Sequence[Any] | None = None) -> list[core.JaxprEqn]:
+def live(
+    jaxpr: core.Jaxpr, results: Sequence[Any] | None = None
+) -> list[core.JaxprEqn]:
     """Returns the equations that the results depend on, in order.
 
     Auxiliary heads are thereby left out.

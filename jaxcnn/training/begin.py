@@ -146,6 +146,7 @@ def begin(
     return Started(run, state, start, batches, [*of_data, *remarks])
 
 
+@memory.uncollected()
 def start_phase(
     run: Run, state: TrainState, step: int
 ) -> tuple[TrainState, jax.stages.Compiled, compilation.Compilation]:
@@ -163,6 +164,7 @@ def start_phase(
     return state, compiled, compile_time
 
 
+@memory.uncollected()
 def init_state(run: Run) -> TrainState:
     """The state before the first step, on the devices."""
     variables = initial.evaluate(run.init, run.keys[0], lambda result: result[1])

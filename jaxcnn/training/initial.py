@@ -89,7 +89,8 @@ def _is_known(equation: core.JaxprEqn) -> bool:
     name = equation.primitive.name
     return (
         name in _ARITHMETIC
-        or name in ("random_fold_in", "broadcast_in_dim", "convert_element_type", "copy")
+        or name
+        in ("random_fold_in", "broadcast_in_dim", "convert_element_type", "copy")
         or _is_drawn(equation)
     )
 

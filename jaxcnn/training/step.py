@@ -121,7 +121,11 @@ def train_step(
 
     updates, opt_state = tx.update(grads, state.opt_state, part)
     failed = skips.failed(max_skips)
-    old = {"params": part, "batch_stats": state.batch_stats, "opt_state": state.opt_state}
+    old = {
+        "params": part,
+        "batch_stats": state.batch_stats,
+        "opt_state": state.opt_state,
+    }
     new = {"params": optax.apply_updates(part, updates)}
     new |= {"batch_stats": batch_stats, "opt_state": opt_state}
     # One choice for both conditions, so that XLA compiles one for each array.
@@ -131,7 +135,9 @@ def train_step(
     new_state = state.replace(**new, step=jnp.where(failed, state.step, state.step + 1))
     if state.loss_scale:
         moved = state.loss_scale.after(finite)
-        new_state = new_state.replace(loss_scale=_where(~failed, moved, state.loss_scale))
+        new_state = new_state.replace(
+            loss_scale=_where(~failed, moved, state.loss_scale)
+        )
     if average is not None:
         moved = average(state.average, new_state.variables, state.step + 1)
         new_state = new_state.replace(average=_where(~failed, moved, state.average))
