@@ -131,7 +131,7 @@ class Traced(nn.Module):
     @nn.compact
     def __call__(self, images, *, train):
         Traced.times += 1
-        return nn.Dense(10)(images.reshape(len(images), -1))
+        return nn.Dense(10, name="head")(images.reshape(len(images), -1))
 
 
 def test_a_run_traces_its_network_once_before_the_step():
