@@ -1,6 +1,6 @@
 """The jaxpr of a network's forward pass, and the multiply-adds of its equations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import math
 from typing import Any
 
@@ -38,12 +38,19 @@ def forward(
     return jax.make_jaxpr(apply)(variables, images)
 
 
-def live(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:
+def live(
+    jaxpr: core.Jaxpr, results: Sequence[Any] | None = None
+) -> list[core.JaxprEqn]:
     """Returns the equations that the results depend on, in order.
 
     Auxiliary heads are thereby left out.
+
+    Args:
+        jaxpr: The jaxpr.
+        results: Some of its results; None: all of them.
     """
-    needed, equations = set(_variables(jaxpr.outvars)), []
+    results = jaxpr.outvars if results is None else results
+    needed, equations = set(_variables(results)), []
     for equation in reversed(jaxpr.eqns):
         if needed.intersection(equation.outvars):
             equations.append(equation)
@@ -51,7 +58,7 @@ def live(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:
     return equations[::-1]
 
 
-def _variables(atoms: list[Any]) -> Iterator[core.Var]:
+def _variables(atoms: Sequence[Any]) -> Iterator[core.Var]:
     return (atom for atom in atoms if not isinstance(atom, core.Literal))
 
 
