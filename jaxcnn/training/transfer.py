@@ -211,7 +211,7 @@ def make_start(
         extra = unused - target.keys()
         ignored = {"head", groups[-1]}
         if getattr(model, "backbone", None) is not None:
-            ignored |= {path.split("/")[1] for path in extra} - {*groups}
+            ignored |= _behind_maps(groups, {path.split("/")[1] for path in extra})
         extra = {path for path in extra if path.split("/")[1] not in ignored}
         misfits += [f"{path} is only in the source" for path in sorted(extra)]
     if misfits:
@@ -243,6 +243,18 @@ def make_start(
             sorted({path.split("/")[1] for path in unused}, key=models.natural)
         ),
     )
+
+
+def _behind_maps(groups: Sequence[str], others: Collection[str]) -> set[str]:
+    """Which groups of a classifier are behind the last that a network on it has.
+
+    Args:
+        groups: Layer groups of the network.
+        others: Groups that the classifier has besides.
+    """
+    own = [group for group in groups if group.startswith(("stem", "stage"))]
+    order = models.sort_groups({*own, *filter(models.is_group, others)})
+    return {*order[order.index(own[-1]) + 1 :]} & {*others}
 
 
 def _other_names(theirs: Sequence[str] | None, ours: Sequence[str] | None) -> str:
