@@ -299,12 +299,29 @@ class TaskConfig(Section):
         "multi_label: probability from which on a class counts as predicted",
         allowed="(0, 1)",
     )
-    loss: str = choice("squared", "regression: loss: squared, absolute or huber")
+    loss: str = choice(
+        "squared",
+        "regression: loss: squared, absolute or huber; restoration: squared, absolute "
+        "or ssim",
+    )
     huber_delta: float = choice(
         1.0,
         "regression: error from which on the huber loss is linear, in standard "
         "deviations",
         allowed="(0, 1e30]",
+    )
+    corruption: str = choice(
+        "none",
+        "restoration: what is done to an image before the network sees it: none, "
+        "gaussian, masking, boxes or downsample",
+    )
+    corruption_level: tuple[float, ...] = choice(
+        (),
+        "restoration: strength of the corruption, one number, or the limits of a range "
+        "from which it is drawn for each image: gaussian: standard deviation in grey "
+        "levels (25); masking and boxes: fraction of the image (0.25); downsample: "
+        "factor (2); (): that in brackets",
+        allowed="[0, 255]",
     )
     aux_weight: float = choice(
         0.0,

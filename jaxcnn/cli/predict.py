@@ -79,7 +79,7 @@ def _drawn(
     for path, answer in predictions:
         pixels = images.decode(path, predictor.channels, None, predictor.max_pixels)
         marks = predictor.task.marks(answer)
-        pictures.draw(pixels, marks).save(output / names[path])
+        pictures.write(output, names[path], pixels, marks)
         yield path, answer
 
 

@@ -23,10 +23,12 @@ from jaxcnn import errors, names
 from jaxcnn.models import (
     adapter,
     alexnet,
+    autoencoder,
     character,
     convnext,
     counting,
     densenet,
+    dncnn,
     efficientnet,
     googlenet,
     hmax,
@@ -85,6 +87,8 @@ MODELS: dict[str, Variant] = {
     **efficientnet.VARIANTS,
     **regnet.VARIANTS,
     **convnext.VARIANTS,
+    **dncnn.VARIANTS,
+    **autoencoder.VARIANTS,
 }
 
 CATALOGUE = pathlib.Path(__file__).with_name("catalogue.json")

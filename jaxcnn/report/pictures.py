@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from jaxcnn.report import contact_sheet, letters
 
 if TYPE_CHECKING:
-    from jaxcnn.tasks.parts import Caption, Mark
+    from jaxcnn.tasks.parts import Caption, Mark, Picture
 
 _SIDE = 512  # pixels; side of the square that an image is fitted into
 _MARGIN, _LINE = 6, 20  # pixels
@@ -29,6 +29,33 @@ def draw(pixels: np.ndarray, marks: Sequence["Mark"]) -> Image.Image:
     for mark in marks:
         picture = _DRAWERS[mark.kind](picture, mark)
     return picture
+
+
+def write(folder: Path, name: str, pixels: np.ndarray, marks: Sequence["Mark"]) -> None:
+    """Writes an image with its marks on it, and each picture among them on its own, of
+    its own size, into a folder of the picture's name.
+
+    Args:
+        folder: Folder of the files.
+        name: Name of the files, see file_names.
+        pixels: The image, see draw.
+        marks: The marks.
+    """
+    draw(pixels, marks).save(folder / name)
+    for mark in marks:
+        if mark.kind == "picture":
+            (folder / mark.name).mkdir(exist_ok=True)
+            contact_sheet.as_image(mark.pixels).save(folder / mark.name / name)
+
+
+def _beside(picture: Image.Image, mark: "Picture") -> Image.Image:
+    """Adds an image at the right of a picture."""
+    other = contact_sheet.fit(mark.pixels, _SIDE)
+    width = picture.width + _MARGIN + other.width
+    page = Image.new("RGB", (width, max(picture.height, other.height)), _PAPER)
+    page.paste(picture)
+    page.paste(other, (picture.width + _MARGIN, 0))
+    return page
 
 
 def _caption(picture: Image.Image, mark: "Caption") -> Image.Image:
@@ -58,7 +85,10 @@ def _lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-_DRAWERS: Mapping[str, Callable[..., Image.Image]] = {"caption": _caption}
+_DRAWERS: Mapping[str, Callable[..., Image.Image]] = {
+    "caption": _caption,
+    "picture": _beside,
+}
 
 
 def file_names(images: Sequence[str]) -> list[str]:

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import dataclasses
 from typing import ClassVar
 
+import numpy as np
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -75,4 +77,18 @@ class Caption:
     text: str
 
 
-Mark = Caption
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image beside the one that it was made of, such as a restored one.
+
+    Attributes:
+        name: What it is; the name of the folder that it is written to on its own.
+        pixels: uint8 [H, W, C], with 1 (grey) or 3 (RGB) channels.
+    """
+
+    kind: ClassVar[str] = "picture"
+    name: str
+    pixels: np.ndarray
+
+
+Mark = Caption | Picture
