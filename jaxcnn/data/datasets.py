@@ -87,7 +87,7 @@ PREFIXES: Mapping[str, Callable[[str, DataConfig], Dataset]] = {
 # sets of your own may read any field. Dataset.made_with says which cuts were read.
 READ_BY: Mapping[str, tuple[str, ...]] = {
     "dir": ("tfds", "files"),
-    "target_kind": ("csv",),
+    "target_kind": ("csv", "folder"),
     "target_columns": ("csv",),
     "scaled_decoding": ("folder", "csv", "tfds", "files"),
     "max_pixels": ("folder", "csv", "tfds", "files"),
