@@ -82,7 +82,7 @@ class Picture:
     """An image beside the one that it was made of, such as a restored one.
 
     Attributes:
-        name: What it is; the name of the folder that it is written to on its own.
+        name: Name of the picture, and of the folder that it is written to on its own.
         pixels: uint8 [H, W, C], with 1 (grey) or 3 (RGB) channels.
     """
 
