@@ -1,5 +1,7 @@
 """A folder of images: `folder:PATH`, with one subfolder per class.
 
+(A folder with images/ and masks/ is read by mask_folder.py.)
+
     PATH/cat/1.jpg, PATH/dog/a/2.png, ...                      split by data.split_seed
     PATH/train/cat/1.jpg, ..., PATH/val/..., PATH/test/...     split already
 
@@ -32,7 +34,7 @@ import numpy as np
 from jaxcnn.config import DataConfig
 from jaxcnn.data import groups, images, splits
 from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
-from jaxcnn.data.files import FileExamples
+from jaxcnn.data.files import FileExamples, size_of
 from jaxcnn.errors import UserError, require
 from jaxcnn.targets import Targets, classes, only_label
 
@@ -54,16 +56,24 @@ def load(path: str, config: DataConfig) -> Dataset:
     """
     if not os.path.isdir(path):
         raise UserError(f"There is no folder {path!r} of images.")
+    from jaxcnn.data import mask_folder  # which uses the functions below
+
+    has_masks = config.target_kind != "none" and mask_folder.has_masks(path)
+    if config.target_kind == "mask" or has_masks:
+        return mask_folder.load(path, config)
+    rule = (
+        "'label' for a folder per class, 'mask' for one with images/ and masks/, or "
+        "'none' for images without classes"
+    )
+    holds = config.target_kind in ("label", "none")
+    require(holds, "data.target_kind", config.target_kind, rule)
     channels = 3 if config.channels is None else config.channels
     if channels not in images.STATISTICS:
         raise UserError(
             f"Config field data.channels is {channels}; of a folder's images it can be "
             "1 (grey), 3 (RGB) or None (RGB)."
         )
-    rule = "label, or none for images without classes, of a folder"
-    holds = config.target_kind in ("label", "none")
-    require(holds, "data.target_kind", config.target_kind, rule)
-    listing = _Listing()
+    listing = Listing()
     if config.target_kind == "none":
         files, targets = _without_classes(path, listing), {}
     else:
@@ -100,7 +110,7 @@ def load(path: str, config: DataConfig) -> Dataset:
 
 
 @dataclasses.dataclass
-class _Listing:
+class Listing:
     """Lists folders, each real one once.
 
     Attributes:
@@ -239,7 +249,7 @@ def find_images(paths: Sequence[str]) -> tuple[list[str], list[str]]:
         if not os.path.isdir(path):
             found.append(path)
             continue
-        listing = _Listing()
+        listing = Listing()
         listing.claim_root(path)
         inside = listing.files(path)
         if not inside:
@@ -254,7 +264,7 @@ def find_images(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def other_files(path: str, known: Set[str]) -> list[str]:
     """Paths below a folder that are no folders and not among those known, sorted."""
-    listing, waiting, others = _Listing(), [path], []
+    listing, waiting, others = Listing(), [path], []
     listing.claim_root(path)
     while waiting:
         where = waiting.pop()
@@ -293,7 +303,7 @@ def _split_and_others(name: str) -> tuple[str | None, tuple[str, ...]]:
     return split, tuple(other for other in words if other != word)
 
 
-def _split_folders(path: str, listing: _Listing) -> dict[str, str]:
+def _split_folders(path: str, listing: Listing) -> dict[str, str]:
     """Returns split -> its folder; {"all": "."} where the folders are classes.
 
     A folder called like a split is a class if there are other folders, none of which is
@@ -343,7 +353,7 @@ def _split_folders(path: str, listing: _Listing) -> dict[str, str]:
                 f"{split} split is allowed."
             )
     for name in others:
-        if _Listing().files(os.path.join(path, name)):
+        if Listing().files(os.path.join(path, name)):
             allowed = "; ".join(", ".join(names) for names in SPLIT_NAMES.values())
             raise UserError(
                 f"Folder {path!r} has {named['train'][0]}/ and images in {name}/, "
@@ -352,7 +362,7 @@ def _split_folders(path: str, listing: _Listing) -> dict[str, str]:
     return {split: names[0] for split, names in named.items() if names}
 
 
-def _without_classes(path: str, listing: _Listing) -> dict[str, dict[str, list[str]]]:
+def _without_classes(path: str, listing: Listing) -> dict[str, dict[str, list[str]]]:
     """Split -> {"": paths of its images}; "all" where no folder is called train.
 
     Raises:
@@ -368,7 +378,7 @@ def _without_classes(path: str, listing: _Listing) -> dict[str, dict[str, list[s
             inside = os.path.join(path, name)
             if split is not None:
                 folders[split].append(inside)
-            elif _Listing().files(inside):
+            elif Listing().files(inside):
                 raise UserError(
                     f"Folder {path!r} has a folder for training, and images in "
                     f"{name}/, which is no split."
@@ -434,17 +444,9 @@ def _examples(
         {"label": labels} if targets else {},
         channels,
         example_names=[path[start:].replace(os.sep, "/") for path in paths],
-        file_sizes=np.array([_size(path) for path in paths], np.int64),
+        file_sizes=np.array([size_of(path) for path in paths], np.int64),
         max_pixels=max_pixels,
     )
-
-
-def _size(path: str) -> int:
-    """Size of a file in bytes; 0 for a link that leads nowhere."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
 
 
 def _complete(

@@ -104,12 +104,12 @@ def _enlarged(size: Size, crop_ratio: float) -> Size:
 
 
 def _center(shape: Size, size: Size, covered: Size) -> Placement:
-    height, width = _cover(shape, covered)
+    height, width = cover(shape, covered)
     top, left = round((height - size[0]) / 2), round((width - size[1]) / 2)
     return _whole(shape, (height, width), (-top, -left), size)
 
 
-def _cover(shape: Size, size: Size) -> Size:
+def cover(shape: Size, size: Size) -> Size:
     """The smallest size of the image, its aspect ratio kept, that covers a size.
 
     The side that exceeds it is rounded down. To cover a square the shorter side gets
@@ -144,7 +144,7 @@ def random_scale_crop(shape: Size, size: Size, rng: np.random.Generator) -> Plac
 def _anywhere(
     shape: Size, size: Size, covered: Size, rng: np.random.Generator
 ) -> Placement:
-    height, width = _cover(shape, covered)
+    height, width = cover(shape, covered)
     top = rng.integers(height - size[0] + 1)
     left = rng.integers(width - size[1] + 1)
     return _whole(shape, (height, width), (-int(top), -int(left)), size)
@@ -247,6 +247,11 @@ def place_image(
             image = _resampled(image, height, width, interpolation, box)
         image = image[rows, columns]
     return _on_canvas(image, placement, fill)
+
+
+def resized(image: np.ndarray, size: Size) -> np.ndarray:
+    """A whole image, or map of numbers, in another size: [H, W, C] -> [*size, C]."""
+    return place_image(image, _whole(image.shape[:2], size, (0, 0), size))
 
 
 def _part(box: Box, rows: slice, columns: slice, resized: Size) -> Box:

@@ -72,6 +72,7 @@ class Autoencoder(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Returns images [B, H, W, num_classes] for images [B, H, W, C]."""
         x = images.reshape(len(images), -1)  # [B, H * W * C]
+        self._check_size(x.shape[-1])
         widths = (self.hidden, self.hidden[-2::-1])  # of encoder and decoder
         for i, part in enumerate(widths if self.num_classes else widths[:1]):
             for j, width in enumerate(part):
@@ -84,11 +85,21 @@ class Autoencoder(nn.Module):
         x = Dense(shape[1] * shape[2] * shape[3], name="head")(x)
         return sigmoid(x).reshape(shape)
 
+    def _check_size(self, number: int) -> None:
+        """Raises UserError unless the images are of the size of the first ones."""
+        first = self.get_variable("params", "stage1_block1", {}).get("dense", {})
+        if "kernel" in first and len(first["kernel"]) != number:
+            raise UserError(
+                "An autoencoder with hidden layers on the pixels takes images of one "
+                f"size: this one of {len(first['kernel'])} numbers, not {number}."
+            )
+
 
 class ConvAutoencoder(nn.Module):
     """Stages of 3x3 convolutions and max-pool, the same in reverse, a last convolution.
 
     The code is what the last max-pool gives, [B, H/2^n, W/2^n, filters] for n stages.
+    Images whose sides 2^n does not divide are filled up by their last row and column.
 
     Attributes:
         num_classes: Channels of the image that it gives. 0: the network returns its
@@ -115,15 +126,10 @@ class ConvAutoencoder(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Returns images [B, H, W, num_classes] for images [B, H, W, C]."""
-        factor = 2 ** len(self.depths)
-        if images.shape[1] % factor or images.shape[2] % factor:
-            raise UserError(
-                f"A ConvAutoencoder of {len(self.depths)} stages takes images whose "
-                f"sides {factor} divides, not {images.shape[1]} x {images.shape[2]} "
-                "pixels."
-            )
         stages = list(zip(self.depths, self.filters, strict=True))
-        x = images
+        height, width = images.shape[1:3]
+        filling = [(0, -side % 2 ** len(stages)) for side in (height, width)]
+        x = jnp.pad(images, ((0, 0), *filling, (0, 0)), mode="edge")
         for i, stage in enumerate(stages):
             x = self._stage(x, i + 1, *stage, train=train)
             x = max_pool(x, 2, 2)  # [B, H/2, W/2, filters]
@@ -132,7 +138,8 @@ class ConvAutoencoder(nn.Module):
         for i, stage in enumerate(reversed(stages), start=len(stages)):
             x = _repeated(x)  # [B, 2H, 2W, C]
             x = self._stage(x, i + 1, *stage, train=train)
-        return sigmoid(Conv(self.num_classes, 3, name="head")(x))
+        x = sigmoid(Conv(self.num_classes, 3, name="head")(x))
+        return x[:, :height, :width]
 
     def _stage(
         self, x: jax.Array, number: int, depth: int, filters: int, *, train: bool
@@ -149,7 +156,9 @@ def _repeated(x: jax.Array) -> jax.Array:
     return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
-_row = functools.partial(Variant, scale=(0.0, 1.0), reference="torch, restated")
+_row = functools.partial(
+    Variant, scale=(0.0, 1.0), reference="torch, restated", task="restoration"
+)
 
 VARIANTS = {
     "autoencoder": _row(

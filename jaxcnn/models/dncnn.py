@@ -108,6 +108,7 @@ _row = functools.partial(
     num_classes=1,
     scale=(0.0, 1.0),
     reference="KAIR's layers, restated in torch",
+    task="restoration",
 )
 
 VARIANTS = {

@@ -11,6 +11,7 @@ from jaxcnn.tasks.classification import Classification
 from jaxcnn.tasks.multi_label import MultiLabel
 from jaxcnn.tasks.regression import Regression
 from jaxcnn.tasks.restoration import Restoration
+from jaxcnn.tasks.segmentation import Segmentation
 from jaxcnn.tasks.task import Metric, Task, changes_inputs, metric_table
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "MultiLabel",
     "Regression",
     "Restoration",
+    "Segmentation",
     "Task",
     "changes_inputs",
     "create_task",
@@ -32,6 +34,7 @@ TASKS: Mapping[str, type[Task]] = {
     "multi_label": MultiLabel,
     "regression": Regression,
     "restoration": Restoration,
+    "segmentation": Segmentation,
 }
 
 _COMMON = frozenset({"name", "target", "aux_weight"})  # options that all tasks use
@@ -113,7 +116,7 @@ def _check_target(task: str, name: str, target: Target, targets: Targets) -> Non
             f"{', '.join(targets) or 'none'}."
         )
     fields = ["kind", "shape", "ragged"]
-    if target.kind in ("label", "labels") and target.names:
+    if target.kind in ("label", "labels", "mask") and target.names:
         fields.append("names")  # whose order gives the numbers of classes their meaning
     for field in fields:
         needed, has = getattr(target, field), getattr(targets[name], field)

@@ -13,6 +13,7 @@ for images on that scale, too (Variant.scale).
 The metrics are of what `predict` gives: levels of 8 bits, clipped to [0, 255].
 """
 
+import base64
 from collections.abc import Callable, Mapping
 import dataclasses
 from typing import Any, ClassVar
@@ -37,7 +38,7 @@ from jaxcnn.tasks.task import (
 )
 
 CLEAN = "clean"  # entry of a batch: the image before it was corrupted
-RESTORED = "restored"  # name of the picture that is predicted
+RESTORED = "restored"  # what is predicted
 
 # Loss of each example: called as loss(output, clean), both [B, H, W, C] in [0, 1].
 LOSSES: Mapping[str, Callable[[jax.Array, jax.Array], jax.Array]] = {
@@ -69,6 +70,7 @@ class Restoration(Task):
     OPTIONS: ClassVar[frozenset[str]] = frozenset(
         {"loss", "corruption", "corruption_level"}
     )
+    IS_MAP: ClassVar[bool] = True
 
     channels: int = 3
     target: str | None = None
@@ -86,8 +88,9 @@ class Restoration(Task):
         Raises:
             UserError: An option that is not allowed, or a target that is no image.
         """
-        if config.loss not in LOSSES:
-            raise unknown("loss", config.loss, LOSSES)
+        loss = config.loss or next(iter(LOSSES))
+        if loss not in LOSSES:
+            raise unknown("loss", loss, LOSSES)
         if config.corruption not in CORRUPTIONS:
             raise unknown("task.corruption", config.corruption, CORRUPTIONS)
         row = CORRUPTIONS[config.corruption]
@@ -103,7 +106,7 @@ class Restoration(Task):
         return cls(
             channels=channels,
             target=name,
-            loss_name=config.loss,
+            loss_name=loss,
             corruption=config.corruption,
             lowest_level=float(levels[0]),
             highest_level=float(levels[-1]),
@@ -191,19 +194,27 @@ class Restoration(Task):
         return {RESTORED: _levels(output).astype(jnp.uint8)}
 
     def answer(self, predicted: Predicted, limit: int) -> dict[str, Any]:
-        """{"restored": rows of pixels, each a list of grey levels, 0 to 255}."""
-        return {RESTORED: predicted[RESTORED].tolist()}
+        """The size of the restored image and its pixels.
+
+        Returns:
+            "height", "width" and "channels"; "pixels", the grey levels of 8 bits row by
+            row, of each pixel those of its channels, in base64.
+        """
+        image = predicted[RESTORED]
+        sizes = dict(zip(("height", "width", "channels"), image.shape, strict=True))
+        return {**sizes, "pixels": base64.b64encode(image.tobytes()).decode("ascii")}
 
     def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return [_size(answer)]
+        return [{name: answer[name] for name in ("height", "width", "channels")}]
 
     def cells(self, answer: Mapping[str, Any]) -> list[str]:
-        size = _size(answer)
-        colours = "grey" if size["channels"] == 1 else "RGB"
-        return [f"restored: {size['height']} x {size['width']} pixels, {colours}"]
+        colours = "grey" if answer["channels"] == 1 else "RGB"
+        return [f"restored: {answer['height']} x {answer['width']} pixels, {colours}"]
 
     def marks(self, answer: Mapping[str, Any]) -> list[Mark]:
-        return [Picture(RESTORED, np.asarray(answer[RESTORED], np.uint8))]
+        levels = np.frombuffer(base64.b64decode(answer["pixels"]), np.uint8)
+        shape = (answer["height"], answer["width"], answer["channels"])
+        return [Picture(levels.reshape(shape))]
 
     def spread(self, predicted: Predicted) -> dict[str, str]:
         """The mean grey level: an image has no place in a row."""
@@ -231,13 +242,3 @@ def _levels(output: jax.Array) -> jax.Array:
 def _seen(output: jax.Array) -> jax.Array:
     """The restored images as they are written, in [0, 1]."""
     return _levels(output) / 255
-
-
-def _size(answer: Mapping[str, Any]) -> dict[str, int]:
-    """The size of the restored image, pixels, and its channels."""
-    rows = answer[RESTORED]
-    return {
-        "height": len(rows),
-        "width": len(rows[0]),
-        "channels": len(rows[0][0]),
-    }
