@@ -28,7 +28,6 @@ from jaxcnn.models.layers import (
     BatchNorm,
     Conv,
     ConvAct,
-    global_avg_pool,
     kaiming_normal,
     relu,
 )
@@ -59,7 +58,7 @@ class DnCNN(nn.Module):
 
     Attributes:
         num_classes: Channels of the restored image, as many as the input has. 0: the
-            network returns its pooled features.
+            network returns its last features [B, H, W, filters].
         depth: Number of convolutions.
         filters: Filters of each but the last.
         norm: Normalisation class, see layers.ConvNorm.
@@ -95,7 +94,7 @@ class DnCNN(nn.Module):
             block = ConvNormRelu(self.filters, self.norm, name=f"stage1_block{j + 1}")
             x = block(x, train=train)
         if self.num_classes == 0:
-            return global_avg_pool(x)  # [B, filters]
+            return x  # [B, H, W, filters]
         head = Conv(channels, 3, kernel_init=zeros, bias_init=zeros, name="head")
         return images - head(x)
 
