@@ -38,6 +38,7 @@ from jaxcnn.models.layers import (
     Dense,
     global_avg_pool,
     max_pool,
+    resize,
     sigmoid,
 )
 from jaxcnn.models.linear import HiddenLayer
@@ -129,14 +130,17 @@ class ConvAutoencoder(nn.Module):
         stages = list(zip(self.depths, self.filters, strict=True))
         height, width = images.shape[1:3]
         filling = [(0, -side % 2 ** len(stages)) for side in (height, width)]
-        x = jnp.pad(images, ((0, 0), *filling, (0, 0)), mode="edge")
+        x = images
+        if any(after for _, after in filling):
+            x = jnp.pad(x, ((0, 0), *filling, (0, 0)), mode="edge")
         for i, stage in enumerate(stages):
             x = self._stage(x, i + 1, *stage, train=train)
             x = max_pool(x, 2, 2)  # [B, H/2, W/2, filters]
         if self.num_classes == 0:
             return global_avg_pool(x)
         for i, stage in enumerate(reversed(stages), start=len(stages)):
-            x = _repeated(x)  # [B, 2H, 2W, C]
+            size = (2 * x.shape[1], 2 * x.shape[2])
+            x = resize(x, size, "nearest")  # [B, 2H, 2W, C]
             x = self._stage(x, i + 1, *stage, train=train)
         x = sigmoid(Conv(self.num_classes, 3, name="head")(x))
         return x[:, :height, :width]
@@ -149,11 +153,6 @@ class ConvAutoencoder(nn.Module):
             name = f"stage{number}_block{j + 1}"
             x = ConvNormRelu(filters, self.norm, name=name)(x, train=train)
         return x
-
-
-def _repeated(x: jax.Array) -> jax.Array:
-    """Each pixel as 2x2 pixels: [B, H, W, C] -> [B, 2H, 2W, C]."""
-    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
 _row = functools.partial(
