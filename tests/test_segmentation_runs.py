@@ -99,7 +99,7 @@ def test_a_network_learns_to_tell_the_pixels_apart(run):
     trained = [r for r in records if r["split"] == "train"]
     assert trained[-1]["pixel_accuracy"] > 0.8
     images, targets = scenes(21, 1)
-    mask = jaxcnn.load(folder)(list(images))["mask"]
+    mask = np.stack(jaxcnn.load(folder)(list(images))["mask"])
     right = (mask == targets["mask"])[:, 1:].mean()
     assert result.test["pixel_accuracy"] == pytest.approx(right, abs=1e-12)
     masks = scenes(48, 0)[1]["mask"]

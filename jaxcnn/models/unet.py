@@ -191,7 +191,13 @@ _row = functools.partial(
 )
 
 VARIANTS = {
-    "unet_2015": _row(UNet2015, image_size=388, channels=1, num_classes=2),
+    "unet_2015": _row(
+        UNet2015,
+        image_size=388,
+        channels=1,
+        num_classes=2,
+        reference="the paper's Figure 1; torch",
+    ),
     **{
         f"unet_{name}": _row(functools.partial(_unet, backbone=name))
         for name in ("resnet18", "resnet34", "resnet50", "mobilenet_v2")

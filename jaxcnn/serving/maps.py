@@ -40,7 +40,7 @@ class Passes:
     mirrored: bool = False
 
     def __post_init__(self) -> None:
-        rule = f"a multiple of {2 * ALIGNED} pixels, not 0"
+        rule = f"a multiple of {2 * ALIGNED} pixels"
         holds = self.overlap > 0 and self.overlap % (2 * ALIGNED) == 0
         require(holds, "overlap", self.overlap, rule)
         if self.tile is not None:

@@ -17,15 +17,18 @@ SMP = (
 PARITY = (
     *(Parity(name, name, "torchvision") for name in TORCHVISION),
     *(Parity(name, name, "segmentation_models_pytorch") for name in SMP),
-    Parity(
-        "pspnet_resnet50",
-        "pspnet_resnet50",
-        "segmentation_models_pytorch",
-        {
-            "aux": None,
-            "decoder": functools.partial(pspnet.PyramidPooling, tap=8),
-            "output_stride": 32,
-        },
-        "pooling at stride 8",
+    *(
+        Parity(
+            name,
+            name,
+            "segmentation_models_pytorch",
+            {
+                "aux": None,
+                "decoder": functools.partial(pspnet.PyramidPooling, tap=8),
+                "output_stride": 32,
+            },
+            "pooling at stride 8",
+        )
+        for name in ("pspnet_resnet50", "pspnet_resnet101")
     ),
 )

@@ -83,6 +83,7 @@ NETWORKS = {
         _smp(smp.DeepLabV3Plus, "resnet50"), SMALL, gains=QUIET
     ),
     "pspnet_resnet50": Network(_smp(smp.PSPNet, "resnet50"), BINS, gains=QUIET),
+    "pspnet_resnet101": Network(_smp(smp.PSPNet, "resnet101"), BINS, gains=QUIET),
     "unet_resnet18": Network(_smp(smp.Unet, "resnet18"), SMALL, gains=QUIET),
     "unet_resnet34": Network(
         _smp(smp.Unet, "resnet34"), SMALL, gains=QUIET, train=True
