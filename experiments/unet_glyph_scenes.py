@@ -12,11 +12,12 @@ from jaxcnn.config import Config, DataConfig, OptimConfig, TaskConfig
 def get_config() -> Config:
     return Config(
         model="unet_resnet18",
+        model_fields=(("backbone", "resnet20_cifar"),),
         data=DataConfig(name="glyph_scenes", image_size=64, batch_size=32),
         task=TaskConfig(name="segmentation", loss="cross_entropy+dice"),
         optim=OptimConfig(
             name="adamw", peak_lr=2e-3, warmup_epochs=0.5, weight_decay=0.05
         ),
-        num_epochs=8.0,
+        num_epochs=6.0,
         eval_every_epochs=2.0,
     )

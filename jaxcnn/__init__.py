@@ -160,8 +160,8 @@ def load(
         raw: Whether to use the raw parameters instead of their average.
         model: The network that was given to fit, if its class cannot be imported.
         task: The task that was given to fit.
-        passes: How the network passes over an image, in tiles for example, where it
-            predicts maps. None: once, over the whole image.
+        passes: Tiles, scales and mirroring with which a network that predicts maps
+            passes over an image. None: once, over the whole image.
     """
     from jaxcnn.serving import predictor
 

@@ -1,5 +1,6 @@
 """Segmentation from training to pictures: bright squares and discs on noise."""
 
+import dataclasses
 import json
 
 from flax import linen as nn
@@ -21,6 +22,7 @@ from jaxcnn.serving import measure
 from jaxcnn.targets import Target
 from jaxcnn.tasks import Segmentation
 from jaxcnn.training import parallel, prepare, step
+from tests import interrupted
 
 SIDE = 16
 NAMES = ("noise", "square", "disc")
@@ -165,6 +167,55 @@ def test_predict_writes_overlays_and_masks(run, tmp_path, capsys):
     y, x = np.argwhere(targets["mask"][0] == 2).mean(axis=0).round().astype(int)
     expected = 0.45 * images[0, y, x] + 0.55 * np.array(palette.OKABE_ITO[2])
     np.testing.assert_allclose(overlay[y * 32 + 16, x * 32 + 16], expected, atol=1)
+
+
+def test_masks_have_the_size_of_their_image(run):
+    folder, _ = run
+    rng = np.random.default_rng(0)
+    sizes = [(SIDE, SIDE), (40, 25), (33, 70)]
+    images = [rng.integers(0, 256, size, np.uint8) for size in sizes]
+    predictor = jaxcnn.load(folder)
+    predicted = predictor(images)
+    for name in ("mask", "confidence"):
+        assert [x.shape for x in predicted[name]] == sizes
+    # One that the network has seen as it is has the classes of its batch.
+    batch = predictor.predict_batch(images[0][None, ..., None])
+    np.testing.assert_array_equal(predicted["mask"][0], batch["mask"][0])
+    assert jaxcnn.load(folder)([])["mask"] == []
+    passes = jaxcnn.Passes(scales=(1.0, 1.5), mirrored=True)
+    (mirrored,) = jaxcnn.load(folder, passes=passes)([images[1][:, ::-1]])["mask"]
+    (plain,) = jaxcnn.load(folder, passes=passes)([images[1]])["mask"]
+    assert (mirrored[:, ::-1] == plain).mean() > 0.99  # but for rounding
+
+
+def test_a_task_without_maps_takes_no_passes(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (8, 4, 4), np.uint8)
+    y = np.arange(8) % 2
+    data = jaxcnn.Dataset.from_arrays(x, y, validation=(x, y))
+    config = Config(model="mlp", data=DataConfig(image_size=4, batch_size=8))
+    jaxcnn.fit(dataclasses.replace(config, num_epochs=1.0), tmp_path, dataset=data)
+    with pytest.raises(UserError, match="Classification predicts no maps"):
+        jaxcnn.load(tmp_path, passes=jaxcnn.Passes())
+
+
+@pytest.mark.slow
+def test_a_u_net_that_is_interrupted_ends_as_if_it_were_not(tmp_path):
+    chosen = dataclasses.replace(
+        config(loss="cross_entropy+dice"),
+        model="unet_resnet18",
+        model_fields=(("backbone", "resnet20_cifar"),),
+        augment=AugmentConfig(flip=0.5, rotation_degrees=20.0),
+        num_epochs=2.0,
+    )
+    jaxcnn.fit(chosen, tmp_path / "whole", dataset=dataset())
+    with interrupted.signalled(5):
+        jaxcnn.fit(chosen, tmp_path / "cut", dataset=dataset())
+    assert interrupted.last_state(tmp_path / "cut", 5)
+    jaxcnn.fit(chosen, tmp_path / "cut", dataset=dataset())
+    whole, cut = (interrupted.last_state(tmp_path / n, 12) for n in ("whole", "cut"))
+    interrupted.assert_same_bits(cut, whole)
+    groups = {path.split("'")[3] for path in whole if path.startswith("['params']")}
+    assert {"stem", "stage3_block3", "decoder", "head"} <= groups
 
 
 def test_a_network_that_gives_a_smaller_map_is_refused():

@@ -32,8 +32,8 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_integer(
         "tile",
         None,
-        "where a network predicts maps: height and width of the tiles in which it sees "
-        "an image, pixels, a multiple of 32; without it, the whole image at once",
+        "height and width, pixels, a multiple of 32, of the tiles in which a network that "
+        "predicts maps sees an image; without it, the whole image at once",
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -45,14 +45,14 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_list(
         "scales",
         ["1"],
-        "where a network predicts maps: factors of the image's size at which it sees "
-        "it, such as 0.75,1,1.25",
+        "factors of the image's size at which a network that predicts maps sees it, "
+        "such as 0.75,1,1.25",
         flag_values=values,
     )
     flags.DEFINE_bool(
         "mirrored",
         False,
-        "where a network predicts maps: it sees each image mirrored, too",
+        "show each image mirrored, too, to a network that predicts maps",
         flag_values=values,
     )
     _flags.define_format(values, "table", "json", "csv")

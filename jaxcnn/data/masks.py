@@ -3,7 +3,8 @@
 Grey and palette files (PNG, BMP, GIF, TIFF) hold a level a pixel, the grey level or the
 index into the palette. It is the class, and 255 is void: no class. RGB files need a
 table of colours. Files that lose detail (JPEG, WebP) are refused: their levels are
-mixtures of classes.
+mixtures of classes. Files of 1 bit have the levels 0 and 1, or 0 and 255 where 1 is no
+class.
 
 A file classes.txt names the classes, one a line, from class 0 on; lines that are empty
 or begin with # are left out:
@@ -97,11 +98,13 @@ class Coding:
         pixels = pixels_of(image, where)
         if pixels.ndim == 3:
             return self._of_colours(pixels, where)
-        if image.mode in ("1", "L") and self._greys is not None:
-            return self._looked_up(pixels, self._greys, where)
         if image.mode == "P" and self.colours:
             self._check_palette(image, pixels, where)
-        return self._looked_up(pixels, self._levels, where)
+        is_grey = image.mode in ("1", "L") and self._greys is not None
+        table = self._greys if is_grey else self._levels
+        if image.mode == "1" and table[1] == _NONE:
+            pixels = pixels * np.uint8(255)
+        return self._looked_up(pixels, table, where)
 
     @functools.cached_property
     def _greys(self) -> np.ndarray | None:
@@ -131,15 +134,19 @@ class Coding:
         return table
 
     def _looked_up(self, pixels: np.ndarray, table: np.ndarray, where: str) -> Mask:
+        dtype = np.dtype(self.target.dtype)
         if pixels.dtype == np.uint8:
-            found = table[pixels]
-        else:
-            inside = (pixels >= 0) & (pixels < len(table))
-            found = np.where(inside, table[np.where(inside, pixels, 0)], _NONE)
-        wrong = found == _NONE
-        if wrong.any():
-            self._refuse(pixels, wrong, where)
-        return found.astype(self.target.dtype)
+            levels = levels_in(pixels)
+            if (table[levels] == _NONE).any():
+                self._refuse(pixels, table[pixels] == _NONE, where)
+            if dtype == np.uint8 and (table[levels] == levels).all():
+                return pixels
+            return np.take(table.astype(dtype), pixels)  # twice as fast as an index
+        inside = (pixels >= 0) & (pixels < len(table))
+        found = np.where(inside, table[np.where(inside, pixels, 0)], _NONE)
+        if (found == _NONE).any():
+            self._refuse(pixels, found == _NONE, where)
+        return found.astype(dtype)
 
     def _refuse(self, pixels: np.ndarray, wrong: np.ndarray, where: str) -> None:
         row, column = np.argwhere(wrong)[0]
@@ -160,17 +167,20 @@ class Coding:
                 "GREEN BLUE for each class, such as: sky 70 130 180."
             )
         keys, classes = self._keys
-        packed = _packed(pixels)
-        place = np.minimum(np.searchsorted(keys, packed), len(keys) - 1)
-        wrong = keys[place] != packed
+        flat = _packed(pixels).reshape(-1)
+        # A search for each run of equal pixels, which are long in a mask.
+        starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+        place = np.minimum(np.searchsorted(keys, flat[starts]), len(keys) - 1)
+        wrong = keys[place] != flat[starts]
         if wrong.any():
-            row, column = np.argwhere(wrong)[0]
+            row, column = divmod(int(starts[wrong][0]), pixels.shape[1])
             raise UserError(
                 f"{where}: the colour of the mask is "
                 f"{tuple(pixels[row, column].tolist())} at row {row}, column {column}, "
                 f"which is no class in {self.source}."
             )
-        return classes[place]
+        lengths = np.diff(starts, append=len(flat))
+        return np.repeat(classes[place], lengths).reshape(pixels.shape[:2])
 
     @functools.cached_property
     def _keys(self) -> tuple[np.ndarray, np.ndarray]:
@@ -188,8 +198,8 @@ class Coding:
         """Raises UserError where a palette gives a class the colour of another."""
         palette = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
         number_of = {c: k for c, k in self.colours.items() if k is not None}
-        for level in np.flatnonzero(np.bincount(pixels.ravel())[: len(self.names)]):
-            if level >= len(palette):
+        for level in levels_in(pixels).tolist():
+            if level >= min(len(palette), len(self.names)):
                 continue
             colour = tuple(palette[level].tolist())
             other = number_of.get(colour, level)
@@ -203,8 +213,13 @@ class Coding:
 
 def _packed(colours: np.ndarray) -> np.ndarray:
     """uint8 [..., 3] -> int32 [...]."""
-    red, green, blue = np.moveaxis(colours.astype(np.int32), -1, 0)
-    return (red << 16) | (green << 8) | blue
+    red, green, blue = np.moveaxis(colours, -1, 0)
+    return (red.astype(np.int32) * 256 + green) * 256 + blue
+
+
+def levels_in(pixels: np.ndarray) -> np.ndarray:
+    """The different values in uint8 pixels, in ascending order."""
+    return np.flatnonzero(Image.fromarray(pixels).histogram())
 
 
 def pixels_of(image: Image.Image, where: str) -> np.ndarray:
@@ -552,7 +567,7 @@ def found_coding(
         if pixels.ndim == 3:
             Coding(("", " "), source=CLASSES_FILE)._of_colours(pixels, where)
         if pixels.dtype == np.uint8:
-            return np.flatnonzero(np.bincount(pixels.ravel()))
+            return levels_in(pixels)
         return np.unique(pixels)
 
     with concurrent.futures.ThreadPoolExecutor(max(1, num_threads)) as threads:

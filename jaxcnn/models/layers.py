@@ -13,6 +13,7 @@ its input and its parameters, so the caller chooses the precision by casting bot
 from collections.abc import Callable
 import math
 
+from flax import errors
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -204,6 +205,27 @@ def convolve(
     )
 
 
+def parameter(
+    module: nn.Module, name: str, init: Initializer, shape: tuple[int, ...]
+) -> jax.Array:
+    """A parameter as of module.param(name, init, shape, jnp.float32).
+
+    module.param traces the initializer of a parameter that exists already, to compare
+    shapes; that was a sixth of the time that tracing the step of DenseNet-121 took.
+
+    Raises:
+        ScopeParamShapeError: The parameter exists and has another shape.
+    """
+    if not module.has_variable("params", name):
+        return module.param(name, init, shape, jnp.float32)
+    value = module.get_variable("params", name)
+    if value.shape != shape:
+        raise errors.ScopeParamShapeError(
+            name, "/" + "/".join(module.path), value.shape, shape
+        )
+    return value
+
+
 class Conv(nn.Module):
     """Convolution, equal to PyTorch's nn.Conv2d.
 
@@ -228,11 +250,11 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] -> [B, H/stride, W/stride, filters], rounded up."""
         shape = (*_pair(self.kernel), x.shape[-1] // self.groups, self.filters)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        kernel = parameter(self, "kernel", self.kernel_init, shape)
         bias = None
         if self.bias:
             init = self.bias_init or _torch_bias(kernel)
-            bias = self.param("bias", init, (self.filters,), jnp.float32)
+            bias = parameter(self, "bias", init, (self.filters,))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
         return convolve(
             x, kernel, self.stride, self.padding, self.groups, self.dilation, bias
@@ -245,7 +267,7 @@ class ConvTranspose(nn.Module):
     Its kernel is [kh, kw, C/groups, filters], see ops.lax.conv_transpose.
 
     Attributes:
-        stride: How many times larger the map becomes.
+        stride: Factor by which the map becomes larger.
         padding: Pixels that are cut off on each side.
         output_padding: Pixels that are added at the bottom and at the right.
         kernel_init: Initializer of the kernel. None: uniform in +-1/sqrt(kh * kw *
@@ -332,9 +354,9 @@ class Dense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, C] -> [B, features]."""
         shape = (x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        kernel = parameter(self, "kernel", self.kernel_init, shape)
         init = self.bias_init or _torch_bias(kernel)
-        bias = self.param("bias", init, (self.features,), jnp.float32)
+        bias = parameter(self, "bias", init, (self.features,))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
         return ops.current().dense(x, kernel, bias)
 
@@ -359,9 +381,9 @@ def _scale_and_bias(
     """The parameters of a normalisation, each [C], None where it has none."""
     scale = bias = None
     if module.use_scale:
-        scale = module.param("scale", module.scale_init, (channels,), jnp.float32)
+        scale = parameter(module, "scale", module.scale_init, (channels,))
     if module.use_bias:
-        bias = module.param("bias", module.bias_init, (channels,), jnp.float32)
+        bias = parameter(module, "bias", module.bias_init, (channels,))
     return scale, bias
 
 
@@ -638,7 +660,7 @@ def max_pool_switches(
     """max_pool, and which pixel of each window was the largest, for max_unpool.
 
     Returns:
-        (values, switches), both [B, H', W', C], see ops.lax.max_pool_switches.
+        Values and switches, both [B, H', W', C], see ops.lax.max_pool_switches.
     """
     place = _pool_place(x, window, stride, padding, ceil_mode)
     return ops.current().max_pool_switches(x, **place)
@@ -659,8 +681,8 @@ def max_unpool(
 
     Args:
         x: [B, H', W', C].
-        switches: From max_pool_switches with the same window, [B, H', W', C].
-        window, stride, padding: Those of max_pool_switches.
+        switches: Switches of max_pool_switches, [B, H', W', C].
+        window, stride, padding: The arguments of max_pool_switches.
         size: Rows and columns of the result, those of the map that was pooled. None:
             the smallest with all pixels of the windows.
 

@@ -80,9 +80,9 @@ def conv_transpose(
             [C, filters/groups, kh, kw], and taps in the same order.
         bias: [filters], or None.
         stride: Distance of the windows of neighbouring pixels, pixels of the result.
-        padding: What is cut off on each side, pixels; a negative number adds pixels
-            that get the bias alone. PyTorch's output_padding is less padding at the
-            bottom and at the right: ((p, p - output_padding), ...).
+        padding: Pixels cut off on each side; a negative number adds pixels that get the
+            bias alone. PyTorch's output_padding is less padding at the bottom and at
+            the right: ((p, p - output_padding), ...).
         dilation: Distance of neighbouring taps of the kernel, pixels.
         groups: Number of groups of channels; filter f sees the channels of group
             f // (filters / groups) only.
@@ -173,9 +173,9 @@ def max_unpool(
 
     Args:
         x: [B, H', W', C].
-        switches: From max_pool_switches with the same window, [B, H', W', C].
+        switches: Switches of max_pool_switches, [B, H', W', C].
         size: Rows and columns of the result.
-        window, stride, padding: Those of the pooling.
+        window, stride, padding: The arguments of max_pool_switches.
 
     Returns:
         [B, H, W, C].

@@ -113,8 +113,7 @@ def _window(stride: Pair, padding: Padding, dilation: Pair, groups: int) -> np.n
     return _numbers(*stride, *before, *after, *dilation, groups)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
-def _conv(
+def _conv_forward(
     x: jax.Array,
     kernel: jax.Array,
     stride: Pair,
@@ -126,6 +125,9 @@ def _conv(
     y = jax.ShapeDtypeStruct((x.shape[0], *windows, kernel.shape[3]), x.dtype)
     window = _window(stride, padding, dilation, groups)
     return _call("conv_forward", y, x, kernel, window=window)
+
+
+_conv = jax.custom_vjp(_conv_forward, nondiff_argnums=(2, 3, 4, 5))
 
 
 def _conv_backward(
@@ -150,7 +152,7 @@ def _conv_backward(
 
 
 _conv.defvjp(
-    lambda x, kernel, *window: (_conv(x, kernel, *window), (x, kernel)),
+    lambda x, kernel, *window: (_conv_forward(x, kernel, *window), (x, kernel)),
     _conv_backward,
 )
 

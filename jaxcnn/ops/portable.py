@@ -306,8 +306,7 @@ def batch_norm_train(
     return y.astype(dtype), mean, var
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _batch_norm(
+def _normalised(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, by: Statistics
 ) -> Normalised:
     """(y in the dtype of scale, mean and biased variance of the batch)."""
@@ -315,10 +314,13 @@ def _batch_norm(
     return lax.batch_norm(x, scale, bias, mean, var, epsilon=epsilon), mean, var
 
 
+_batch_norm = jax.custom_vjp(_normalised, nondiff_argnums=(3, 4))
+
+
 def _batch_norm_forward(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, by: Statistics
 ) -> tuple[Normalised, Normalised]:
-    y, mean, var = _batch_norm(x, scale, bias, epsilon, by)
+    y, mean, var = _normalised(x, scale, bias, epsilon, by)
     return (y, mean, var), (x, scale, mean, var)
 
 

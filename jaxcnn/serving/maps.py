@@ -22,7 +22,7 @@ Forward = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, C] -> float [H, W, 
 
 @dataclasses.dataclass(frozen=True)
 class Passes:
-    """How the network passes over an image.
+    """How a network passes over an image.
 
     Attributes:
         tile: Height and width of a tile, pixels. None: the whole image at once.
@@ -66,7 +66,7 @@ def predicted(
         forward: The network on images of any size; it compiles for each size.
         image: uint8 [H, W, C].
         seen_size: (height, width) in which it sees the image, pixels.
-        passes: How it passes over the image.
+        passes: Its tiles, scales and mirroring.
         mean: Mean of the maps of several passes, each [H, W, K].
     """
     maps = []

@@ -148,14 +148,11 @@ class Predictor:
             raise errors.UserError("A predictor takes a list of images; write [image].")
         inputs = _batched(map(self.read, images), self._batch_size)
         batches = [self._predict(batch) for batch in inputs]
-        if self.predict_image is not None:
-            return {
-                n: [x for b in batches for x in b[n]]
-                for n in dict.fromkeys(itertools.chain(*batches))
-            }
-        if not batches:  # empty arrays of the right shapes
+        if not batches:  # empty, by their names and shapes
             empty = np.zeros((1, *self.image_size, self.channels), np.uint8)
             batches = [{n: x[:0] for n, x in self._predict([*empty]).items()}]
+        if self.predict_image is not None:
+            return {n: [x for b in batches for x in b[n]] for n in batches[0]}
         return {n: np.concatenate([b[n] for b in batches]) for n in batches[0]}
 
     @property
@@ -245,8 +242,8 @@ def load(
         raw: Whether to use the raw parameters instead of their average.
         model: The network that was given to fit. None: it is built by its name.
         task: The task that was given to fit. None: it is created by its name.
-        passes: How the network passes over an image, for a task whose predictions are
-            maps. None: once, over the whole image.
+        passes: Tiles, scales and mirroring with which a network that predicts maps
+            passes over an image. None: once, over the whole image.
 
     Raises:
         UserError: The folder holds no run, the run has no such checkpoint, or its

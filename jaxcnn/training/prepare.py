@@ -95,7 +95,8 @@ def prepare(
     schedule = optim.make_schedule(optim_config, num_steps, steps_per_epoch)
     shape = network.image_shape(config, dataset.info)
     init = functools.partial(init_with_output, model, image_shape=shape)
-    output, variables = jax.eval_shape(init, jax.random.key(0))
+    with memory.uncollected():
+        output, variables = jax.eval_shape(init, jax.random.key(0))
     _check_output(task, output, shape)
     params = variables["params"]
     _check_auxiliary(config, params)
@@ -121,6 +122,7 @@ def prepare(
         groups=groups,
         start=start,
         precision=precision,
+        init=init,
         variable_shapes=variables,
     )
     run.tx(0)  # refuses what the optimizer does not take

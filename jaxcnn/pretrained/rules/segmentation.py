@@ -19,7 +19,7 @@ def _backbone(rules: Iterable[Rule], theirs: str, ours: str) -> tuple[Rule, ...]
     Args:
         rules: Those of the classifier.
         theirs: Beginning of the names in the classifier.
-        ours: What stands in its place.
+        ours: Beginning that replaces it.
     """
 
     def renamed(rule: Rule) -> Rule:
