@@ -1,3 +1,22 @@
+r"""A narrow DnCNN that removes noise of a known level from grey photos.
+
+Recipe: Zhang et al., "Beyond a Gaussian Denoiser", IEEE TIP 2017, sec. IV,
+https://arxiv.org/abs/1608.03981: patches of 40x40 pixels, Gaussian noise with a
+standard deviation of 25 grey levels. For minutes on a CPU the network has 12 layers of
+32 filters instead of 17 of 64, and sees 19,000 patches instead of 10 million, with Adam.
+
+The folder has train/, val/ and test/ without classes. For the result: tests are
+scikit-image's camera, chelsea, coffee, coins and rocket, of each the central 256x256
+pixels; validation are its astronaut and scikit-learn's flower; training are 122 tiles
+of 180x180 pixels, at up to three scales, of its other photos and those of scikit-learn,
+Matplotlib, PyWavelets and mahotas.
+
+RESULT
+
+    python -m jaxcnn train --config=experiments/dncnn_photos.py \
+        --workdir=runs/dncnn_photos --config.data.name=folder:grey_photos
+"""
+
 from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig, TaskConfig
 
 
@@ -6,7 +25,7 @@ def get_config() -> Config:
         model="dncnn_s",
         model_fields=(("depth", 12), ("filters", 32)),
         data=DataConfig(
-            name="folder:photos",
+            name="folder:grey_photos",
             target_kind="none",
             channels=1,
             image_size=256,
@@ -18,9 +37,12 @@ def get_config() -> Config:
         ),
         augment=AugmentConfig(flip=0.5),
         task=TaskConfig(
-            name="restoration", corruption="gaussian", corruption_level=(25.0,)
+            name="restoration",
+            loss="squared",
+            corruption="gaussian",
+            corruption_level=(25.0,),
         ),
         optim=OptimConfig(name="adam", peak_lr=2e-3, warmup_epochs=5.0),
-        num_epochs=96.0,
-        eval_every_epochs=32.0,
+        num_epochs=157.5,
+        eval_every_epochs=52.5,
     )

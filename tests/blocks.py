@@ -6,15 +6,9 @@ import jax
 from jaxcnn import models
 
 
-def num_outputs(name, num_classes=10):
-    """Classes of the network; a restorer gives as many channels as it takes."""
-    row = models.MODELS[name]
-    return min(num_classes, row.channels) if row.task == "restoration" else num_classes
-
-
 def shallow(name, num_classes=10):
     """The network, with at most two blocks where more follow that are the same."""
-    network = models.create_model(name, num_outputs(name, num_classes))
+    network = models.create_model(name, num_classes)
     fields = {}
     if hasattr(network, "depths"):
         fields["depths"] = tuple(min(depth, 2) for depth in network.depths)

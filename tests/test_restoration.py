@@ -28,7 +28,8 @@ from jaxcnn.targets import Target, classes
 from jaxcnn.tasks import create_task, similarity
 from jaxcnn.tasks.corruptions import CORRUPTIONS, NUM_BOXES
 from jaxcnn.tasks.parts import Picture
-from jaxcnn.training import evaluation, prepare
+from jaxcnn.training import begin, evaluation, feed, prepare
+from tests import interrupted
 
 REFERENCE = Path(__file__).parent / "reference" / "similarity.npz"
 SIZE = (16, 12)
@@ -464,3 +465,37 @@ def test_every_corruption_is_named_where_it_is_chosen():
     (field,) = (f for f in dataclasses.fields(TaskConfig) if f.name == "corruption")
     for name in CORRUPTIONS:
         assert name in field.metadata["meaning"]
+
+
+# Runs.
+
+
+def test_a_denoiser_that_is_interrupted_ends_as_if_it_were_not(tmp_path):
+    config = config_of(corruption_level=(5.0, 55.0))
+    config.num_devices, config.augment = 1, AugmentConfig(flip=0.5)
+    dataset = dataset_of(config)
+    jaxcnn.fit(config, tmp_path / "whole", dataset=dataset)
+    with interrupted.signalled(4):
+        jaxcnn.fit(config, tmp_path / "cut", dataset=dataset)
+    assert interrupted.last_state(tmp_path / "cut", 4)
+    jaxcnn.fit(config, tmp_path / "cut", dataset=dataset)
+    steps = prepare.prepare(config, dataset=dataset).num_steps
+    assert steps > 4
+    whole, cut = (
+        interrupted.last_state(tmp_path / name, steps) for name in ("whole", "cut")
+    )
+    interrupted.assert_same_bits(cut, whole)
+
+
+def test_a_step_on_eight_devices_is_that_on_one():
+    config, losses = config_of(), []
+    for devices in (1, 8):
+        config.num_devices = devices
+        run = prepare.prepare(config, dataset=dataset_of(config))
+        state = begin.init_state(run)
+        batch = next(feed.train_batches(run, None, 0))
+        step = run.compile_train_step(state)
+        for _ in range(2):
+            state, metrics = step(state, batch, run.run_key)
+        losses.append((float(metrics["loss"]), float(metrics["psnr"])))
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)

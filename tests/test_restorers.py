@@ -141,6 +141,16 @@ def test_hidden_layers_on_the_pixels_know_the_size_of_their_images():
         model.apply(variables, jnp.zeros((1, 5, 4, 1)), train=False)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_denoiser_starts_another(channels):
+    shape, fields = (8, 8, channels), {"depth": 3, "filters": 4}
+    given = source_of("dncnn_s", shape, **fields)
+    model = models.create_model("dncnn_s", channels, **fields)
+    start = make_start(given, model, shape)
+    assert set(dict(start.groups).values()) == {"loaded"}
+    assert (start.mean, start.std) == ((0.0,) * channels, (1.0,) * channels)
+
+
 def source_of(name, shape, **fields):
     """A trained restorer whose numbers tell where they are from."""
     model = models.create_model(name, shape[-1], **fields)
@@ -203,7 +213,7 @@ def test_an_encoder_starts_a_classifier(source, fields, classifier, only):
 @pytest.mark.parametrize(
     ("name", "num_classes", "fields", "shape", "text"),
     [
-        ("dncnn_s", 1, {}, (8, 8, 3), "as many channels as it takes: 3, not 1"),
+        ("dncnn_s", 4, {}, (8, 8, 3), "cannot give 4 channels for images of 3"),
         ("dncnn_s", 1, {"depth": 1}, (8, 8, 1), "at least 2 layers"),
         ("conv_autoencoder", 1, {"depths": (1,)}, (8, 8, 1), r"depths=\(1,\)"),
         ("autoencoder", 1, {"hidden": ()}, (8, 8, 1), r"hidden=\(\)"),

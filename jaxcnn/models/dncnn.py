@@ -57,8 +57,8 @@ class DnCNN(nn.Module):
     """3x3 convolutions of one width at full size; what they give is subtracted.
 
     Attributes:
-        num_classes: Channels of the restored image, as many as the input has. 0: the
-            network returns its last features [B, H, W, filters].
+        num_classes: Channels of the restored image, as many as the input has unless
+            that is grey. 0: the network returns its last features [B, H, W, filters].
         depth: Number of convolutions.
         filters: Filters of each but the last.
         norm: Normalisation class, see layers.ConvNorm.
@@ -81,10 +81,10 @@ class DnCNN(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Returns restored images [B, H, W, C] for images [B, H, W, C]."""
         channels = images.shape[-1]
-        if self.num_classes not in (0, channels):
+        if channels > 1 < self.num_classes != channels:
             raise UserError(
-                f"DnCNN gives images of as many channels as it takes: {channels}, not "
-                f"{self.num_classes}."
+                f"DnCNN cannot give {self.num_classes} channels for images of "
+                f"{channels}: it takes as many as it gives, or one."
             )
         stem = ConvAct(
             self.filters, 3, kernel_init=kaiming_normal, bias_init=zeros, name="stem"
@@ -95,8 +95,10 @@ class DnCNN(nn.Module):
             x = block(x, train=train)
         if self.num_classes == 0:
             return x  # [B, H, W, filters]
-        head = Conv(channels, 3, kernel_init=zeros, bias_init=zeros, name="head")
-        return images - head(x)
+        head = Conv(
+            self.num_classes, 3, kernel_init=zeros, bias_init=zeros, name="head"
+        )
+        return images - head(x)  # from a grey image for each channel
 
 
 _row = functools.partial(
