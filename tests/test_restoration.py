@@ -205,6 +205,8 @@ def test_the_clean_image_is_the_augmented_one():
     np.testing.assert_allclose(plain["image"], expected, rtol=1e-5, atol=1e-6)
     noise = (found["image"] - expected) * 0.5 * 255
     assert noise.std() == pytest.approx(30, rel=0.05)
+    alike = np.corrcoef(noise.reshape(6, -1)) - np.eye(6)
+    assert np.abs(alike).max() < 0.3  # of 192 numbers each
     other = corrupt(batch, keys(12)[6:])
     assert not np.array_equal(other["image"] - other["clean"] / 127.5, noise)
 
