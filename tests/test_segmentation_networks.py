@@ -15,6 +15,7 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.models import backbone, unet
+from jaxcnn.training import transfer
 from tests.reference import compare, filling
 from tests.small_networks import small
 
@@ -183,6 +184,11 @@ def test_a_backbone_refuses_what_it_cannot_do():
     init = functools.partial(model.init, train=False)
     with pytest.raises(ValueError, match="feature map 'stage9_block1'; nearest: "):
         jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    with pytest.raises(ValueError, match="'segnet' is no classifier; it is made for"):
+        models.create_model("unet_resnet18", 3, backbone="segnet")
+    model = models.create_model("unet_resnet18", 3, backbone="mlp")
+    with pytest.raises(ValueError, match="Mlp has no feature maps, so it is no"):
+        models.abstract_variables(model, (64, 64, 3))
     model = models.create_model("deeplabv3plus_resnet34", 3, backbone="resnet20_cifar")
     with pytest.raises(ValueError, match="no map at stride 32, .* has 1, 2, 4"):
         models.abstract_variables(model, (64, 64, 3))
@@ -207,3 +213,43 @@ def test_normalisation_of_a_segmenter_is_that_of_its_backbone():
         )
     assert told["stem"] == (0.25, 1e-3)  # MobileNetV3's own epsilon
     assert told["decoder"] == (0.25, 1e-5)
+
+
+def source(name, num_classes=10):
+    """A trained classifier, as init_from has it."""
+    model = models.create_model(name, num_classes)
+    variables = models.abstract_variables(model, (32, 32, 3))
+    flat = traverse_util.flatten_dict(variables, sep="/")
+    arrays = {path: np.zeros(leaf.shape, np.float32) for path, leaf in flat.items()}
+    return transfer.Source(name, arrays, (0.5,) * 3, (0.25,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "backbone"),
+    [
+        ("unet_resnet18", {"backbone": "resnet20_cifar"}, "resnet20_cifar"),
+        ("lraspp_mobilenet_v3_large", {}, "mobilenet_v3_large"),
+        ("fcn8s_vgg16", {}, "vgg16"),
+        ("segnet", {}, "vgg16_bn"),
+    ],
+)
+def test_the_weights_of_a_classifier_start_a_segmenter(name, fields, backbone):
+    assert models.backbone_of(name, fields) == backbone
+    model = models.create_model(name, 3, **fields)
+    start = transfer.make_start(source(backbone), model, (64, 64, 3))
+    groups = dict(start.groups)
+    states = {
+        groups.pop(group).partition(":")[0]
+        for group in ("decoder", "head")
+        if group in groups
+    }
+    assert states == {"at random"}
+    assert set(groups.values()) == {"loaded"}
+    last = {"fcn8s_vgg16": "stage6_block2"}.get(name)
+    assert last is None or last in groups  # the hidden layers, as convolutions
+
+
+def test_a_classifier_is_no_start_for_a_segmenter_on_another():
+    model = models.create_model("unet_resnet18", 3, backbone="resnet20_cifar")
+    with pytest.raises(ValueError, match="init_from: resnet32_cifar does not fit"):
+        transfer.make_start(source("resnet32_cifar"), model, (64, 64, 3))

@@ -32,8 +32,8 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_integer(
         "tile",
         None,
-        "height and width, pixels, a multiple of 32, of the tiles in which a network that "
-        "predicts maps sees an image; without it, the whole image at once",
+        "height and width, pixels, a multiple of 32, of the tiles in which a network "
+        "that predicts maps sees an image; without it, the whole image at once",
         flag_values=values,
     )
     flags.DEFINE_integer(

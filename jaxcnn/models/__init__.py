@@ -152,6 +152,18 @@ def build(
     return adapt(row, fields, outputs, name)
 
 
+def backbone_of(name: str, fields: Mapping[str, Any]) -> str | None:
+    """Name of the classifier that a network is built on; None: it is on none.
+
+    Args:
+        name: A name that a config can hold, see build.
+        fields: Values for fields of the network.
+    """
+    if name not in MODELS:
+        return None
+    return getattr(create_model(name, 1, **fields), "backbone", None)
+
+
 def normalisation(name: str) -> tuple[float, float] | None:
     """(mean, standard deviation) by which images get the scale that a network of MODELS
     is made for; None where it, or a user's own, is made for no scale."""

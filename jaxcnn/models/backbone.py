@@ -229,6 +229,9 @@ def _plan(network: nn.Module, channels: int, train: bool) -> _Plan:
         if min(y.shape[1:3]) > 1:  # others are gates, or pooled
             is_group = isinstance(tap, str) and "/" not in tap
             (groups if is_group else others)[_stride(y)] = tap
+    if not (others or groups):
+        name = type(network).__name__
+        raise UserError(f"{name} has no feature maps, so it is no backbone.")
     paths = tuple(tap for tap in record.maps if isinstance(tap, str))
     return _Plan(tuple(strides), dict(sorted((others | groups).items())), paths)
 

@@ -17,6 +17,7 @@ pixels will do.
 
 from collections.abc import Callable
 import functools
+from typing import ClassVar
 
 from flax import linen as nn
 import jax
@@ -117,7 +118,10 @@ class FCN(nn.Module):
         hidden: Width of each hidden layer.
         dropout: Dropout rate of the hidden layers.
         norm: Unused, since VGG-16 does not normalise.
+        backbone: Name of the classifier that it begins as.
     """
+
+    backbone: ClassVar[str] = "vgg16"
 
     num_classes: int
     num_maps: int

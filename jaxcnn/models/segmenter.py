@@ -56,6 +56,12 @@ class Segmenter(nn.Module):
 
     def __post_init__(self) -> None:
         backbones.check_output_stride(self.output_stride)
+        variant = models.MODELS.get(self.backbone)
+        if variant is not None and variant.task != "classification":
+            raise UserError(
+                f"The backbone {self.backbone!r} is no classifier; it is made for "
+                f"{variant.task}."
+            )
         super().__post_init__()
 
     def setup(self) -> None:

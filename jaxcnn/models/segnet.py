@@ -12,7 +12,8 @@ all normalised; the last one of each changes the number of channels, and the ver
 one gives the classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from flax import linen as nn
 import jax
@@ -29,25 +30,34 @@ from jaxcnn.models.vgg import ConvNormRelu
 
 
 class Decoder(nn.Module):
-    """Unpooling, 3x3 convolutions.
+    """For each level: unpooling, 3x3 convolutions.
 
     Attributes:
-        filters: Filters of each convolution.
+        filters: Filters of the convolutions of each level, from the coarsest.
         norm: Normalisation class, see layers.ConvNorm.
     """
 
-    filters: tuple[int, ...]
+    filters: tuple[tuple[int, ...], ...]
     norm: Callable[..., nn.Module]
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, switches: jax.Array, size: tuple[int, int], *, train: bool
+        self, x: jax.Array, switches: Sequence[jax.Array], *, train: bool
     ) -> jax.Array:
-        """[B, H/2, W/2, C] -> [B, H, W, filters[-1]], where size is (H, W)."""
-        x = max_unpool(x, switches, 2, 2, size=size)
+        """Returns a map as large as the images.
+
+        Args:
+            x: The last pooled map, [B, H, W, C].
+            switches: Those of each level, from the coarsest, and last any array that is
+                as large as the images.
+            train: Passed on to the normalisation.
+        """
         for i, filters in enumerate(self.filters):
-            name = f"conv{i + 1}"
-            x = ConvNormRelu(filters, self.norm, name=name)(x, train=train)
+            size = switches[i + 1].shape[1:3]
+            x = max_unpool(x, switches[i], 2, 2, size=size)
+            for j, width in enumerate(filters):
+                layer = ConvNormRelu(width, self.norm, name=f"level{i + 1}_conv{j + 1}")
+                x = layer(x, train=train)
         return x
 
 
@@ -59,7 +69,10 @@ class SegNet(nn.Module):
         depths: Convolutions of each encoder and of its decoder.
         filters: Filters of each encoder.
         norm: Normalisation class, see layers.ConvNorm.
+        backbone: Name of the classifier that it begins as.
     """
+
+    backbone: ClassVar[str] = "vgg16_bn"
 
     num_classes: int
     depths: tuple[int, ...] = (2, 2, 3, 3, 3)
@@ -69,22 +82,22 @@ class SegNet(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Returns logits [B, H, W, num_classes] for images [B, H, W, C]."""
-        x, pools, num_stages = images, [], len(self.depths)
+        x, switches = images, [images]
         for i, (depth, filters) in enumerate(
             zip(self.depths, self.filters, strict=True), start=1
         ):
             for j in range(1, depth + 1):
                 layer = ConvNormRelu(filters, self.norm, name=f"stage{i}_block{j}")
                 x = layer(x, train=train)
-            size = x.shape[1:3]
-            x, switches = max_pool_switches(x, 2, 2)  # [B, H/2, W/2, filters]
-            pools.append((switches, size))
-        narrower = (self.filters[0], *self.filters[:-1])
-        for i in reversed(range(num_stages)):
+            x, places = max_pool_switches(x, 2, 2)  # [B, H/2, W/2, filters]
+            switches.append(places)
+        mirrored = []
+        for i in reversed(range(len(self.depths))):
             filters = (self.filters[i],) * (self.depths[i] - 1)
-            filters += (narrower[i],) if i > 0 else ()  # the head is the last one
-            name = f"stage{2 * num_stages - i}_block1"
-            x = Decoder(filters, self.norm, name=name)(x, *pools[i], train=train)
+            # The last convolution of the first level is the head.
+            mirrored.append((*filters, self.filters[i - 1]) if i > 0 else filters)
+        decoder = Decoder(tuple(mirrored), self.norm, name="decoder")
+        x = decoder(x, switches[::-1], train=train)
         if self.num_classes == 0:
             return x
         return Conv(self.num_classes, 3, kernel_init=kaiming_normal, name="head")(x)

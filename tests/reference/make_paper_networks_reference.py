@@ -115,7 +115,7 @@ def segnet(x: torch.Tensor) -> torch.Tensor:
         x = F.max_unpool2d(x, indices, 2, output_size=size)
         filters = [VGG[i - 1]] * (DEPTHS[i - 1] - 1) + ([VGG[i - 2]] if i > 1 else [])
         for j, width in enumerate(filters, start=1):
-            x = unit(x, f"stage{11 - i}_block1/conv{j}", width)
+            x = unit(x, f"decoder/level{6 - i}_conv{j}", width)
     return conv(x, "head", CLASSES, 3, 1)
 
 
