@@ -75,7 +75,8 @@ class DataConfig(Section):
         "label",
         "csv:PATH: kind of the targets: label (the name of a class), labels (any "
         "number of them), value (numbers) or mask (a file); tfds:NAME and folder:PATH: "
-        "label or mask, which images/ and masks/ in a folder imply",
+        "label or mask, which images/ and masks/ in a folder imply; folder:PATH: none "
+        "(images alone)",
     )
     target_columns: tuple[str, ...] = choice(
         (), "csv:PATH: the columns that are targets; (): all except image and split"
@@ -314,7 +315,8 @@ class TaskConfig(Section):
     loss: str | None = choice(
         None,
         "regression: squared, absolute or huber; segmentation: cross_entropy, focal, "
-        "dice, jaccard, lovasz, or a sum, such as cross_entropy+dice; None: the first",
+        "dice, jaccard, lovasz, or a sum, such as cross_entropy+dice; restoration: "
+        "squared, absolute or ssim; None: the first",
     )
     huber_delta: float = choice(
         1.0,
@@ -344,6 +346,19 @@ class TaskConfig(Section):
         "segmentation: distance at which a boundary still counts as found in "
         "boundary_f1; None: 0.75% of the image's diagonal, at least 1",
         allowed="[0, 1000]",
+    )
+    corruption: str = choice(
+        "none",
+        "restoration: what is done to an image before the network sees it: none, "
+        "gaussian, masking, boxes or downsample",
+    )
+    corruption_level: tuple[float, ...] = choice(
+        (),
+        "restoration: strength of the corruption, one number, or the limits of a range "
+        "from which it is drawn for each image: gaussian: standard deviation in grey "
+        "levels (25); masking and boxes: fraction of the image (0.25); downsample: "
+        "factor (2); (): that in brackets",
+        allowed="[0, 255]",
     )
     aux_weight: float = choice(
         0.0,

@@ -34,6 +34,7 @@ SHAPES = {
     "cifar100": (100, 3),
     "imagenet2012": (1000, 3),
     "folder:photos": (5, 3),
+    "folder:grey_photos": (2, 1),
     "shapes": (5, 1),
     "disc": (3, 1),
 }
@@ -46,6 +47,7 @@ COMPILED = {
     "character_net_glyphs": 32,
     "convnext_tiny_imagenet": 32,
     "disc_regression": 32,
+    "dncnn_photos": 32,
     "googlenet_2014_imagenet": 80,
     "hmax_digits": 64,
     "inception_resnet_v2_imagenet": 75,

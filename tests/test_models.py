@@ -59,7 +59,7 @@ def variables_of(name):
 
 def place(name):
     """Axes of the logits that are those of the image."""
-    is_map = models.MODELS[name].task == "segmentation"
+    is_map = models.MODELS[name].task in ("segmentation", "restoration")
     return image_shape(name)[:2] if is_map else ()
 
 
@@ -117,13 +117,15 @@ def test_groups_end_with_the_head_and_the_others_are_told_whether_they_train(nam
 
 @pytest.mark.slow
 # The head of the TDNN is a weight for each class, and so is the layer before it. Those
-# of LR-ASPP and of FCN on VGG-16 are several layers.
+# of LR-ASPP and of FCN on VGG-16 are several layers. An autoencoder without outputs is
+# its encoder.
 @pytest.mark.parametrize(
     "name",
     [
         n
         for n in ONE_OF_EACH
-        if n.values[0] not in ("tdnn", "lraspp_mobilenet_v3_large", "fcn32s_vgg16")
+        if n.values[0]
+        not in ("tdnn", "lraspp_mobilenet_v3_large", "fcn32s_vgg16", "autoencoder")
     ],
 )
 def test_without_classes_a_network_gives_what_its_head_takes(name):
@@ -171,7 +173,10 @@ def test_logits_have_the_dtype_of_images_and_parameters(name, dtype):
 
 
 def check_dtypes(name, dtype, logits, updated):
-    assert (logits.shape[1:], logits.dtype) == ((*place(name), 10), dtype)
+    assert (logits.shape[1:], logits.dtype) == (
+        (*place(name), 10),
+        dtype,
+    )
     wide = jnp.promote_types(dtype, jnp.float32)
     assert {v.dtype for v in jax.tree.leaves(updated)} <= {wide}
 

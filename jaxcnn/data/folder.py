@@ -11,6 +11,11 @@ split is cut, too. Image files are found by extension (images.EXTENSIONS) at any
 below their class; names that start with a dot are ignored. Classes and files are sorted
 by name, so that the order does not depend on the file system.
 
+With data.target_kind=none the images have no classes, for tasks that need none:
+
+    PATH/1.jpg, PATH/holiday/2.jpg, ...                        split by data.split_seed
+    PATH/train/1.jpg, ..., PATH/val/..., PATH/test/...         split already
+
 Symbolic links are followed, but each real folder is read once, as a class or split
 folder rather than as a folder below another, and none above PATH. Of what is called
 like an image, only regular files are: a pipe, a socket or a device is never opened. A
@@ -31,7 +36,7 @@ from jaxcnn.data import groups, images, splits
 from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
 from jaxcnn.data.files import FileExamples, size_of
 from jaxcnn.errors import UserError, require
-from jaxcnn.targets import Targets, classes
+from jaxcnn.targets import Targets, classes, only_label
 
 SPLIT_NAMES = {
     "train": ("train", "training", "trn"),
@@ -53,10 +58,14 @@ def load(path: str, config: DataConfig) -> Dataset:
         raise UserError(f"There is no folder {path!r} of images.")
     from jaxcnn.data import mask_folder  # which uses the functions below
 
-    if config.target_kind == "mask" or mask_folder.has_masks(path):
+    has_masks = config.target_kind != "none" and mask_folder.has_masks(path)
+    if config.target_kind == "mask" or has_masks:
         return mask_folder.load(path, config)
-    rule = "'label' for a folder per class, or 'mask' for one with images/ and masks/"
-    holds = config.target_kind == "label"
+    rule = (
+        "'label' for a folder per class, 'mask' for one with images/ and masks/, or "
+        "'none' for images without classes"
+    )
+    holds = config.target_kind in ("label", "none")
     require(holds, "data.target_kind", config.target_kind, rule)
     channels = 3 if config.channels is None else config.channels
     if channels not in images.STATISTICS:
@@ -65,18 +74,21 @@ def load(path: str, config: DataConfig) -> Dataset:
             "1 (grey), 3 (RGB) or None (RGB)."
         )
     listing = Listing()
-    split_folders = _split_folders(path, listing)
-    files = listing.class_files(path, split_folders)
-    class_names = list(next(iter(files.values())))
-    for split, found in files.items():
-        _check_classes(split, list(found), class_names)
+    if config.target_kind == "none":
+        files, targets = _without_classes(path, listing), {}
+    else:
+        split_folders = _split_folders(path, listing)
+        files = listing.class_files(path, split_folders)
+        class_names = list(next(iter(files.values())))
+        for split, found in files.items():
+            _check_classes(split, list(found), class_names)
+        targets = classes(class_names)
 
     whole = {
-        split: _examples(path, found, channels, config.max_pixels)
+        split: _examples(path, found, channels, config.max_pixels, targets)
         for split, found in files.items()
     }
     mean, std = images.STATISTICS[channels]
-    targets = classes(class_names)
     return make_dataset(
         _complete(whole, targets, config),
         targets=targets,
@@ -86,7 +98,7 @@ def load(path: str, config: DataConfig) -> Dataset:
         fingerprint=_fingerprint(whole, config),
         made_with=fields_used(
             config,
-            "max_pixels",
+            *("target_kind", "max_pixels"),
             validation="validation" not in whole,
             test="all" in whole,
         ),
@@ -161,7 +173,8 @@ class Listing:
             if not names:
                 raise UserError(
                     f"Folder {folder!r}{_whose(split)} has no sub-folders; one for "
-                    "each class is needed."
+                    "each class is needed (data.target_kind=none takes images without "
+                    "classes)."
                 )
         return {
             split: self._of_classes(split, paths) for split, paths in folders.items()
@@ -349,6 +362,41 @@ def _split_folders(path: str, listing: Listing) -> dict[str, str]:
     return {split: names[0] for split, names in named.items() if names}
 
 
+def _without_classes(path: str, listing: Listing) -> dict[str, dict[str, list[str]]]:
+    """Split -> {"": paths of its images}; "all" where no folder is called train.
+
+    Raises:
+        UserError: There are no images, or some that belong to no split.
+    """
+    listing.claim_root(path)
+    names = {name: split_of(name) for name in listing.subfolders(path)}
+    if "train" not in names.values():
+        folders = {"all": [path]}
+    else:
+        folders = {split: [] for split in SPLIT_NAMES}
+        for name, split in names.items():
+            inside = os.path.join(path, name)
+            if split is not None:
+                folders[split].append(inside)
+            elif Listing().files(inside):
+                raise UserError(
+                    f"Folder {path!r} has a folder for training, and images in "
+                    f"{name}/, which is no split."
+                )
+    found = {
+        split: {"": sorted(sum(map(listing.files, paths), []))}
+        for split, paths in folders.items()
+        if paths
+    }
+    for split, files in found.items():
+        if not files[""]:
+            raise UserError(
+                f"Folder {folders[split][0]!r}{_whose(split)} has no images; files "
+                f"that end in {', '.join(images.EXTENSIONS)} are read."
+            )
+    return found
+
+
 def _refuse_pairs(path: str, folders: Sequence[str]) -> None:
     """Raises UserError for folders such as seg_train and seg_test, which are splits."""
     seen: dict[tuple[str, ...], tuple[str, str]] = {}
@@ -381,7 +429,11 @@ def _check_classes(split: str, found: list[str], expected: list[str]) -> None:
 
 
 def _examples(
-    root: str, files: Mapping[str, list[str]], channels: int, max_pixels: int
+    root: str,
+    files: Mapping[str, list[str]],
+    channels: int,
+    max_pixels: int,
+    targets: Targets,
 ) -> FileExamples:
     counts = [len(paths) for paths in files.values()]
     labels = np.repeat(np.arange(len(files), dtype=np.int32), counts)
@@ -389,7 +441,7 @@ def _examples(
     start = len(os.path.join(root, ""))
     return FileExamples(
         paths,
-        {"label": labels},
+        {"label": labels} if targets else {},
         channels,
         example_names=[path[start:].replace(os.sep, "/") for path in paths],
         file_sizes=np.array([size_of(path) for path in paths], np.int64),
@@ -401,13 +453,14 @@ def _complete(
     whole: Mapping[str, FileExamples], targets: Targets, config: DataConfig
 ) -> dict[str, Examples]:
     """Train, validation and, unless there is only train/ and val/, test."""
+    by = only_label(targets)
     if "all" not in whole:
-        return splits.complete(whole, targets, config, stratify_by="label")
+        return splits.complete(whole, targets, config, stratify_by=by)
     return splits.complete(
         {"train": whole["all"]},
         targets,
         config,
-        stratify_by="label",
+        stratify_by=by,
         missing=("test", "validation"),
     )
 
@@ -416,7 +469,8 @@ def _fingerprint(whole: Mapping[str, FileExamples], config: DataConfig) -> str:
     """SHA-256 of split, label, size in bytes and name of every file, and of groups."""
     digest = hashlib.sha256(f"by name {groups.digest(config.groups)}".encode())
     for split, examples in whole.items():
-        labels, sizes = examples.column("label").tolist(), examples.file_sizes.tolist()
+        sizes = examples.file_sizes.tolist()
+        labels = examples.targets.get("label", np.zeros(len(sizes), np.int32)).tolist()
         for name, label, size in zip(
             examples.example_names, labels, sizes, strict=True
         ):

@@ -150,6 +150,26 @@ def _anywhere(
     return _whole(shape, (height, width), (-int(top), -int(left)), size)
 
 
+def random_patch(shape: Size, size: Size, rng: np.random.Generator) -> Placement:
+    """A random window of the image as it is, enlarged only where it is smaller.
+
+    40 pixels of a photo, as of Zhang et al., IEEE TIP 2017, sec. IV,
+    https://arxiv.org/abs/1608.03981.
+    """
+    return _anywhere(shape, size, _at_least(shape, size), rng)
+
+
+def center_patch(shape: Size, size: Size, rng: np.random.Generator | None) -> Placement:
+    """The central window of the image as it is, see random_patch."""
+    return _center(shape, size, _at_least(shape, size))
+
+
+def _at_least(shape: Size, size: Size) -> Size:
+    """What an image must cover so that a window fits: its own size if larger."""
+    is_larger = shape[0] >= size[0] and shape[1] >= size[1]
+    return shape if is_larger else size
+
+
 def pad(shape: Size, size: Size, rng: np.random.Generator | None) -> Placement:
     """The whole image at the centre of a black canvas, shrunk first if it is larger."""
     height, width = shape
@@ -474,6 +494,8 @@ TRANSFORMS = {
     "resize": Transform(resize),
     "center_crop": Transform(center_crop),
     "pad": Transform(pad),
+    "center_patch": Transform(center_patch),
+    "random_patch": Transform(random_patch, random=True),
     "random_crop": Transform(random_crop, random=True),
     "random_scale_crop": Transform(random_scale_crop, random=True),
     "random_resized_crop": Transform(random_resized_crop, random=True),

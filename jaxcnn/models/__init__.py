@@ -23,11 +23,13 @@ from jaxcnn import errors, names
 from jaxcnn.models import (
     adapter,
     alexnet,
+    autoencoder,
     character,
     convnext,
     counting,
     deeplab,
     densenet,
+    dncnn,
     efficientnet,
     fcn,
     fcn_vgg,
@@ -99,6 +101,8 @@ MODELS: dict[str, Variant] = {
     **deeplab.VARIANTS,
     **lraspp.VARIANTS,
     **unet.VARIANTS,
+    **dncnn.VARIANTS,
+    **autoencoder.VARIANTS,
 }
 
 CATALOGUE = pathlib.Path(__file__).with_name("catalogue.json")

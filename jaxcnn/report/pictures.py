@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from jaxcnn.report import contact_sheet, letters, palette
 
 if TYPE_CHECKING:
-    from jaxcnn.tasks.parts import Caption, Mark, Regions
+    from jaxcnn.tasks.parts import Caption, Mark, Picture, Regions
 
 _SIDE = 512  # pixels; side of the square that an image is fitted into
 _MARGIN, _LINE = 6, 20  # pixels
@@ -31,6 +31,16 @@ def draw(pixels: np.ndarray, marks: Sequence["Mark"]) -> Image.Image:
     for mark in marks:
         picture = _DRAWERS[mark.kind](picture, mark)
     return picture
+
+
+def _beside(picture: Image.Image, mark: "Picture") -> Image.Image:
+    """Adds an image at the right of a picture."""
+    other = contact_sheet.fit(mark.pixels, _SIDE)
+    width = picture.width + _MARGIN + other.width
+    page = Image.new("RGB", (width, max(picture.height, other.height)), _PAPER)
+    page.paste(picture)
+    page.paste(other, (picture.width + _MARGIN, 0))
+    return page
 
 
 def _caption(picture: Image.Image, mark: "Caption") -> Image.Image:
@@ -102,6 +112,7 @@ def _with_key(picture: Image.Image, key: Mapping[int, str]) -> Image.Image:
 
 _DRAWERS: Mapping[str, Callable[..., Image.Image]] = {
     "caption": _caption,
+    "picture": _beside,
     "regions": _regions,
 }
 
@@ -117,10 +128,16 @@ def _mask_file(mark: "Regions") -> Image.Image:
     return image
 
 
+def _picture_file(mark: "Picture") -> Image.Image:
+    """The image itself, of its own size."""
+    return contact_sheet.as_image(mark.pixels)
+
+
 # Kind of a mark -> (folder of the files that are written beside the pictures, function
 # that makes one).
 _FILES: Mapping[str, tuple[str, Callable[..., Image.Image]]] = {
-    "regions": ("masks", _mask_file)
+    "picture": ("restored", _picture_file),
+    "regions": ("masks", _mask_file),
 }
 
 
@@ -133,7 +150,7 @@ def write(
     folder: Path, name: str, pixels: np.ndarray, marks: Sequence["Mark"]
 ) -> list[Path]:
     """Writes an image with its marks as folder/name, and what a mark says of each pixel
-    as folder/masks/name; returns the paths.
+    into a folder below, such as folder/masks/name; returns the paths.
 
     Args:
         folder: Folder of the files.

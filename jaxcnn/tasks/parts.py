@@ -78,6 +78,18 @@ class Caption:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """An image beside the one that it was made of, such as a restored one.
+
+    Attributes:
+        pixels: uint8 [H, W, C], with 1 (grey) or 3 (RGB) channels.
+    """
+
+    kind: ClassVar[str] = "picture"
+    pixels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Regions:
     """A class for each pixel, drawn as colours over the image with a key below.
 
@@ -93,4 +105,4 @@ class Regions:
     key: Mapping[int, str]
 
 
-Mark = Caption | Regions
+Mark = Caption | Picture | Regions

@@ -109,7 +109,30 @@ class Task(abc.ABC):
             ) from error
         return cls(**fields)
 
+    def for_channels(self, channels: int) -> "Task":
+        """The task for images of that many channels; most tasks are the same for all.
+
+        Raises:
+            UserError: It cannot be done for such images.
+        """
+        return self
+
     # Training.
+
+    def inputs(self, batch: Batch, keys: jax.Array) -> Batch:
+        """What a batch holds when the network sees it, in training and evaluation.
+
+        A task that makes its targets of the images does it here, on the device: it may
+        change "image" and add entries, each [B, ...]. Images that are predicted are
+        taken as they are.
+
+        Args:
+            batch: Augmented images, not yet normalised, [B, H, W, C] in [0, 255], and
+                the targets.
+            keys: Key of each example, [B]. In training it is of the step, in evaluation
+                it depends on the image alone.
+        """
+        return batch
 
     @property
     @abc.abstractmethod
@@ -232,6 +255,11 @@ class Task(abc.ABC):
     def strata_names(self) -> tuple[str, ...]:
         """Names of the strata."""
         return ()
+
+
+def changes_inputs(task: Task) -> bool:
+    """Whether a task has a method `inputs` of its own."""
+    return type(task).inputs is not Task.inputs
 
 
 def wide(x: jax.Array) -> jax.Array:

@@ -160,6 +160,7 @@ class Run:
             mean=self.info.mean,
             std=self.info.std,
             targets=self.task.targets,
+            inputs=self.task.inputs if tasks.changes_inputs(self.task) else None,
         )
 
     # Phases: parts of the run in which the same parameters are trained with images of

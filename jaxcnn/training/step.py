@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcnn.augment import example_keys
-from jaxcnn.tasks import Task
+from jaxcnn.augment import content_keys, example_keys
+from jaxcnn.tasks import Task, changes_inputs
 from jaxcnn.training import accumulate, intercept, loss_scale
 from jaxcnn.training import state as state_lib
 from jaxcnn.training.averaging import Average
@@ -294,10 +294,21 @@ def eval_step(
     precision: Precision = FLOAT32,
 ) -> dict[str, Any]:
     """What a batch adds to an evaluation, see eval_result."""
+    batch = evaluated(batch, task)
     output = forward(
         variables, batch["image"], model=model, normalise=normalise, precision=precision
     )
     return eval_result(task, output, batch)
+
+
+def evaluated(batch: Batch, task: Task) -> Batch:
+    """The batch as the task changes it in evaluation, see Task.inputs.
+
+    What it draws for an image depends on the image alone.
+    """
+    if not changes_inputs(task):
+        return batch
+    return task.inputs(batch, content_keys(batch["image"]))
 
 
 def eval_result(task: Task, output: Any, batch: Batch) -> dict[str, Any]:
