@@ -306,6 +306,19 @@ class TaskConfig(Section):
         "deviations",
         allowed="(0, 1e30]",
     )
+    beam_width: int = choice(
+        1,
+        "text: texts that a beam search keeps at each frame; 1: the most probable "
+        "alignment is read",
+        allowed="[1, 100000]",
+        changes_numbers=False,
+    )
+    lexicon: str = choice(
+        "",
+        "text: file of the words that a text may have, one on each line; empty: any "
+        "text",
+        changes_numbers=False,
+    )
     aux_weight: float = choice(
         0.0,
         "weight of the loss of each auxiliary head, such as GoogLeNet's",

@@ -8,7 +8,16 @@ from typing import Any
 
 from jaxcnn import names
 from jaxcnn.config import DATA_PREFIXES, DataConfig
-from jaxcnn.data import cifar, embedded, folder, glyphs, mnist, shapes, table
+from jaxcnn.data import (
+    cifar,
+    embedded,
+    folder,
+    glyphs,
+    mnist,
+    shapes,
+    table,
+    text_lines,
+)
 from jaxcnn.data.examples import Dataset
 from jaxcnn.data.tfds_source import TfdsSet, prepared_folder
 from jaxcnn.errors import UserError, require, unknown
@@ -56,6 +65,7 @@ def _cifar(name: str) -> Source:
 DATASETS: Mapping[str, Source] = {
     "digits": embedded.digits,
     "glyphs": glyphs.matplotlib_fonts,
+    "text_lines": text_lines.matplotlib_fonts,
     "shapes": shapes.multi_label,
     "disc": shapes.disc,
     "mnist": _mnist("mnist", mnist.DIGITS),
@@ -95,7 +105,7 @@ READ_BY: Mapping[str, tuple[str, ...]] = {
 _CUTS = ("validation_fraction", "test_fraction", "split_seed")
 # Of these, a value that nothing reads is a mistake; of others it is remarked on.
 _REFUSED = ("target_kind", "target_columns")
-_FIXED = ("digits", "glyphs", "shapes", "disc")
+_FIXED = ("digits", "glyphs", "text_lines", "shapes", "disc")
 
 
 def _kind(name: str) -> str | None:

@@ -11,6 +11,7 @@ from jaxcnn.tasks.classification import Classification
 from jaxcnn.tasks.multi_label import MultiLabel
 from jaxcnn.tasks.regression import Regression
 from jaxcnn.tasks.task import Metric, Task, metric_table
+from jaxcnn.tasks.text import Text
 
 __all__ = [
     "TASKS",
@@ -19,6 +20,7 @@ __all__ = [
     "MultiLabel",
     "Regression",
     "Task",
+    "Text",
     "create_task",
     "find",
     "metric_table",
@@ -28,6 +30,7 @@ TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
     "multi_label": MultiLabel,
     "regression": Regression,
+    "text": Text,
 }
 
 _COMMON = frozenset({"name", "target", "aux_weight"})  # options that all tasks use
@@ -105,8 +108,8 @@ def _check_target(task: str, name: str, target: Target, targets: Targets) -> Non
             f"{', '.join(targets) or 'none'}."
         )
     fields = ["kind", "shape", "ragged"]
-    if target.kind in ("label", "labels") and target.names:
-        fields.append("names")  # whose order gives the numbers of classes their meaning
+    if target.kind in ("label", "labels", "text") and target.names:
+        fields.append("names")  # whose order gives numbers their meaning
     for field in fields:
         needed, has = getattr(target, field), getattr(targets[name], field)
         if needed != has:
