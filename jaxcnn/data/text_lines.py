@@ -36,7 +36,7 @@ WIDEST = 512  # pixels; a longer line is narrowed
 LONGEST = 50  # characters
 SHORTEST = 3
 CHARACTERS = " " + string.ascii_lowercase
-NUM_LINES = {"train": 40_000, "validation": 1000, "test": 1000}
+NUM_LINES = {"train": 20_000, "validation": 1000, "test": 1000}
 WORDS = pathlib.Path(__file__).with_name("basic_english.txt")
 
 _SEEDS = {"train": 0, "validation": 1, "test": 2}
@@ -254,7 +254,7 @@ def codes(text: str) -> np.ndarray:
 def matplotlib_fonts(config: DataConfig) -> Dataset:
     """Lines in the text fonts that come with matplotlib, see glyphs.MATPLOTLIB_FONTS.
 
-    40,000 lines train, in DejaVu Sans Mono and DejaVu Serif, 1,000 validate, in DejaVu
+    20,000 lines train, in DejaVu Sans Mono and DejaVu Serif, 1,000 validate, in DejaVu
     Sans, and 1,000 test, in STIX and Computer Modern. data.train_transform and
     data.eval_transform "line" put them onto a canvas of one size.
     """
