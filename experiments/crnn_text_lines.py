@@ -1,5 +1,4 @@
-r"""A small CRNN on rendered lines of text, tested on unseen font families.
-"""
+r"""A small CRNN on rendered lines of text, tested on unseen font families."""
 
 from jaxcnn.config import Config, DataConfig, OptimConfig, TaskConfig
 
@@ -13,16 +12,18 @@ def get_config() -> Config:
         ),
         data=DataConfig(
             name="text_lines",
+            # Lines are at most 256 pixels wide; a canvas of twice the width is for
+            # longer ones at prediction.
             image_size=(32, 512),
+            image_size_stages=(((32, 256), 0.0),),
             train_transform="line",
             eval_transform="line",
-            batch_size=32,
+            batch_size=16,
             eval_batch_size=100,
         ),
         task=TaskConfig(name="text"),
         optim=OptimConfig(
-            name="adamw", peak_lr=3e-3, warmup_epochs=0.2, weight_decay=0.01,
-            clip_norm=100.0,
+            name="adamw", peak_lr=2e-3, warmup_epochs=0.1, weight_decay=0.01
         ),
         num_epochs=1.0,
         eval_every_epochs=0.25,

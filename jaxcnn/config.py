@@ -65,7 +65,7 @@ class DataConfig(Section):
     target_kind: str = choice(
         "label",
         "csv:PATH: kind of the targets: label (the name of a class), labels (any "
-        "number of them) or value (numbers)",
+        "number of them), value (numbers) or text (what is written in the image)",
     )
     target_columns: tuple[str, ...] = choice(
         (), "csv:PATH: the columns that are targets; (): all except image and split"

@@ -35,7 +35,8 @@ def lstm(name, suffix=""):
     """Gates of an LSTM: PyTorch's rows are those of i, f, g and o, and each gate has
     two biases."""
     inputs, hidden = (
-        np.split(TENSORS[f"{name}.weight_{kind}_l0{suffix}"], 4) for kind in ("ih", "hh")
+        np.split(TENSORS[f"{name}.weight_{kind}_l0{suffix}"], 4)
+        for kind in ("ih", "hh")
     )
     biases = np.split(
         TENSORS[f"{name}.bias_ih_l0{suffix}"] + TENSORS[f"{name}.bias_hh_l0{suffix}"], 4
@@ -51,7 +52,9 @@ def variables_of_reference():
     params, statistics = {"head": dense("head")}, {}
     for group, number in CONVOLUTIONS.items():
         kernel = TENSORS[f"conv{number}.weight"].transpose(2, 3, 1, 0)
-        params[group] = {"conv": {"kernel": kernel, "bias": TENSORS[f"conv{number}.bias"]}}
+        params[group] = {
+            "conv": {"kernel": kernel, "bias": TENSORS[f"conv{number}.bias"]}
+        }
         norm = f"norm{number}"
         if f"{norm}.weight" in TENSORS:
             scale, bias = TENSORS[f"{norm}.weight"], TENSORS[f"{norm}.bias"]
@@ -69,9 +72,7 @@ def test_logits_are_those_of_pytorch_with_the_same_weights(x64, accuracy):
     with jax.enable_x64(x64):
         variables = jax.tree.map(jnp.asarray, variables_of_reference())
         images = jnp.asarray(REFERENCE["crnn_images"])
-        model = models.create_model(
-            "crnn", 6, filters=(3, 4, 5, 6, 7, 8, 9), hidden=5
-        )
+        model = models.create_model("crnn", 6, filters=(3, 4, 5, 6, 7, 8, 9), hidden=5)
         shapes = models.abstract_variables(model, images.shape[1:])
         assert jax.tree.map(jnp.shape, variables) == jax.tree.map(
             lambda x: x.shape, shapes
@@ -93,7 +94,10 @@ def test_a_frame_is_four_columns_and_the_width_is_free():
     model = models.create_model("crnn", 5, filters=(2,) * 7, hidden=3)
     for width, frames in ((100, 24), (103, 24), (512, 127), (8, 1)):
         images = jax.ShapeDtypeStruct((2, 32, width, 1), jnp.float32)
-        apply = lambda x: model.init_with_output(jax.random.key(0), x, train=False)[0]
+
+        def apply(x):
+            return model.init_with_output(jax.random.key(0), x, train=False)[0]
+
         assert jax.eval_shape(apply, images).shape == (2, frames, 5)
 
 

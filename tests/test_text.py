@@ -62,9 +62,7 @@ def test_the_loss_and_its_gradient_are_those_of_pytorch(x64, accuracy):
         gradient, loss = jax.grad(total, has_aux=True)(logits)
     assert loss.dtype == (jnp.float64 if x64 else jnp.float32)
     np.testing.assert_allclose(loss, expected, rtol=accuracy)
-    np.testing.assert_allclose(
-        gradient, REFERENCE["ctc_gradient"], atol=10 * accuracy
-    )
+    np.testing.assert_allclose(gradient, REFERENCE["ctc_gradient"], atol=10 * accuracy)
 
 
 def test_what_is_behind_the_end_of_a_text_does_not_count():

@@ -32,8 +32,8 @@ from jaxcnn.data.examples import Dataset, make_dataset
 from jaxcnn.targets import Target
 
 HEIGHT = 32  # pixels
-WIDEST = 512  # pixels; a longer line is narrowed
-LONGEST = 50  # characters
+WIDEST = 256  # pixels
+LONGEST = 25  # characters
 SHORTEST = 3
 CHARACTERS = " " + string.ascii_lowercase
 NUM_LINES = {"train": 20_000, "validation": 1000, "test": 1000}
@@ -95,7 +95,7 @@ class Style:
     """How a line is written and scanned. The defaults are a clean line.
 
     Attributes:
-        height: From the highest ascender to the lowest descender, pixels.
+        height: Rows from the highest ascender to the lowest descender.
         centre: Middle of that height, as a share of the free space above and below.
         stretch: Factor of the width.
         slant: Columns by which a row is moved to the right for each row above the
@@ -147,15 +147,20 @@ def draw_style(rng: np.random.Generator) -> Style:
 
 
 def render(
-    text: str, path: pathlib.Path, style: Style, rng: np.random.Generator
+    text: str,
+    path: pathlib.Path,
+    style: Style,
+    rng: np.random.Generator,
+    widest: int = WIDEST,
 ) -> np.ndarray:
-    """Renders a line: uint8 [HEIGHT, W, 1] with W up to WIDEST.
+    """Renders a line: uint8 [HEIGHT, W, 1] with W up to widest.
 
     Args:
         text: The text.
         path: The font.
         style: Size, position and flaws.
         rng: Generator of the noise.
+        widest: Most columns; a longer line is narrowed.
     """
     font = _font(path, round(_FINE * style.height / _line_height(path)))
     top, bottom = _extent(font)
@@ -175,8 +180,8 @@ def render(
 
     length = starts[-1] - pad  # columns of the fine canvas
     left, right = style.margins
-    stretch = min(style.stretch, (WIDEST - left - right) * _FINE / length)
-    width = min(WIDEST, round(length * stretch / _FINE) + left + right)
+    stretch = min(style.stretch, (widest - left - right) * _FINE / length)
+    width = min(widest, round(length * stretch / _FINE) + left + right)
     free = HEIGHT - (bottom - top) / _FINE - abs(style.rise)
     baseline = max(free, 0) * style.centre - top / _FINE + abs(style.rise) / 2
     # Where a row and column of the result comes from: (column, row, 1) times these.

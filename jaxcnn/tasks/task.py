@@ -128,7 +128,7 @@ class Task(abc.ABC):
         learn; they are refused before training.
 
         Args:
-            output: What the network gives for one image, [1, ...], as
+            output: Output of the network for one image, [1, ...], as
                 jax.ShapeDtypeStruct.
             column: Gives one target of all examples of a split.
         """

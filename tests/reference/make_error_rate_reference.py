@@ -31,7 +31,14 @@ def changed(text: str, generator: random.Random) -> str:
 def main() -> None:
     generator = random.Random(0)
     true = ["the cat sat on the mat", "a", "hello  world", "same", "kitten", "sunday"]
-    read = ["the bat sat on mat", "", "hello world again", "same", "sitting", "saturday"]
+    read = [
+        "the bat sat on mat",
+        "",
+        "hello world again",
+        "same",
+        "sitting",
+        "saturday",
+    ]
     for _ in range(40):
         words = [
             "".join(generator.choices(LETTERS[:3], k=generator.randint(1, 6)))
@@ -52,7 +59,10 @@ def main() -> None:
         "read": read,
         "character_error_rate": jiwer.cer(true, read, characters, characters),
         "word_error_rate": jiwer.wer(true, read, words, words),
-        "each": [jiwer.cer([a], [b], characters, characters) for a, b in zip(true, read)],
+        "each": [
+            jiwer.cer([a], [b], characters, characters)
+            for a, b in zip(true, read, strict=True)
+        ],
     }
     path = Path(__file__).with_name("error_rates.json")
     path.write_text(json.dumps(made, indent=1) + "\n")
