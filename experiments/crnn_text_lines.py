@@ -25,6 +25,6 @@ def get_config() -> Config:
         optim=OptimConfig(
             name="adamw", peak_lr=2e-3, warmup_epochs=0.1, weight_decay=0.01
         ),
-        num_epochs=1.0,
-        eval_every_epochs=0.25,
+        num_epochs=2.4,
+        eval_every_epochs=0.4,
     )
