@@ -465,6 +465,9 @@ def test_every_network_has_a_table_with_all_its_parameters_and_macs(name):
         assert any(group.startswith("aux") for group in groups)
     assert len({layer.name for layer in summary.layers}) == len(summary.layers)
     last = summary.layers[-1]
+    if name == "crnn":  # nothing is known behind an LSTM but what it costs
+        assert (last.name, last.output_size) == ("head", None)
+        return
     assert (last.output_size, last.channels) == ((1, 1), variant.num_classes)
 
 

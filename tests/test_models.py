@@ -43,6 +43,10 @@ def one_of_each(slow):
     return found
 
 
+# Networks that give logits for each frame, and their number: by hand, 100 columns are
+# halved twice, and the last kernel has two of them.
+FRAMES = {"crnn": (24,)}
+
 ONE_OF_EACH = one_of_each(LARGE.__contains__)
 TWO_OF_THEM = one_of_each(lambda name: name not in ("lenet5", "resnet18"))
 
@@ -120,8 +124,9 @@ def test_without_classes_a_network_gives_what_its_head_takes(name):
         y, variables = jax.eval_shape(init, jax.random.key(0), images)
         params = variables.get("params", {})
         shapes.append((y.shape, jax.tree.map(lambda v: v.shape, params)))
-    (_, with_head), (features, without) = shapes
-    assert features == (2, with_head.pop("head")["kernel"][-2])
+    (outputs, with_head), (features, without) = shapes
+    assert outputs == (2, *FRAMES.get(name, ()), 10)
+    assert features == (*outputs[:-1], with_head.pop("head")["kernel"][-2])
     aux = {group for group in with_head if group.startswith("aux")}
     assert without == {g: with_head[g] for g in with_head.keys() - aux}
 
@@ -151,11 +156,12 @@ def test_logits_have_the_dtype_of_images_and_parameters(name, dtype):
             variables,
             images,
         )
-    check_dtypes(dtype, logits, updated)
+    check_dtypes(name, dtype, logits, updated)
 
 
-def check_dtypes(dtype, logits, updated):
-    assert (logits.shape[1:], logits.dtype) == ((10,), dtype)
+def check_dtypes(name, dtype, logits, updated):
+    shape = (*FRAMES.get(name, ()), 10)
+    assert (logits.shape[1:], logits.dtype) == (shape, dtype)
     wide = jnp.promote_types(dtype, jnp.float32)
     assert {v.dtype for v in jax.tree.leaves(updated)} <= {wide}
 
@@ -177,7 +183,7 @@ def test_forward_and_backward_lower_for_accelerators(name):
             mutable=["batch_stats"],
             rngs={"dropout": jax.random.key(0)},
         )
-        check_dtypes("float32", logits, updated)
+        check_dtypes(name, "float32", logits, updated)
         return jnp.sum(jax.nn.log_softmax(logits)[:, 0]), updated
 
     step = jax.jit(jax.grad(loss, has_aux=True)).trace(variables, images)
