@@ -37,6 +37,7 @@ from jaxcnn.models.layers import (
     Dense,
     Size,
     head,
+    lstm,
     max_pool,
     relu,
 )
@@ -93,15 +94,9 @@ class BiLSTM(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, 1, W, C] -> [B, 1, W, joined or 2 * hidden]."""
         frames = x[:, 0]  # [B, W, C]
-        directions = []
-        for name in "forward", "backward":
-            cell = nn.OptimizedLSTMCell(self.hidden, name=name)
-            # In the dtype of the frames, as the parameters may be in another than the
-            # one that they were initialised in.
-            zeros = jnp.zeros((len(frames), self.hidden), frames.dtype)
-            rnn = nn.RNN(cell, reverse=name == "backward", keep_order=True)
-            directions.append(rnn(frames, initial_carry=(zeros, zeros)))
-        y = jnp.concatenate(directions, axis=-1)  # [B, W, 2 * hidden]
+        forward = lstm(self.hidden, "forward")(frames)
+        backward = lstm(self.hidden, "backward", reverse=True)(frames)
+        y = jnp.concatenate([forward, backward], axis=-1)  # [B, W, 2 * hidden]
         if self.joined is not None:
             y = Dense(self.joined, name="join")(y)
         return y[:, None]
