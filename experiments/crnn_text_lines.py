@@ -6,7 +6,7 @@ Result: to be measured.
         --workdir=runs/text_lines
 """
 
-from jaxcnn.config import Config, DataConfig, OptimConfig, TaskConfig
+from jaxcnn.config import AverageConfig, Config, DataConfig, OptimConfig, TaskConfig
 
 
 def get_config() -> Config:
@@ -18,9 +18,9 @@ def get_config() -> Config:
         ),
         data=DataConfig(
             name="text_lines",
-            # Lines are at most 256 pixels wide; a canvas of twice the width is for
-            # longer ones at prediction.
-            image_size=(32, 512),
+            # Lines are at most 256 pixels wide; a wider canvas is for longer ones at
+            # prediction.
+            image_size=(32, 640),
             image_size_stages=(((32, 256), 0.0),),
             train_transform="line",
             eval_transform="line",
@@ -31,6 +31,7 @@ def get_config() -> Config:
         optim=OptimConfig(
             name="adamw", peak_lr=2e-3, warmup_epochs=0.1, weight_decay=0.01
         ),
+        average=AverageConfig(name="ema", decay=0.995),
         num_epochs=2.4,
         eval_every_epochs=0.4,
     )

@@ -65,7 +65,7 @@ def test_texts_fit_the_target_and_have_single_spaces(few_lines):
     assert all("  " not in text and text == text.strip() for text in texts)
     assert {*"".join(texts)} == {*target.names}
     known = {w for text in texts for w in text.split()[:-1]} & set(text_lines.words())
-    assert len(known) > 700
+    assert len(known) > 400
 
 
 def test_families_of_test_fonts_are_unseen(few_lines):
@@ -128,7 +128,19 @@ def test_a_style_moves_a_line_as_it_says():
     )
     assert render(spacing=3.0).shape[1] == pytest.approx(plain.shape[1] + 9, abs=1)
     assert ink(render(centre=1.0))[0] > ink(render(centre=0.0))[0] + 5
-    assert render(weight=1).mean() > plain.mean() > render(weight=-1).mean()
+    for kind in ((1, 0), (0, 1)):
+        thin = tuple(-side for side in kind)
+        assert render(weight=kind).mean() > plain.mean() > render(weight=thin).mean()
+    # Upright stems stay as wide where horizontal strokes are thickened.
+    stems = [(line[16] > 100).sum() for line in (plain, render(weight=(1, 0)))]
+    assert stems[0] == stems[1]
+
+    def top(character, x_height):  # first row of its ink
+        style = text_lines.Style(x_height=x_height)
+        return ink(text_lines.render(character, font, style, rng)[..., 0])[0]
+
+    assert top("x", 0.7) > top("x", 1.0) + 2
+    assert top("l", 0.7) == top("l", 1.0)
 
     def lean(line):  # columns from the foot of a line to its head
         top, bottom, _, _ = ink(line)

@@ -2,7 +2,8 @@
 
 Line i of a split is a function of the split and of i alone: a text of a to z and single
 spaces, one of the split's fonts, and what a scan does to a line: size, stretch, slant,
-slope, letter spacing, stroke weight, contrast, blur and noise. It is lighter than its
+slope, letter spacing, height of small letters, weight of horizontal and of vertical
+strokes, contrast, blur and noise. It is lighter than its
 background, as in data/glyphs.py, grey, HEIGHT pixels high and as wide as it is.
 
 Of four words, three are of C. K. Ogden's Basic English (1930), 850 words, see
@@ -103,8 +104,10 @@ class Style:
         rise: Rows by which the end of the line is above its beginning.
         spacing: Additional pixels between two characters.
         space: Width of a space, relative to the font's.
-        weight: Strokes: -1 thinned, 0 as in the font, 1 thickened, by half a pixel on
-            each side.
+        x_height: Factor of the height of letters without an ascender, while that of
+            the others stays.
+        weight: Strokes that are horizontal, and vertical ones: -1 half a pixel
+            thinner, 0 as in the font, 1 half a pixel thicker.
         margins: Empty columns to the left and to the right.
         background: Grey level behind the line, 0 to 255.
         ink: Grey level of the line.
@@ -119,7 +122,8 @@ class Style:
     rise: float = 0.0
     spacing: float = 0.0
     space: float = 1.0
-    weight: int = 0
+    x_height: float = 1.0
+    weight: tuple[int, int] = (0, 0)
     margins: tuple[int, int] = (4, 4)
     background: float = 0.0
     ink: float = 255.0
@@ -132,12 +136,16 @@ def draw_style(rng: np.random.Generator) -> Style:
     return Style(
         height=rng.uniform(18, 28),
         centre=rng.random(),
-        stretch=rng.uniform(0.85, 1.2),
+        stretch=rng.uniform(0.75, 1.2),
         slant=rng.uniform(-0.1, 0.3),
         rise=rng.uniform(-2, 2),
         spacing=max(0.0, rng.normal(0, 0.7)),
         space=rng.uniform(0.8, 1.4),
-        weight=int(rng.choice([-1, 0, 1], p=[0.15, 0.65, 0.2])),
+        x_height=rng.uniform(0.8, 1.1),
+        weight=(
+            int(rng.choice([-1, 0, 1], p=[0.4, 0.5, 0.1])),
+            int(rng.choice([-1, 0, 1], p=[0.2, 0.6, 0.2])),
+        ),
         margins=tuple(rng.integers(0, 12, 2, endpoint=True).tolist()),
         background=rng.uniform(0, 60),
         ink=rng.uniform(160, 255),
@@ -174,9 +182,15 @@ def render(
     draw = ImageDraw.Draw(canvas)
     for character, start in zip(text, starts, strict=False):
         draw.text((start, pad - top), character, fill=255, font=font, anchor="ls")
-    if style.weight:
-        grow = ndimage.maximum_filter if style.weight > 0 else ndimage.minimum_filter
-        canvas = Image.fromarray(grow(np.asarray(canvas), 3))
+    pixels = np.asarray(canvas)
+    for axis, change in enumerate(style.weight):
+        if change:
+            grow = ndimage.maximum_filter1d if change > 0 else ndimage.minimum_filter1d
+            pixels = grow(pixels, 2, axis=axis)
+    if style.x_height != 1:
+        small = -font.getbbox("x", anchor="ls")[1]  # rows of letters such as x
+        pixels = _with_x_height(pixels, pad - top, small, -top, style.x_height)
+    canvas = Image.fromarray(pixels)
 
     length = starts[-1] - pad  # columns of the fine canvas
     left, right = style.margins
@@ -207,6 +221,20 @@ def render(
         noise = rng.standard_normal(levels.shape, np.float32)
         levels = levels + style.noise * noise
     return np.clip(np.round(levels), 0, 255).astype(np.uint8)[..., None]
+
+
+def _with_x_height(
+    pixels: np.ndarray, baseline: int, small: int, tall: int, factor: float
+) -> np.ndarray:
+    """Moves the rows above a baseline: those up to `small` fill `factor` times as many,
+    those from there up to `tall` the rest."""
+    above = baseline - np.arange(len(pixels))
+    ends = [-len(pixels), 0, factor * small, tall, len(pixels)]
+    rows = baseline - np.interp(above, ends, [ends[0], 0, small, tall, ends[-1]])
+    first = np.clip(np.floor(rows).astype(int), 0, len(pixels) - 2)
+    share = np.clip(rows - first, 0, 1).astype(np.float32)[:, None]
+    mixed = (1 - share) * pixels[first] + share * pixels[first + 1]
+    return np.round(mixed).astype(np.uint8)
 
 
 @dataclasses.dataclass(frozen=True)
