@@ -72,7 +72,9 @@ def test_an_unknown_name_is_refused_with_the_nearest_one():
 
 @pytest.mark.parametrize(
     "name",
-    sorted(set(datasets.DATASETS) - {"digits", "glyphs", "shapes", "disc"})
+    sorted(
+        set(datasets.DATASETS) - {"digits", "glyphs", "text_lines", "shapes", "disc"}
+    )
     + ["tfds:food101"],
 )
 def test_missing_data_is_refused_without_asking_the_network(
