@@ -1,10 +1,11 @@
 """Lines of text rendered on the fly, tested on unseen font families.
 
 Line i of a split is a function of the split and of i alone: a text of a to z and single
-spaces, one of the split's fonts, and what tells fonts and scans apart: size, stretch,
-slant, slope, letter spacing, height of small letters, weight of horizontal and of
-vertical strokes, contrast, blur and noise. The text is lighter than its background, as
-in data/glyphs.py; the image is grey, HEIGHT pixels high and up to WIDEST wide.
+spaces, one of the split's fonts, and what tells one line from another: size, slope,
+letter spacing, contrast, blur and noise. In training, what tells one font from another
+varies, too: stretch, slant, height of small letters, weight of horizontal and of
+vertical strokes. The text is lighter than its background, as in data/glyphs.py; the
+image is grey, HEIGHT pixels high and up to WIDEST wide.
 
 Of four words, three are of C. K. Ogden's Basic English (1930), 850 words, see
 basic_english.txt; the fourth is the first half of one of them and the second half of
@@ -40,6 +41,10 @@ SHORTEST = 3
 CHARACTERS = " " + string.ascii_lowercase
 NUM_LINES = {"train": 20_000, "validation": 1000, "test": 1000}
 WORDS = pathlib.Path(__file__).with_name("basic_english.txt")
+
+# Fields of Style that tell fonts apart. They vary in training alone: lines of other
+# splits are as their own fonts have them.
+OF_FONTS = ("stretch", "slant", "x_height", "weight")
 
 _SEEDS = {"train": 0, "validation": 1, "test": 2}
 _FINE = 2  # drawn larger by this factor, then averaged
@@ -133,7 +138,7 @@ class Style:
 
 
 def draw_style(rng: np.random.Generator) -> Style:
-    """A style at random."""
+    """A style at random, for training: what tells fonts apart varies, too."""
     return Style(
         height=rng.uniform(18, 28),
         centre=rng.random(),
@@ -246,12 +251,14 @@ class Lines:
         seed: Number of the split.
         fonts: Its fonts.
         length: Number of its lines.
+        varied: Whether the shapes of the fonts vary, too, see OF_FONTS.
         channels: Channels of the images: 1 grey, 3 RGB.
     """
 
     seed: int
     fonts: Sequence[pathlib.Path]
     length: int
+    varied: bool = False
     channels: int = 1
 
     def _text(self, index: int) -> str:
@@ -274,7 +281,11 @@ class Lines:
         text = self._text(index)
         rng = np.random.default_rng((self.seed, index, 1))
         font = self.fonts[rng.integers(len(self.fonts))]
-        image = render(text, font, draw_style(rng), rng)[None]
+        style = draw_style(rng)
+        if not self.varied:
+            own = {name: getattr(Style(), name) for name in OF_FONTS}
+            style = dataclasses.replace(style, **own)
+        image = render(text, font, style, rng)[None]
         image = arrays.with_channels(image, self.channels)[0]
         return {"image": image, "text": codes(text)}
 
@@ -295,7 +306,7 @@ def matplotlib_fonts(config: DataConfig) -> Dataset:
     paths = glyphs.matplotlib_paths()
     channels = 1 if config.channels is None else config.channels
     splits = {
-        split: Lines(_SEEDS[split], fonts, NUM_LINES[split], channels)
+        split: Lines(_SEEDS[split], fonts, NUM_LINES[split], split == "train", channels)
         for split, fonts in paths.items()
     }
     digest = hashlib.sha256(repr(NUM_LINES).encode())
