@@ -78,6 +78,28 @@ def test_families_of_test_fonts_are_unseen(few_lines):
     assert not families["validation"] & families["train"]
 
 
+def test_the_shapes_of_fonts_vary_in_training_alone(few_lines, monkeypatch):
+    splits = data.load(DataConfig(name="text_lines")).splits
+    styles = []
+
+    def render(text, path, style, rng):
+        styles.append(style)
+        return np.zeros((32, 8, 1), np.uint8)
+
+    monkeypatch.setattr(text_lines, "render", render)
+    for split in ("train", "validation", "test"):
+        styles.clear()
+        for i in range(7):
+            splits[split][i]
+        assert len({style.height for style in styles}) == 7
+        for name in ("stretch", "slant", "x_height", "weight"):
+            own = {getattr(style, name) for style in styles}
+            if split == "train":
+                assert len(own) > 1
+            else:
+                assert own == {getattr(text_lines.Style(), name)}
+
+
 @pytest.mark.parametrize("font", [FONTS["train"][0], FONTS["test"][4]])
 def test_a_clean_line_is_what_pillow_draws(font):
     # Letter by letter, at twice the size and averaged, is nearly the whole text at
