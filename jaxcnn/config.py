@@ -74,9 +74,9 @@ class DataConfig(Section):
     target_kind: str = choice(
         "label",
         "csv:PATH: kind of the targets: label (the name of a class), labels (any "
-        "number of them), value (numbers) or mask (a file); tfds:NAME and folder:PATH: "
-        "label or mask, which images/ and masks/ in a folder imply; folder:PATH: none "
-        "(images alone)",
+        "number of them), value (numbers), mask (a file) or text (what is written in "
+        "the image); tfds:NAME and folder:PATH: label or mask, which images/ and "
+        "masks/ in a folder imply; folder:PATH: none (images alone)",
     )
     target_columns: tuple[str, ...] = choice(
         (), "csv:PATH: the columns that are targets; (): all except image and split"
@@ -359,6 +359,19 @@ class TaskConfig(Section):
         "levels (25); masking and boxes: fraction of the image (0.25); downsample: "
         "factor (2); (): that in brackets",
         allowed="[0, 255]",
+    )
+    beam_width: int = choice(
+        1,
+        "text: texts that a beam search keeps at each frame; 1: the most probable "
+        "alignment is read",
+        allowed="[1, 100000]",
+        changes_numbers=False,
+    )
+    lexicon: str = choice(
+        "",
+        "text: file of the words that a text may have, one on each line; empty: any "
+        "text",
+        changes_numbers=False,
     )
     aux_weight: float = choice(
         0.0,

@@ -35,7 +35,7 @@ KINDS = {
     "len(names) - 1 or fill where there are names",
     "boxes": "corners move: (y1, x1, y2, x2) in pixels, [..., 4]",
     "points": "each moves: (y, x) in pixels, [..., 2]",
-    "text": "stays: integers, one a character",
+    "text": "stays: integers, each the number of a character in names, [N]",
 }
 SPATIAL = frozenset({"image", "mask"})  # as high and wide as the image
 MOVED = SPATIAL | {"boxes", "points"}  # by a change of geometry
@@ -59,9 +59,9 @@ class Target:
         ragged: Whether the length of the first axis differs from example to example.
             In a batch it is filled up with zeros to shape[0], and NAME_mask, bool
             [B, shape[0]], is true where there is something.
-        names: Names of the classes of a label or a mask, in the order of their
-            numbers, or of the numbers of a value. A mask without names may hold any
-            integers.
+        names: Names of the classes of a label or a mask, or the characters of a text,
+            in the order of their numbers; or names of the numbers of a value. A mask
+            without names may hold any integers.
         of: Name of the ragged target that the items of this ragged target belong to,
             one to one, such as the labels "of" the boxes. Items that belong together
             are dropped together, and NAME_mask is that of the target named here.
@@ -123,9 +123,13 @@ class Target:
             rule = f"an integer up to {len(self.names) - 1} of kind 'label'"
             holds = dtype.kind in "iu" and len(self.names) - 1 in _limits(dtype)
             require(holds, "A target's dtype", self.dtype, rule)
-        if self.kind == "mask" and self.names:
+        if self.kind == "text" and self.names:
+            rule = "all different, of kind 'text'"
+            holds = len(set(self.names)) == len(self.names) and "" not in self.names
+            require(holds, "A target's names", self.names, rule)
+        if self.kind in ("mask", "text") and self.names:
             last = len(self.names) - 1
-            rule = f"an integer up to {last} of kind 'mask'"
+            rule = f"an integer up to {last} of kind {self.kind!r}"
             holds = dtype.kind in "iu" and last in _limits(dtype)
             require(holds, "A target's dtype", self.dtype, rule)
         if self.kind == "labels":
@@ -191,6 +195,13 @@ class Target:
                 yield place[0], f"label {label} is out of range; {rule}"
         elif self.kind == "mask" and self.names:
             yield from self._problems_of_mask(values)
+        elif self.kind == "text" and self.names:
+            wrong = (values < 0) | (values >= len(self.names))
+            rule = f"with {len(self.names)} of them it must be 0 to "
+            rule += f"{len(self.names) - 1}"
+            for place in np.argwhere(wrong):
+                character = values[tuple(place)]
+                yield place[0], f"character {character} is out of range; {rule}"
         elif self.kind == "labels":
             for place in np.argwhere((values != 0) & (values != 1)):
                 name, value = self.names[place[-1]], values[tuple(place)]

@@ -19,6 +19,7 @@ import pytest
 from jaxcnn import data, models
 from jaxcnn.config import Config
 from jaxcnn.data.examples import ArrayExamples, make_dataset
+from jaxcnn.data.transforms import height_and_width
 from jaxcnn.targets import Target, classes
 from jaxcnn.training import feed
 from jaxcnn.training import prepare as prepare_lib
@@ -37,15 +38,21 @@ SHAPES = {
     "folder:grey_photos": (2, 1),
     "shapes": (5, 1),
     "disc": (3, 1),
+    "text_lines": (27, 1),
 }
 # Data sets whose target is no class -> its kind and dtype.
-KINDS = {"shapes": ("labels", "uint8"), "disc": ("value", "float32")}
+KINDS = {
+    "shapes": ("labels", "uint8"),
+    "disc": ("value", "float32"),
+    "text_lines": ("text", "int32"),
+}
 
 # Experiments that take their steps -> height and width of their images then.
 COMPILED = {
     "alexnet_2012_imagenet": 64,
     "character_net_glyphs": 32,
     "convnext_tiny_imagenet": 32,
+    "crnn_text_lines": (32, 64),
     "disc_regression": 32,
     "dncnn_photos": 32,
     "googlenet_2014_imagenet": 80,
@@ -113,15 +120,21 @@ def get_config(name):
 def fake(config):
     """Random images instead of those that the config names."""
     num_classes, channels = SHAPES[config.name]
-    size, rng = config.image_size, np.random.default_rng(0)
+    size, rng = height_and_width(config.image_size), np.random.default_rng(0)
     count = max(config.batch_size, num_classes)
-    images = rng.integers(0, 256, (count, size, size, channels), np.uint8)
+    images = rng.integers(0, 256, (count, *size, channels), np.uint8)
     names = tuple(str(i) for i in range(num_classes))
     targets, column = classes(names), np.arange(count, dtype=np.int32) % num_classes
     if config.name in KINDS:
         kind, dtype = KINDS[config.name]
-        targets = {kind: Target(kind, dtype, (num_classes,), names=names)}
-        column = np.eye(num_classes, dtype=dtype)[column]
+        ragged = kind == "text"  # here each character once, from one of them on
+        target = Target(kind, dtype, (num_classes,), ragged=ragged, names=names)
+        targets = {kind: target}
+        rows = np.eye(num_classes, dtype=dtype)
+        if ragged:
+            numbers = np.arange(num_classes)
+            rows = (numbers + numbers[:, None]) % num_classes
+        column = rows[column]
     examples = ArrayExamples(images, {name: column for name in targets})
     return make_dataset(
         {"train": examples, "validation": examples, "test": examples},
@@ -154,6 +167,8 @@ def smaller(model):
         fields["filters"] = {"vgg16": (8,) * 5}.get(model, 16)
     if model == "vgg16":
         fields["hidden"] = (16, 16)
+    if model == "crnn":
+        fields |= {"filters": (4,) * 7, "hidden": 4}
     if model.startswith("mobilenet") and hasattr(network, "width"):
         fields["width"] = 0.25
     if model.startswith("regnet"):
@@ -202,7 +217,8 @@ def test_an_experiment_takes_two_steps(name, monkeypatch):
 
     config.compute_dtype = "float32"
     image_size = COMPILED.get(name, config.data.image_size)
-    run = prepare(config, monkeypatch, model, batch_size=4, image_size=image_size)
+    sizes = {"image_size": image_size, "image_size_stages": ()}
+    run = prepare(config, monkeypatch, model, batch_size=4, **sizes)
     batches = feed.train_batches(run, None, 0)
     step, first = jax.jit(run.train_step()), next(batches)
     if name not in COMPILED:

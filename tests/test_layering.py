@@ -44,8 +44,8 @@ ALLOWED = {
         "matplotlib jinja2 tensorboardX rich wandb mlflow PIL",
     ),
     "serving": (
-        "augment config config_fields data models names ops pretrained targets tasks "
-        "training",
+        "analysis augment config config_fields data models names ops pretrained "
+        "targets tasks training",
         "jax PIL",
     ),
     "studies": (
@@ -131,6 +131,7 @@ KNOW_CLASSES = {
     "models": "they give logits",
     "pretrained": "imported weights are those of classifiers",
     "serving/predictor.py": "it opens imported weights",
+    "serving/sliding.py": "it names the class at each place",
     "cli/import_weights.py": "it takes the names of their classes",
     "targets.py": "a label is a kind of target",
     "data": "sources make labels",

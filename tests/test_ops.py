@@ -562,7 +562,9 @@ ALLOWED = (
     *("flax.linen.Sequential", "flax.linen.nowrap"),
     *("jax.lax.dynamic_slice", "jax.lax.slice_in_dim"),
 )
-ALLOWED_IN_LAYERS = ("flax.linen.Dropout",)
+ALLOWED_IN_LAYERS = (
+    *("flax.linen.Dropout", "flax.linen.RNN", "flax.linen.OptimizedLSTMCell"),
+)
 GUARDED = ("flax.linen.", "jax.nn.", "jax.lax.", "jax.scipy.")
 REFUSED = {
     *("tanh", "dot", "matmul", "vdot", "inner", "einsum", "tensordot", "convolve"),

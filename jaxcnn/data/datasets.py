@@ -19,6 +19,7 @@ from jaxcnn.data import (
     mnist,
     shapes,
     table,
+    text_lines,
     voc,
 )
 from jaxcnn.data.examples import Dataset
@@ -68,6 +69,7 @@ def _cifar(name: str) -> Source:
 DATASETS: Mapping[str, Source] = {
     "digits": embedded.digits,
     "glyphs": glyphs.matplotlib_fonts,
+    "text_lines": text_lines.matplotlib_fonts,
     "shapes": shapes.multi_label,
     "disc": shapes.disc,
     "glyph_scenes": glyph_scenes.load,
@@ -113,7 +115,7 @@ READ_BY: Mapping[str, tuple[str, ...]] = {
 _CUTS = ("validation_fraction", "test_fraction", "split_seed")
 # Of these, a value that nothing reads is a mistake; of others it is remarked on.
 _REFUSED = ("target_kind", "target_columns")
-_FIXED = ("digits", "glyphs", "shapes", "disc", "glyph_scenes")
+_FIXED = ("digits", "glyphs", "text_lines", "shapes", "disc", "glyph_scenes")
 
 
 def _kind(name: str) -> str | None:

@@ -14,6 +14,8 @@
 
     image,mask                     data.target_kind=mask: a file with a class a pixel
     photos/1.jpg,masks/1.png
+    image,text                     data.target_kind=text: the text in the image
+    lines/1.png,the cat sat
 
 The first line names the columns. The first column is the path of an image, relative to
 the folder of the CSV file; an image that is listed twice is called the same. A column
@@ -31,6 +33,7 @@ from collections.abc import Mapping, Sequence
 import csv
 import hashlib
 import os
+import unicodedata
 
 import numpy as np
 
@@ -39,7 +42,7 @@ from jaxcnn.data import groups, images, masks, splits
 from jaxcnn.data.examples import Dataset, Examples, Subset, fields_used, make_dataset
 from jaxcnn.data.files import FileExamples
 from jaxcnn.errors import UserError, unknown
-from jaxcnn.targets import Target, classes, only_label
+from jaxcnn.targets import Target, Targets, classes, only_label
 
 SEPARATOR = ";"  # between the labels of an image
 _LARGEST = float(np.finfo(np.float32).max)
@@ -63,7 +66,7 @@ def load(path: str, config: DataConfig) -> Dataset:
             raise unknown("column in data.target_columns", name, others)
     if not columns:
         raise UserError(f"{path}: there is no column of targets beside the images.")
-    kinds = {"label": _label, "labels": _labels, "value": _value}
+    kinds = {"label": _label, "labels": _labels, "value": _value, "text": _text}
     if config.target_kind == "mask":
         return _with_masks(path, rows, image_column, columns, config)
     if config.target_kind not in kinds:
@@ -75,15 +78,16 @@ def load(path: str, config: DataConfig) -> Dataset:
     names = [row[image_column] for row in rows.values()]
     _check_images(path, rows, names, paths)
     sizes = np.array([os.path.getsize(file) for file in paths], np.int64)
-    whole = FileExamples(paths, values, channels, names, sizes, config.max_pixels)
-    parts = _parts(path, rows, whole)
+    listed = FileExamples(paths, values, channels, names, sizes, config.max_pixels)
+    parts = _parts(path, rows, listed)
     if config.target_kind == "label":
         _check_trained(path, parts, targets["label"].names)
     missing = _missing(parts)
     by = only_label(targets)
     mean, std = images.STATISTICS[channels]
+    whole = splits.complete(parts, targets, config, stratify_by=by, missing=missing)
     return make_dataset(
-        splits.complete(parts, targets, config, stratify_by=by, missing=missing),
+        whole,
         targets=targets,
         channels=channels,
         mean=mean,
@@ -96,6 +100,7 @@ def load(path: str, config: DataConfig) -> Dataset:
             test="test" in missing,
         ),
         decoder=images.decoder(),
+        remarks=_unseen(targets, whole) if config.target_kind == "text" else (),
     )
 
 
@@ -254,6 +259,45 @@ def _value(
     values = _numbers(path, rows, columns).astype(np.float32)
     target = Target("value", "float32", (len(columns),), names=tuple(columns))
     return {"value": target}, {"value": values}
+
+
+def _text(
+    path: str, rows: Rows, columns: Sequence[str]
+) -> tuple[dict[str, Target], dict[str, np.ndarray]]:
+    """A text for each image, of characters that are numbered in order of their code.
+
+    A letter and its accent are one character where Unicode has one (NFC).
+    """
+    if len(columns) != 1:
+        raise UserError(
+            f"{path}: data.target_kind='text' needs one column of texts, not "
+            f"{', '.join(columns)}; data.target_columns chooses one."
+        )
+    texts = [
+        unicodedata.normalize("NFC", row[columns[0]].strip()) for row in rows.values()
+    ]
+    for line, text in zip(rows, texts, strict=True):
+        if not text:
+            raise UserError(f"{path}, line {line}: column {columns[0]!r} is empty.")
+    names = tuple(sorted(set("".join(texts))))
+    number = {name: i for i, name in enumerate(names)}
+    column = np.empty(len(texts), object)
+    for index, text in enumerate(texts):
+        column[index] = np.array([number[character] for character in text], np.int32)
+    longest = max(map(len, texts))
+    target = Target("text", "int32", (longest,), ragged=True, names=names)
+    return {"text": target}, {"text": column}
+
+
+def _unseen(targets: Targets, parts: Mapping[str, Examples]) -> tuple[str, ...]:
+    """A remark on characters that no training text has, where there are such."""
+    trained = set(np.concatenate(parts["train"].column("text")).tolist())
+    names = targets["text"].names
+    unseen = [name for code, name in enumerate(names) if code not in trained]
+    if not unseen:
+        return ()
+    listed = ", ".join(map(repr, unseen))
+    return (f"Warning: no text of the train split has {listed}.",)
 
 
 def _numbers(path: str, rows: Rows, columns: Sequence[str]) -> np.ndarray:

@@ -180,6 +180,17 @@ def pad(shape: Size, size: Size, rng: np.random.Generator | None) -> Placement:
     return _whole(shape, (height, width), origin, size)
 
 
+def line(shape: Size, size: Size, rng: np.random.Generator | None) -> Placement:
+    """A line of text at the left of a black canvas, as high as it.
+
+    Its aspect ratio is kept, unless it is longer than the canvas: then it is made
+    narrower.
+    """
+    height, width = shape
+    width = min(size[1], max(1, round(width * size[0] / height)))
+    return _whole(shape, (size[0], width), (0, 0), size)
+
+
 def random_window(
     height: int, width: int, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
@@ -496,6 +507,7 @@ TRANSFORMS = {
     "pad": Transform(pad),
     "center_patch": Transform(center_patch),
     "random_patch": Transform(random_patch, random=True),
+    "line": Transform(line),
     "random_crop": Transform(random_crop, random=True),
     "random_scale_crop": Transform(random_scale_crop, random=True),
     "random_resized_crop": Transform(random_resized_crop, random=True),

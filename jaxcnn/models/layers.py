@@ -375,6 +375,31 @@ def head(
     return dense(num_classes, name="head")
 
 
+def lstm(
+    hidden: int, name: str, reverse: bool = False
+) -> Callable[[jax.Array], jax.Array]:
+    """Returns Flax's LSTM over the frames of a sequence, [B, T, C] -> [B, T, hidden].
+
+    As PyTorch's nn.LSTM, with the sum of its two biases as one bias for each gate.
+
+    Args:
+        hidden: Number of units.
+        name: Name of its parameters.
+        reverse: Whether the frames are read from the last to the first. The result is
+            in the order of the frames in any case.
+    """
+    rnn = nn.RNN(
+        nn.OptimizedLSTMCell(hidden, name=name), reverse=reverse, keep_order=True
+    )
+
+    def apply(frames: jax.Array) -> jax.Array:
+        # In the dtype of the frames; Flax's own is that of initialisation.
+        zeros = jnp.zeros((len(frames), hidden), frames.dtype)
+        return rnn(frames, initial_carry=(zeros, zeros))
+
+    return apply
+
+
 def _scale_and_bias(
     module: "BatchNorm | LayerNorm", channels: int
 ) -> tuple[jax.Array | None, jax.Array | None]:

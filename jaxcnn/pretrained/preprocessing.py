@@ -109,6 +109,8 @@ class Preprocessing:
             "resize": f"the image resized to {height}x{width}, {self.interpolation}",
             "pad": f"the image at the centre of {height}x{width} black pixels, shrunk "
             "if it is larger",
+            "line": f"the image resized to a height of {height}, at the left of "
+            f"{height}x{width} black pixels, narrower if it is longer",
         }
         sized["center_crop"] = f"{sized['crop']}; unchanged if it is {height}x{width}"
         black, white = (0, 255) if self.value_range is None else self.value_range

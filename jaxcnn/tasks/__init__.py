@@ -13,6 +13,7 @@ from jaxcnn.tasks.regression import Regression
 from jaxcnn.tasks.restoration import Restoration
 from jaxcnn.tasks.segmentation import Segmentation
 from jaxcnn.tasks.task import Metric, Task, changes_inputs, metric_table
+from jaxcnn.tasks.text import Text
 
 __all__ = [
     "TASKS",
@@ -23,6 +24,7 @@ __all__ = [
     "Restoration",
     "Segmentation",
     "Task",
+    "Text",
     "changes_inputs",
     "create_task",
     "find",
@@ -35,6 +37,7 @@ TASKS: Mapping[str, type[Task]] = {
     "regression": Regression,
     "restoration": Restoration,
     "segmentation": Segmentation,
+    "text": Text,
 }
 
 _COMMON = frozenset({"name", "target", "aux_weight"})  # options that all tasks use
@@ -116,8 +119,8 @@ def _check_target(task: str, name: str, target: Target, targets: Targets) -> Non
             f"{', '.join(targets) or 'none'}."
         )
     fields = ["kind", "shape", "ragged"]
-    if target.kind in ("label", "labels", "mask") and target.names:
-        fields.append("names")  # whose order gives the numbers of classes their meaning
+    if target.kind in ("label", "labels", "mask", "text") and target.names:
+        fields.append("names")  # whose order gives numbers their meaning
     for field in fields:
         needed, has = getattr(target, field), getattr(targets[name], field)
         if needed != has:

@@ -6,7 +6,7 @@ user's own that config.task.name names as "module:attribute".
 """
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import inspect
 import math
@@ -145,9 +145,21 @@ class Task(abc.ABC):
         """Fields that the network is built with, such as {"num_classes": 10}."""
 
     @property
-    def output_shape(self) -> tuple[int, ...] | None:
-        """Shape of the network's output for one image; None: any output will do."""
+    def output_shape(self) -> tuple[int | None, ...] | None:
+        """Shape of the network's output for one image, with None for an axis of any
+        length; None: any output will do."""
         return None
+
+    def problems(self, output: Any, column: Column) -> Iterable[tuple[int, str]]:
+        """(index of the example, what is wrong) for targets that this network cannot
+        learn; they are refused before training.
+
+        Args:
+            output: Output of the network for one image, [1, ...], as
+                jax.ShapeDtypeStruct.
+            column: Gives one target of all examples of a split.
+        """
+        return ()
 
     @abc.abstractmethod
     def loss(self, output: Any, batch: Batch) -> jax.Array:

@@ -19,7 +19,7 @@ from jaxcnn import augment, config_fields, data, errors, models, optim, tasks
 from jaxcnn import targets as targets_lib
 from jaxcnn.config import AUTO, AugmentConfig, Config
 from jaxcnn.data import batches, splits, transforms
-from jaxcnn.data.examples import Dataset, DatasetInfo
+from jaxcnn.data.examples import Dataset, DatasetInfo, path_of
 from jaxcnn.data.transforms import check_size, height_and_width, size_text
 from jaxcnn.models.adapter import Adapted
 from jaxcnn.ops import backends
@@ -98,6 +98,7 @@ def prepare(
     with memory.uncollected():
         output, variables = jax.eval_shape(init, jax.random.key(0))
     _check_output(task, output, shape)
+    _check_examples(config, dataset, model, task)
     params = variables["params"]
     _check_auxiliary(config, params)
     groups = models.layer_groups(model, shape, params)
@@ -202,9 +203,12 @@ def _check_output(task: Task, output: Any, image_shape: tuple[int, ...]) -> None
     name, needed = type(task).__name__, task.output_shape
     if needed is not None:
         gives = jax.tree.map(lambda x: list(x.shape[1:]), output)
-        if gives != [*needed]:
+        holds = isinstance(output, jax.ShapeDtypeStruct) and len(gives) == len(needed)
+        sides = zip(needed, gives, strict=True) if holds else ()
+        if not holds or any(side not in (None, given) for side, given in sides):
+            wanted = ", ".join("any" if side is None else str(side) for side in needed)
             raise errors.UserError(
-                f"{name} needs a network that gives {[*needed]} numbers for each "
+                f"{name} needs a network that gives [{wanted}] numbers for each "
                 f"image; this one gives {gives}."
             )
     shapes = targets_lib.batch_shapes(task.targets, *image_shape[:2])
@@ -236,6 +240,29 @@ def _check_mixing(config: Config, task: Task) -> None:
     for name in ("mixup", "cutmix", "erasing"):
         value = getattr(config.augment, name)
         errors.require(not value, f"augment.{name}", value, rule)
+
+
+def _check_examples(
+    config: Config, dataset: Dataset, model: nn.Module, task: Task
+) -> None:
+    """Raises UserError for the first example that the network cannot learn, at any size
+    of its images."""
+    sizes = [config.data.image_size]
+    sizes += [size for size, _ in config.data.image_size_stages]
+    if type(task).problems is Task.problems:
+        return
+    for size in dict.fromkeys(map(height_and_width, sizes)):
+        shape = (*size, dataset.info.channels)
+        init = functools.partial(init_with_output, model, image_shape=shape)
+        output, _ = jax.eval_shape(init, jax.random.key(0))
+        for split, examples in dataset.splits.items():
+            for index, problem in task.problems(output, examples.column):
+                path = path_of(examples, index)
+                where = "" if path is None else f" ({path})"
+                raise errors.UserError(
+                    f"Example {index} of the {split} split{where}, for images of "
+                    f"{size_text(size)} pixels: {problem}."
+                )
 
 
 def _check_adapted(run: Run) -> None:
