@@ -42,6 +42,7 @@ def row(name: str) -> dict[str, Any]:
         "image_size": variant.image_size,
         "channels": variant.channels,
         "num_classes": variant.num_classes,
+        "task": variant.task,
         "parameters": models.count_params(model, shape),
         "macs": models.count_macs(model, shape),
         "top1": variant.top1,

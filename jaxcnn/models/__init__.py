@@ -350,8 +350,9 @@ def catalogue(pattern: str = "*") -> list[dict[str, Any]]:
 
     Returns:
         One dict per network: "model", "paper", "image_size" (a number, or (height,
-        width)), "channels", "num_classes", "parameters", "macs", "top1" (percent, or
-        None), "top1_source", "reference" (what the network is checked against).
+        width)), "channels", "num_classes", "task", "parameters", "macs", "top1"
+        (percent, or None), "top1_source", "reference" (what the network is checked
+        against).
     """
     rows = {row["model"]: row for row in json.loads(CATALOGUE.read_text())}
     for row in rows.values():
