@@ -64,8 +64,8 @@ def test_the_verb_prints_what_is_at_each_place(tmp_path, monkeypatch, capsys):
         model="character_net",
         data=DataConfig(name="glyphs", batch_size=64, eval_batch_size=64),
         num_devices=1,
-        num_epochs=30.0,
-        eval_every_epochs=30.0,
+        num_epochs=20.0,
+        eval_every_epochs=20.0,
     )
     config.optim.name, config.optim.peak_lr = "adamw", 2e-3
     done = fit(config, tmp_path / "run")
