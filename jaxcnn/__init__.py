@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from jaxcnn.data.examples import Dataset as Dataset
     from jaxcnn.models import layers as layers
+    from jaxcnn.serving.maps import Passes as Passes
     from jaxcnn.serving.measure import Evaluation
     from jaxcnn.serving.predictor import Predictor
     from jaxcnn.tasks import Task as Task
@@ -148,6 +149,7 @@ def load(
     raw: bool = False,
     model: Any = None,
     task: Any = None,
+    passes: "Passes | None" = None,
 ) -> "Predictor":
     """Loads a run's network as a function of images.
 
@@ -158,15 +160,20 @@ def load(
         raw: Whether to use the raw parameters instead of their average.
         model: The network that was given to fit, if its class cannot be imported.
         task: The task that was given to fit.
+        passes: Tiles, scales and mirroring with which a network that predicts maps
+            passes over an image. None: once, over the whole image.
     """
     from jaxcnn.serving import predictor
 
-    return predictor.load(workdir, checkpoint, raw=raw, model=model, task=task)
+    return predictor.load(
+        workdir, checkpoint, raw=raw, model=model, task=task, passes=passes
+    )
 
 
 _LAZY = {  # name -> its module, which loads NumPy or JAX
     "Callback": "jaxcnn.training.fit",
     "Dataset": "jaxcnn.data.examples",
+    "Passes": "jaxcnn.serving.maps",
     "Task": "jaxcnn.tasks",
     "layers": "jaxcnn.models",
 }

@@ -153,9 +153,19 @@ def _keep_freed_memory() -> None:
             mallopt(option, value)
 
 
+def _keep_short_compilations() -> None:
+    """Makes JAX's persistent cache keep every compilation, unless the user says which.
+
+    By default those of less than a second are made again in each process; for a new
+    run that is a second of CPU time.
+    """
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
 def run() -> None:
     """Runs a verb and ends the process with its exit code."""
     _keep_freed_memory()
+    _keep_short_compilations()
     code = main()
     if code > _SIGNAL:  # all is saved; a thread may hang in a slow read
         sys.stdout.flush()

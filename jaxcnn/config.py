@@ -14,7 +14,15 @@ from jaxcnn.errors import unknown
 AUTO = "auto"  # a choice that is made before the first step
 
 # What data.name may begin with, before a colon -> what stands behind it.
-DATA_PREFIXES = {"tfds": "NAME", "folder": "PATH", "csv": "PATH", "glyphs": "PATH"}
+DATA_PREFIXES = {
+    "tfds": "NAME",
+    "folder": "PATH",
+    "csv": "PATH",
+    "glyphs": "PATH",
+    "voc": "PATH",
+    "cityscapes": "PATH",
+    "coco": "PATH",
+}
 
 
 def choice(
@@ -60,12 +68,15 @@ class DataConfig(Section):
     name: str = choice(
         "digits",
         "a name in data.DATASETS, folder:PATH, csv:PATH, tfds:NAME, glyphs:PATH (a "
-        "folder of fonts), or module:attribute",
+        "folder of fonts), voc:PATH, cityscapes:PATH or coco:PATH (masks in the layout "
+        "of these data sets), or module:attribute",
     )
     target_kind: str = choice(
         "label",
         "csv:PATH: kind of the targets: label (the name of a class), labels (any "
-        "number of them), value (numbers) or text (what is written in the image)",
+        "number of them), value (numbers), text (what is written in the image) or mask "
+        "(a file); tfds:NAME and folder:PATH: label or mask, which images/ and masks/ "
+        "in a folder imply; folder:PATH: none (images alone)",
     )
     target_columns: tuple[str, ...] = choice(
         (), "csv:PATH: the columns that are targets; (): all except image and split"
@@ -286,20 +297,27 @@ class TaskConfig(Section):
     )
     label_smoothing: float = choice(
         0.0,
-        "classification: probability spread evenly over all classes, in [0, 1)",
+        "classification, segmentation: probability spread evenly over all classes, in "
+        "[0, 1)",
         allowed="[0, 1)",
     )
-    class_weights: str = choice(
+    class_weights: object = choice(  # str, or a tuple of numbers
         "none",
-        "classification: weights of the classes in the loss: none, or balanced: 1 / "
-        "the frequency of the class",
+        "classification, segmentation: weights of the classes in the loss: none, "
+        "balanced: 1 / the frequency of the class, or a number for each class",
+        allowed="[0, 1e30]",
     )
     threshold: float = choice(
         0.5,
         "multi_label: probability from which on a class counts as predicted",
         allowed="(0, 1)",
     )
-    loss: str = choice("squared", "regression: loss: squared, absolute or huber")
+    loss: str | None = choice(
+        None,
+        "regression: squared, absolute or huber; segmentation: cross_entropy, focal, "
+        "dice, jaccard, lovasz, or a sum, such as cross_entropy+dice; restoration: "
+        "squared, absolute or ssim; None: the first",
+    )
     huber_delta: float = choice(
         1.0,
         "regression: error from which on the huber loss is linear, in standard "
@@ -318,6 +336,42 @@ class TaskConfig(Section):
         "text: file of the words that a text may have, one on each line; empty: any "
         "text",
         changes_numbers=False,
+    )
+    focal_gamma: float = choice(
+        2.0,
+        "segmentation: exponent by which the focal loss lowers that of pixels that are "
+        "right already",
+        allowed="[0, 100]",
+    )
+    gap_weight: float = choice(
+        0.0,
+        "segmentation: largest extra weight, in the cross entropy, of background "
+        "pixels in a gap between two objects, w0 of U-Net, 10 in its paper; 0: none",
+        allowed="[0, 1e6]",
+    )
+    gap_sigma_pixels: float = choice(
+        5.0,
+        "segmentation: width of such gaps, the sigma of U-Net's paper",
+        allowed="[0.5, 50]",
+    )
+    boundary_tolerance_pixels: float | None = choice(
+        None,
+        "segmentation: distance at which a boundary still counts as found in "
+        "boundary_f1; None: 0.75% of the image's diagonal, at least 1",
+        allowed="[0, 1000]",
+    )
+    corruption: str = choice(
+        "none",
+        "restoration: what is done to an image before the network sees it: none, "
+        "gaussian, masking, boxes or downsample",
+    )
+    corruption_level: tuple[float, ...] = choice(
+        (),
+        "restoration: strength of the corruption, one number, or the limits of a range "
+        "from which it is drawn for each image: gaussian: standard deviation in grey "
+        "levels (25); masking and boxes: fraction of the image (0.25); downsample: "
+        "factor (2); (): that in brackets",
+        allowed="[0, 255]",
     )
     aux_weight: float = choice(
         0.0,

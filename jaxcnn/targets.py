@@ -10,6 +10,11 @@ that pixel (i, j) covers i to i + 1 and j to j + 1: the box of a whole image is
 torchvision's convention for boxes, with y before x. torchvision moves keypoints by the
 same rule when it resizes and warps, but its flip takes (0, 0) as the centre of the
 first pixel; here one rule holds for every operation.
+
+A mask of classes is Target("mask", dtype, names=(...), fill=255): each pixel has the
+number of its class, 0 to len(names) - 1, or the void label `fill`, which says that no
+class is known there and which also stands outside the image. Losses and metrics leave
+void pixels out. masks() makes such a target.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,13 +31,15 @@ KINDS = {
     "labels": "stays: 0 or 1 for each of len(names) classes, [K]",
     "value": "stays: numbers, [D]",
     "image": "moves as the image does, interpolated: [H, W, C]",
-    "mask": "moves as the image does, nearest pixel: integers [H, W]",
+    "mask": "moves as the image does, nearest pixel: integers [H, W], classes 0 to "
+    "len(names) - 1 or fill where there are names",
     "boxes": "corners move: (y1, x1, y2, x2) in pixels, [..., 4]",
     "points": "each moves: (y, x) in pixels, [..., 2]",
     "text": "stays: integers, each the number of a character in names, [N]",
 }
 SPATIAL = frozenset({"image", "mask"})  # as high and wide as the image
 MOVED = SPATIAL | {"boxes", "points"}  # by a change of geometry
+VOID = 255  # of a mask's pixels without a class, where there are up to 255 classes
 MIN_SIDE_PIXELS = 0.01  # smallest side of a moved box that still counts as visible
 _COORDINATES = {"boxes": 4, "points": 2}  # length of the last axis
 _CASTS = {"b": "b", "u": "bui", "i": "bui", "f": "buif"}  # dtype.kind -> castable to it
@@ -52,12 +59,15 @@ class Target:
         ragged: Whether the length of the first axis differs from example to example.
             In a batch it is filled up with zeros to shape[0], and NAME_mask, bool
             [B, shape[0]], is true where there is something.
-        names: Names of the classes of a label, or the characters of a text, in the
-            order of their numbers; or names of the numbers of a value.
+        names: Names of the classes of a label or a mask, or the characters of a text,
+            in the order of their numbers; or names of the numbers of a value. A mask
+            without names may hold any integers.
         of: Name of the ragged target that the items of this ragged target belong to,
             one to one, such as the labels "of" the boxes. Items that belong together
             are dropped together, and NAME_mask is that of the target named here.
         fill: Value of a spatial kind outside the image, where there is nothing to see.
+            In a mask with names it is the void label, that of pixels without a class;
+            unless it is one of the classes, and every pixel has one.
     """
 
     kind: str
@@ -119,6 +129,11 @@ class Target:
             require(holds, "A target's names", self.names, rule)
             rule = f"an integer up to {len(self.names) - 1} of kind 'text'"
             holds = dtype.kind in "iu" and len(self.names) - 1 in _limits(dtype)
+            require(holds, "A target's dtype", self.dtype, rule)
+        if self.kind == "mask" and self.names:
+            last = len(self.names) - 1
+            rule = f"an integer up to {last} of kind 'mask'"
+            holds = dtype.kind in "iu" and last in _limits(dtype)
             require(holds, "A target's dtype", self.dtype, rule)
         if self.kind == "labels":
             shape = self.shape[:1] if self.ragged else ()
@@ -188,6 +203,8 @@ class Target:
             for place in np.argwhere(wrong):
                 character = values[tuple(place)]
                 yield place[0], f"character {character} is out of range; {rule}"
+        elif self.kind == "mask" and self.names:
+            yield from self._problems_of_mask(values)
         elif self.kind == "labels":
             for place in np.argwhere((values != 0) & (values != 1)):
                 name, value = self.names[place[-1]], values[tuple(place)]
@@ -210,6 +227,26 @@ class Target:
                 rule = "y1 must not exceed y2, nor x1 exceed x2"
                 text = f"box ({', '.join(box)}) is not (y1, x1, y2, x2)"
                 yield place[0], f"{text}: {rule}"
+
+    def _problems_of_mask(self, values: np.ndarray) -> Iterator[tuple[int, str]]:
+        """The first pixel of each example that has neither a class nor fill."""
+        wrong = (values < 0) | (values >= len(self.names))
+        wrong &= values != self.fill
+        if not wrong.any():
+            return
+        for index in np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1)):
+            row, column = np.argwhere(wrong[index])[0][:2]
+            value = values[index, row, column]
+            yield index, f"its {self.pixel_problem(row, column, value)}"
+
+    def pixel_problem(self, row: int, column: int, value: Any) -> str:
+        """What is wrong with a pixel of a mask that is of no class, for errors."""
+        last = len(self.names) - 1
+        void = f", or {self.fill:g} where there is no class"
+        return (
+            f"mask is {value} at row {row}, column {column}; with {last + 1} classes "
+            f"it must be 0 to {last}{'' if self.fill in range(last + 1) else void}"
+        )
 
 
 def _numeric(name: str) -> np.dtype:
@@ -240,6 +277,16 @@ Targets = Mapping[str, Target]
 def classes(names: Sequence[str]) -> dict[str, Target]:
     """The target of images of one class each: "label", the number of its name."""
     return {"label": Target("label", "int32", names=tuple(names))}
+
+
+def masks(names: Sequence[str]) -> dict[str, Target]:
+    """The target of images with a class for each pixel: "mask", [H, W].
+
+    The void label is 255 for up to 255 classes, and 65535 for more.
+    """
+    dtype = "uint8" if len(names) <= VOID else "uint16"
+    void = VOID if dtype == "uint8" else np.iinfo(dtype).max
+    return {"mask": Target("mask", dtype, names=tuple(names), fill=int(void))}
 
 
 def only_label(targets: Targets) -> str | None:

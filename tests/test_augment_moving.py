@@ -281,14 +281,18 @@ def test_what_is_outside_gets_the_value_that_its_target_says():
     batch = {
         "image": np.zeros((1, 2, 2, 1), np.uint8),
         "mask": np.ones((1, 2, 2), np.int32),
+        "classes": np.array([[[0, 254], [255, 7]]], np.uint8),
         "depth": np.ones((1, 2, 2, 1), np.float32),
     }
     targets = {
         "mask": Target("mask", "int32", fill=-1),
+        "classes": Target("mask", "uint8", fill=255),  # the void label of masks
         "depth": Target("image", "float32", (1,), fill=0.5),
     }
     found = augment.move_targets(batch, targets, down, geometry.warp)
     np.testing.assert_array_equal(found["mask"], [[[-1, -1], [1, 1]]])
+    np.testing.assert_array_equal(found["classes"], [[[255, 255], [0, 254]]])
+    assert found["classes"].dtype == np.uint8
     np.testing.assert_array_equal(found["depth"][..., 0], [[[0.5, 0.5], [1, 1]]])
 
 

@@ -10,12 +10,14 @@ from sklearn import datasets
 
 from jaxcnn import __main__, data
 from jaxcnn.config import Config, DataConfig, TaskConfig
+from jaxcnn.data import glyph_scenes
 from jaxcnn.data.examples import ArrayExamples
 from jaxcnn.data.examples import make_dataset as of_splits
 from jaxcnn.errors import UserError
 from jaxcnn.report import data_check
 from jaxcnn.studies import check_data
 from jaxcnn.targets import Target, classes
+from jaxcnn.tasks import Task
 from tests import test_tfds_source
 
 # Windows of scikit-learn's two photographs that are not of sky or shade alone.
@@ -323,3 +325,115 @@ def test_many_classes_are_a_short_table(capsys):
     assert "(20 others)" in "\n".join(lines)
     assert sum("class" in line for line in lines) == 40
     assert lines[-1] == "No problems found."
+
+
+class Pixels(Task):
+    """A task of masks, as far as a check of its data asks for it."""
+
+    def __init__(self, targets):
+        self._targets = targets
+
+    @classmethod
+    def create(cls, config, targets, statistics):
+        return cls({"mask": targets["mask"]})
+
+    @property
+    def targets(self):
+        return self._targets
+
+    @property
+    def outputs(self):
+        return {}
+
+    def loss(self, output, batch):
+        raise NotImplementedError
+
+    eval_sums = metrics = predict = loss
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory):
+    """Windows of a photograph with masks, with one fault of each kind."""
+    root = tmp_path_factory.mktemp("masked")
+    (root / "classes.txt").write_text("wall\nroof\nsky\nlamp\n")
+    temple = datasets.load_sample_images().images[0]
+    for split, numbers in (("train", BUSY[:12]), ("val", BUSY[12:18])):
+        for i in numbers:
+            mask = np.zeros((48, 48), np.uint8)
+            mask[:12] = 1
+            mask[12:24] = 255
+            if (split, i) == ("train", BUSY[0]):
+                mask[-1, :10] = 2  # 10 of 27,648 - 6,912 pixels
+            save(root / split / "images" / f"{i}.png", np.asarray(window(temple, i)))
+            save(root / split / "masks" / f"{i}.png", mask)
+    train = root / "train"
+    copy = np.asarray(window(temple, BUSY[3]))
+    save(train / "images" / "copy.png", copy)
+    save(train / "masks" / "copy.png", np.zeros((48, 48), np.uint8))
+    save(root / "val" / "masks" / f"{BUSY[12]}.png", np.zeros((48, 40), np.uint8))
+    save(train / "masks" / f"{BUSY[5]}.png", np.full((48, 48), 9, np.uint8))
+    (train / "notes.txt").write_text("mine")
+    return root
+
+
+def test_masks_are_checked_pixel_by_pixel(masked):
+    config = config_of(masked)
+    config.task.name = f"{__name__}:Pixels"
+    report = check_data.check(data.load(config.data), config, 0.98)
+    found = {finding.kind: finding for finding in report.findings}
+    assert set(found) == {
+        "wrong_mask",
+        "targets_differ",
+        "missing_class",
+        "few_images",
+        "rare_class",
+        "ignored_files",
+    }
+    assert names(found["wrong_mask"]) == [{f"{BUSY[5]}.png"}, {f"{BUSY[12]}.png"}]
+    wrong = [case.note for case in found["wrong_mask"].cases]
+    assert "its mask is 9 at row 0, column 0; with 4 classes it must be" in wrong[0]
+    assert "this mask has 40 x 48 pixels and its image 48 x 48" in wrong[1]
+    assert names(found["targets_differ"]) == [{f"{BUSY[3]}.png", "copy.png"}]
+    assert "'lamp'" in found["missing_class"].text
+    assert "'sky'" in found["rare_class"].text
+    assert "1 file in the folder" in found["ignored_files"].text
+    # By hand: 11 masks of 12 rows each and 24 of wall, one of 48 rows of wall.
+    assert report.pixels["roof"]["train"] == 11 * 12 * 48
+    assert report.pixels["(void)"]["train"] == 11 * 12 * 48
+    assert report.pixels["wall"]["train"] == 11 * 24 * 48 - 10 + 48 * 48
+    assert report.pixels["sky"] == {"train": 10, "validation": 0}
+    assert report.group_counts("sky") == {"train": 1, "validation": 0}
+    assert report.group_counts("wall") == {"train": 12, "validation": 5}
+    lines = data_check.as_text(report).splitlines()
+    images, row = (line for line in lines if line.split()[:1] == ["roof"])
+    assert images.split()[1:3] == ["11", "5"]
+    share = 100 * 11 * 12 * 48 / (12 * 48 * 48)
+    assert row.split() == ["roof", f"{share:.2f}%", "25.00%"]
+    written = json.loads(data_check.as_json(report))
+    assert written["pixels"]["sky"] == {"train": 10, "validation": 0}
+
+
+def test_scenes_of_letters_are_checked(monkeypatch):
+    monkeypatch.setattr(
+        glyph_scenes, "NUM_EXAMPLES", {"train": 40, "validation": 5, "test": 5}
+    )
+    monkeypatch.setattr(glyph_scenes, "_MEASURED", 4)
+    config = Config(data=DataConfig(name="glyph_scenes", image_size=64))
+    config.task.name = f"{__name__}:Pixels"
+    report = check_data.check(data.load(config.data), config, 0.98)
+    assert {finding.kind for finding in report.findings} <= {
+        "missing_class",
+        "few_images",
+    }
+    assert list(report.pixels)[:3] == ["background", "A", "E"]
+    total = sum(pixels["train"] for pixels in report.pixels.values())
+    assert total == 40 * 64 * 64
+    assert report.pixels["(void)"]["train"] == 0
+    assert 0.8 < report.pixels["background"]["train"] / total < 0.95
+    shown = list(check_data.samples(data.load(config.data), report, None, 6))
+    assert len(shown) == 6

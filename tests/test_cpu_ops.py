@@ -152,6 +152,46 @@ def test_convolutions_are_those_of_lax(kind):
     check(found, 2.5 if kind == "grouped" else 2)
 
 
+# As KINDS; the padding is cut off the result.
+TRANSPOSED = [
+    ((2, 2), (2, 2), NO_PADDING, (1, 1), 1, 4, 3),
+    ((3, 3), (2, 2), ((1, 0), (1, 0)), (1, 1), 1, 5, 6),
+    ((5, 4), (3, 1), ((0, 0), (1, 2)), (1, 1), 2, 4, 6),
+    ((1, 2), (2, 3), ((0, -1), (0, -2)), (1, 1), 1, 4, 4),
+    ((3, 2), (2, 3), ((2, -1), (1, 0)), (2, 3), 1, 4, 4),
+    ((3, 3), (1, 1), ((2, 2), (2, 2)), (2, 2), 2, 4, 6),
+    ((8, 16), (4, 8), ((2, 2), (4, 4)), (1, 1), 1, 3, 4),
+    ((4, 4), (2, 2), ((1, 1), (1, 1)), (1, 1), 6, 6, 6),
+    ((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1), 40, 80, 80),
+    ((2, 2), (2, 2), NO_PADDING, (1, 1), 3, 120, 6),
+]
+
+
+@pytest.mark.slow
+def test_transposed_convolutions_are_those_of_lax():
+    rng, found = np.random.default_rng(0), []
+    for window, stride, padding, dilation, groups, channels, filters in TRANSPOSED:
+        x = rng.normal(size=(2, 5, 6, channels))
+        kernel = rng.normal(size=(*window, channels // groups, filters))
+        place = {"stride": stride, "padding": padding, "dilation": dilation}
+        arrays = x, kernel, rng.normal(size=filters)
+        found.append(errors("conv_transpose", *arrays, groups=groups, **place))
+    check(found)
+
+
+@pytest.mark.skipif("native" not in TABLES, reason="no native operations here")
+@pytest.mark.parametrize(("window", "stride"), [(2, 2), (3, 1), (4, 2), (16, 8)])
+def test_transposed_convolutions_are_computed_by_kernels(window, stride):
+    # Forward and both gradients; large ones as convolutions without a stride.
+    x, kernel = jnp.ones((1, 6, 6, 8)), jnp.ones((window, window, 8, 8))
+    place = {"stride": (stride,) * 2, "padding": NO_PADDING, "dilation": (1, 1)}
+    conv = functools.partial(ops.NATIVE.conv_transpose, groups=1, **place)
+    jaxpr = str(jax.make_jaxpr(functools.partial(with_gradients, conv))(x, kernel))
+    for name in ("conv_forward", "conv_image", "conv_kernel"):
+        assert jaxpr.count(f"target_name=jaxcnn_{name}") == 1
+    assert "conv_general_dilated" not in jaxpr
+
+
 def unpadded(shapes):
     """Errors of convolutions: (images, width of the kernel, filters, groups)."""
     rng, found = np.random.default_rng(0), []
@@ -194,6 +234,16 @@ WINDOWS = [
 ]
 
 
+def unpooling_errors(x, size, **place):
+    """Errors of max_unpool with each table's own switches, which are those of LAX."""
+    values, switches = ops.LAX.max_pool_switches(jnp.asarray(x), **place)
+    for table in TABLES:
+        _, found = ops.TABLES[table].max_pool_switches(jnp.asarray(x), **place)
+        assert found.dtype == switches.dtype
+        np.testing.assert_array_equal(found, switches)
+    return errors("max_unpool", values, switches=switches, size=size, **place)
+
+
 @pytest.mark.parametrize("window", WINDOWS)
 def test_pooling_is_that_of_lax(window):
     rng, found = np.random.default_rng(0), []
@@ -203,6 +253,7 @@ def test_pooling_is_that_of_lax(window):
     found = [errors("max_pool", x, **place)]
     # Of equal ones the first gets the gradient.
     found.append(errors("max_pool", np.round(x), **place))
+    found.append(unpooling_errors(np.round(x), (height + 1, width - 1), **place))
     for count in False, True:
         found.append(errors("avg_pool", x, count_include_pad=count, **place))
     check(found)
@@ -249,6 +300,7 @@ def test_numbers_of_few_digits_keep_their_dtype(dtype, table):
         assert {f.dtype for f in found} == {jnp.dtype(dtype)}
     for pool in (
         functools.partial(table.max_pool, window=(3, 3), **place),
+        lambda x: table.max_pool_switches(x, window=(3, 3), **place)[0],
         functools.partial(
             table.avg_pool, window=(3, 3), count_include_pad=False, **place
         ),

@@ -72,10 +72,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one():
 
 @pytest.mark.parametrize(
     "name",
-    sorted(
-        set(datasets.DATASETS) - {"digits", "glyphs", "text_lines", "shapes", "disc"}
-    )
-    + ["tfds:food101"],
+    sorted(set(datasets.DATASETS) - set(datasets._FIXED)) + ["tfds:food101"],
 )
 def test_missing_data_is_refused_without_asking_the_network(
     tmp_path, monkeypatch, name
@@ -136,7 +133,16 @@ def test_a_choice_that_nothing_reads_is_said(
 @pytest.mark.parametrize(
     ("name", "changes", "text"),
     [
-        ("folder:{}", {"target_kind": "value"}, "must be 'label' for folder:.*which"),
+        (
+            "folder:{}",
+            {"target_kind": "value"},
+            "must be 'label' for a folder per class",
+        ),
+        (
+            "digits",
+            {"target_kind": "mask"},
+            "must be 'label' for digits, which does not",
+        ),
         ("digits", {"target_columns": ("x",)}, "must be .. for digits, which does not"),
         ("digits", {"groups": "(a)"}, "data.groups is '.a.', but the examples have no"),
         ("disc", {"groups": "(a)"}, "data.groups is '.a.', but the examples have no"),
@@ -157,7 +163,11 @@ def by_hand(config):
 
 def test_every_kind_of_data_set_is_in_the_table():
     kinds = {*datasets.PREFIXES, "files", "fixed"}
-    assert {datasets._kind(name) for name in datasets.DATASETS} == {"files", "fixed"}
+    assert {datasets._kind(name) for name in datasets.DATASETS} == {
+        "files",
+        "fixed",
+        "tfds",
+    }
     for field, readers in datasets.READ_BY.items():
         assert hasattr(DataConfig(), field)
         assert set(readers) < kinds

@@ -6,10 +6,13 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxcnn import models
-from jaxcnn.training import initial
+from jaxcnn import Dataset, models
+from jaxcnn.config import Config, DataConfig, OptimConfig
+from jaxcnn.optim import optimizer as optim
+from jaxcnn.training import begin, initial, prepare, state
 from jaxcnn.training.state import init_variables
 from tests.small_networks import FAMILIES
 
@@ -40,7 +43,7 @@ def both(monkeypatch, model, key):
 
     with monkeypatch.context() as patch:
         patch.setattr(jax, "jit", counted)
-        return initial.evaluate(init, key), expected, whole.count(init)
+        return initial.evaluate(init, key), expected, len(whole)
 
 
 def assert_equal(found, expected, tolerance=1e-6):
@@ -94,6 +97,51 @@ def test_another_generator_is_compiled_as_a_whole(monkeypatch):
     found, expected, whole = both(monkeypatch, Users(), key)
     assert whole == 1
     assert_equal(found, expected, 0)
+
+
+def test_a_part_needs_nothing_of_the_rest(monkeypatch):
+    def both(key):
+        number = jax.random.normal(key, (5,))
+        return jnp.linalg.norm(jnp.sin(number)), number  # sin is not known
+
+    key = jax.random.key(1)
+    monkeypatch.setattr(jax, "jit", lambda *_, **__: pytest.fail("it is compiled"))
+    found = initial.evaluate(both, key, lambda result: result[1])
+    np.testing.assert_array_equal(found, jax.random.normal(key, (5,)))
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_no_optimizer_of_ours_is_compiled_for_its_first_state(monkeypatch, name):
+    variables = {
+        "params": {"head": {"kernel": np.ones((3, 4), np.float32)}},
+        "batch_stats": {"norm": {"var": np.full(3, 2, np.float32)}},
+    }
+    tx = optim.OPTIMIZERS[name](OptimConfig(), optax.constant_schedule(0.1))
+    create = functools.partial(state.create_state, tx=tx, average=True, scaled=True)
+    expected = jax.device_get(jax.jit(create)(variables))
+    monkeypatch.setattr(jax, "jit", lambda *_, **__: pytest.fail("it is compiled"))
+    assert_equal(initial.evaluate(create, variables), expected, 0)
+
+
+class Traced(nn.Module):
+    """A user's network that counts how often it is traced."""
+
+    times = 0
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        Traced.times += 1
+        return nn.Dense(10, name="head")(images.reshape(len(images), -1))
+
+
+def test_a_run_traces_its_network_once_before_the_step():
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), np.uint8)
+    labels = np.arange(40) % 10
+    config = Config(data=DataConfig(image_size=8, batch_size=8), num_epochs=1.0)
+    dataset = Dataset.from_arrays(images, labels, config=config.data)
+    run = prepare.prepare(config, dataset=dataset, model=Traced())
+    begin.begin(run).batches.close()
+    assert Traced.times == 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)

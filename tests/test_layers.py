@@ -2,6 +2,7 @@
 
 import functools
 
+from flax import errors
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -112,6 +113,21 @@ def test_layer_norm_is_the_formula_of_pytorch_and_of_each_pixel_alone():
     mean, var = IMAGES.mean(-1, keepdims=True), IMAGES.var(-1, keepdims=True)
     expected = (IMAGES - mean) / np.sqrt(var + 1e-6) * fields["scale"] + fields["bias"]
     np.testing.assert_allclose(y, expected, atol=1e-4)
+
+
+def test_a_parameter_of_another_shape_is_refused_and_none_is_initialised_again():
+    calls = []
+
+    def init(key, shape, dtype):
+        calls.append(shape)
+        return jnp.ones(shape, dtype)
+
+    layer = layers.Dense(3, kernel_init=init)
+    variables = layer.init(jax.random.key(0), jnp.ones((1, 2)))
+    assert layer.apply(variables, jnp.ones((1, 2))).shape == (1, 3)
+    assert calls == [(2, 3)]
+    with pytest.raises(errors.ScopeParamShapeError, match=r"\(5, 3\).*\(2, 3\)"):
+        layer.apply(variables, jnp.ones((1, 5)))
 
 
 def test_max_pool_pads_with_less_than_any_value():

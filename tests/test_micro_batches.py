@@ -1,6 +1,7 @@
 """Gradients summed over parts of a batch, and the size of a part that fits."""
 
 import functools
+import gc
 import json
 import os
 import pathlib
@@ -252,6 +253,20 @@ def test_a_run_keeps_the_size_that_was_chosen(tmp_path, monkeypatch):
     assert all(line.startswith("Operations: ") for line in writers[1].lines)
     with pytest.raises(UserError, match="data.micro_batch_size: 8 -> 16"):
         fit(config(16))
+
+
+def test_garbage_is_looked_for_again_after_a_network_is_traced():
+    @memory.uncollected()
+    def fail():
+        with memory.uncollected():
+            pass
+        assert not gc.isenabled()
+        raise KeyError
+
+    assert gc.isenabled()
+    with pytest.raises(KeyError):
+        fail()
+    assert gc.isenabled()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is what keeps memory")

@@ -28,7 +28,8 @@ SLOW = pytest.mark.slow
 # Networks whose trace takes over a second.
 LARGE = {
     *("googlenet", "inception_v3", "inception_resnet_v1"),
-    *("efficientnet_b0", "mobilenet_v3_small"),
+    *("efficientnet_b0", "mobilenet_v3_small", "fcn_resnet50", "pspnet_resnet50"),
+    *("deeplabv3_resnet50", "lraspp_mobilenet_v3_large"),
 }
 
 
@@ -60,6 +61,14 @@ def variables_of(name):
     return models.abstract_variables(shallow(name), image_shape(name))
 
 
+def place(name):
+    """Axes of the logits that are those of the image, or of its frames."""
+    if name in FRAMES:
+        return FRAMES[name]
+    is_map = models.MODELS[name].task in ("segmentation", "restoration")
+    return image_shape(name)[:2] if is_map else ()
+
+
 def test_every_row_of_every_family_is_in_the_table_once():
     rows = [
         (name, row) for variants in FAMILIES.values() for name, row in variants.items()
@@ -85,10 +94,10 @@ def test_names_are_listed_in_the_order_of_their_numbers():
 def test_groups_are_sorted_by_their_numbers():
     # By hand: from input to head, whatever the order of the letters.
     names = ["head", "aux1", "stage1_block10", "stage1_block2", "stage10_block1"]
-    names += ["stage2_block1", "stem", "aux2"]
+    names += ["stage2_block1", "decoder", "stem", "aux2"]
     assert models.sort_groups(names) == (
         *("stem", "stage1_block2", "stage1_block10", "stage2_block1"),
-        *("stage10_block1", "aux1", "aux2", "head"),
+        *("stage10_block1", "decoder", "aux1", "aux2", "head"),
     )
     with pytest.raises(ValueError, match="'conv1' is no layer group; groups are stem"):
         models.sort_groups(["stem", "conv1"])
@@ -113,8 +122,18 @@ def test_groups_end_with_the_head_and_the_others_are_told_whether_they_train(nam
 
 
 @pytest.mark.slow
-# The head of the TDNN is a weight for each class, and so is the layer before it.
-@pytest.mark.parametrize("name", [n for n in ONE_OF_EACH if n.values != ("tdnn",)])
+# The head of the TDNN is a weight for each class, and so is the layer before it. Those
+# of LR-ASPP and of FCN on VGG-16 are several layers. An autoencoder without outputs is
+# its encoder.
+@pytest.mark.parametrize(
+    "name",
+    [
+        n
+        for n in ONE_OF_EACH
+        if n.values[0]
+        not in ("tdnn", "lraspp_mobilenet_v3_large", "fcn32s_vgg16", "autoencoder")
+    ],
+)
 def test_without_classes_a_network_gives_what_its_head_takes(name):
     shapes = []
     for num_classes in 10, 0:
@@ -124,9 +143,9 @@ def test_without_classes_a_network_gives_what_its_head_takes(name):
         y, variables = jax.eval_shape(init, jax.random.key(0), images)
         params = variables.get("params", {})
         shapes.append((y.shape, jax.tree.map(lambda v: v.shape, params)))
-    (outputs, with_head), (features, without) = shapes
-    assert outputs == (2, *FRAMES.get(name, ()), 10)
-    assert features == (*outputs[:-1], with_head.pop("head")["kernel"][-2])
+    (_, with_head), (features, without) = shapes
+    channels = with_head.pop("head")["kernel"][-2]
+    assert features == (2, *place(name), channels)
     aux = {group for group in with_head if group.startswith("aux")}
     assert without == {g: with_head[g] for g in with_head.keys() - aux}
 
@@ -160,8 +179,10 @@ def test_logits_have_the_dtype_of_images_and_parameters(name, dtype):
 
 
 def check_dtypes(name, dtype, logits, updated):
-    shape = (*FRAMES.get(name, ()), 10)
-    assert (logits.shape[1:], logits.dtype) == (shape, dtype)
+    assert (logits.shape[1:], logits.dtype) == (
+        (*place(name), 10),
+        dtype,
+    )
     wide = jnp.promote_types(dtype, jnp.float32)
     assert {v.dtype for v in jax.tree.leaves(updated)} <= {wide}
 

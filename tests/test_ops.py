@@ -426,8 +426,9 @@ SUMS = {"tdnn": 1}
 # What the operations of LAX leave in a jaxpr; there it comes from nothing else.
 TRACES = {
     "relu": ("relu",),
-    "reduce_window_max": ("max_pool",),
-    "conv_general_dilated": ("conv",),
+    "resize": ("resize",),
+    "reduce_window_max": ("max_pool", "max_pool_switches"),
+    "conv_general_dilated": ("conv", "conv_transpose"),
     "dot_general": ("dense",),
     "rsqrt": ("batch_norm_train", "layer_norm"),
     "logistic": ("sigmoid", "silu"),
@@ -440,8 +441,8 @@ def equations(jaxpr):
     found = collections.Counter()
     for equation in jaxpr.eqns:
         name = equation.params.get("name", "")
-        if name == "relu":
-            found["relu"] += 1
+        if name in ("relu", "_resize"):
+            found[name.removeprefix("_")] += 1
             continue
         found[equation.primitive.name] += 1
         if name := _over_whole_axes(equation):

@@ -4,9 +4,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from jaxcnn.report import pictures
+from jaxcnn.report import palette, pictures
 from jaxcnn.tasks import Classification
-from jaxcnn.tasks.parts import Caption
+from jaxcnn.tasks.parts import Caption, Regions
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -47,3 +47,63 @@ def test_a_picture_is_as_large_as_a_screen_shows():
     picture = pictures.draw(np.zeros((3000, 1500, 3), np.uint8), [])
     assert isinstance(picture, Image.Image)
     assert picture.size == (256, 512)
+
+
+def halves():
+    """An image of four greys, and a mask whose right half is class 2: a class between
+    the two is in no part of it."""
+    pixels = np.array([[[0], [80]], [[160], [255]]], np.uint8)
+    return pixels, np.array([[0, 2], [0, 2]])
+
+
+def test_regions_lie_over_the_image_with_an_outline_and_a_key_below():
+    pixels, mask = halves()
+    picture = np.asarray(pictures.draw(pixels, [Regions(mask, {0: "sky", 2: "sea"})]))
+    assert picture.shape == (512 + 20, 512, 3)
+    black, _, blue = np.array(palette.OKABE_ITO[:3])
+    for (y, x), grey in np.ndenumerate(pixels[..., 0]):
+        colour = (black, None, blue)[mask[y, x]]
+        found = picture[y * 256 + 100, x * 256 + 100]
+        np.testing.assert_allclose(found, 0.45 * grey + 0.55 * colour, atol=0.5)
+    # The last pixels of the left half are next to the right one.
+    assert (picture[:512, 255] == black).all()
+    for x, colour in ((200, black), (300, blue)):
+        expected = 0.45 * pixels[[0] * 256 + [1] * 256, x // 256] + 0.55 * colour
+        np.testing.assert_allclose(picture[:512, x], expected, atol=0.5)
+    assert (picture[512:, :100] == black).all(axis=-1).any()
+    assert (picture[512:] == blue).all(axis=-1).sum() >= 100  # a square of 12 x 12
+
+
+def test_a_key_has_as_many_rows_as_it_needs_and_is_as_wide_as_its_widest_entry():
+    pixels, mask = halves()
+    key = {k: f"class number {k}" for k in range(12)}
+    heights = [
+        pictures.draw(pixels, [Regions(mask, dict([*key.items()][:n]))]).height - 512
+        for n in (1, 3, 4, 12)
+    ]
+    assert heights == [20, 20, 40, 80]
+    wide = pictures.draw(pixels, [Regions(mask, {0: "w" * 100})])
+    assert wide.width > 512
+
+
+def test_a_mask_is_written_beside_its_picture_as_it_is(tmp_path):
+    pixels, mask = halves()
+    for factor, mode in ((1, "P"), (300, "I;16")):
+        marks = [Regions(factor * mask, {0: "a", 2 * factor: "b"})]
+        paths = pictures.write(tmp_path, "x.png", pixels, marks)
+        assert paths == [tmp_path / "x.png", tmp_path / "masks/x.png"]
+        with Image.open(paths[1]) as file:
+            assert file.mode == mode
+            np.testing.assert_array_equal(np.asarray(file), factor * mask)
+    assert pictures.are_per_pixel(marks)
+    assert not pictures.are_per_pixel([Caption("5")])
+    assert pictures.write(tmp_path, "y.png", pixels, [Caption("5")]) == [
+        tmp_path / "y.png"
+    ]
+
+
+def test_the_colours_of_classes_all_differ_and_stay_when_there_are_more():
+    many = palette.colours(256)
+    assert len({*map(tuple, many.tolist())}) == 256
+    np.testing.assert_array_equal(palette.colours(8), palette.OKABE_ITO)
+    np.testing.assert_array_equal(palette.colours(30), many[:30])

@@ -71,7 +71,7 @@ def test_the_verb_prints_what_is_at_each_place(tmp_path, monkeypatch, capsys):
     done = fit(config, tmp_path / "run")
     assert done.test["accuracy"] > 0.95
     line = Image.new("L", (200, 32))
-    path = glyphs.matplotlib_paths()["test"][0]
+    path = glyphs.matplotlib_files("test")[0]
     font = ImageFont.truetype(path, 24)
     for i, letter in enumerate("rhex"):
         ImageDraw.Draw(line).text((8 + 48 * i, 24), letter, 255, font, anchor="ls")

@@ -195,3 +195,31 @@ def test_a_number_that_is_not_allowed_is_refused(target, good, bad, text):
     target.check(good, "train")
     with pytest.raises(UserError, match=text):
         target.check(bad, "train")
+
+
+def test_a_mask_of_classes_is_checked_pixel_by_pixel():
+    mask = targets.masks(("sky", "sea"))["mask"]
+    assert (mask.dtype, mask.fill) == ("uint8", 255)
+    many = targets.masks([str(i) for i in range(256)])["mask"]
+    assert (many.dtype, many.fill) == ("uint16", 65535)
+    good = np.array([[[0, 1], [255, 1]]])
+    mask.check(good, "train")
+    for value in (2, 254, -1, 300):
+        values = np.concatenate([good, good])
+        values[1, 1, 0] = value
+        text = (
+            f"Example 1 of the train split: its mask is {value} at row 1, column 0; "
+            "with 2 classes it must be 0 to 1, or 255 where there is no class."
+        )
+        with pytest.raises(UserError, match=f"^{text}$"):
+            mask.check(values, "train")
+    Target("mask", "uint8").check(np.array([[[7]]]), "train")  # of no classes
+
+
+def test_a_mask_whose_fill_is_a_class_has_no_void_label():
+    mask = Target("mask", "uint8", names=("a", "b"))
+    mask.check(np.array([[[0, 1]]]), "train")
+    with pytest.raises(UserError, match="with 2 classes it must be 0 to 1.$"):
+        mask.check(np.array([[[0, 255]]]), "train")
+    with pytest.raises(UserError, match="dtype must be an integer up to 1 of kind 'ma"):
+        Target("mask", "bool", names=("a", "b"))

@@ -310,3 +310,80 @@ def test_missing_files_and_splits_are_refused(tmp_path):
         file.unlink()
     with pytest.raises(ValueError, match="'toy' lacks .*toy-test.array_record-00000"):
         load(tmp_path / "b")
+
+
+# Masks.
+
+TRIMAP = np.array([[1, 1, 2, 2, 3]] * 6, np.uint8)
+
+
+def prepare_pets(data_dir, name="oxford_iiit_pet", mask=TRIMAP, feature=None):
+    """As Oxford-IIIT Pet has it: a file of grey levels 1, 2 and 3 for each image."""
+    feature = feature or tfds.features.Image(shape=(None, None, 1))
+    value = png(mask) if isinstance(feature, tfds.features.Image) else mask
+    prepare(data_dir, name, segmentation_mask=(feature, value))
+
+
+def test_a_mask_of_pets_has_its_levels_and_what_is_not_classified_is_void(tmp_path):
+    prepare_pets(tmp_path)
+    dataset = load(tmp_path, "oxford_iiit_pet", target_kind="mask")
+    target = dataset.info.targets["mask"]
+    assert (target.names, target.fill) == (("background", "pet"), 255)
+    assert set(dataset.info.targets) == {"mask"}
+    test = dataset.splits["test"]
+    expected = np.select([TRIMAP == 1, TRIMAP == 2], [1, 0], 255)
+    for i in range(len(test)):
+        np.testing.assert_array_equal(test[i]["mask"], expected)
+    found = {test[i]["image"].tobytes() for i in range(12)}
+    assert found == {picture(100 + i).tobytes() for i in range(12)}
+    np.testing.assert_array_equal(test.column("mask")[3], expected)
+    labels = load(tmp_path, "oxford_iiit_pet")  # with its label, nothing has changed
+    assert set(labels.info.targets) == {"label"}
+    assert labels.info.fingerprint != dataset.info.fingerprint
+    again = pickle.loads(pickle.dumps(test))
+    np.testing.assert_array_equal(again[0]["mask"], expected)
+
+
+def test_a_file_of_classes_says_what_the_levels_of_a_record_are(tmp_path):
+    prepare_pets(tmp_path, "animals")
+    text = "pet = 1\nother = 2\nborder = 3\n"
+    (tmp_path / "animals" / "classes.txt").write_text(text)
+    dataset = load(tmp_path, "tfds:animals", target_kind="mask")
+    assert dataset.info.targets["mask"].names == ("pet", "other", "border")
+    np.testing.assert_array_equal(dataset.splits["test"][0]["mask"], TRIMAP - 1)
+
+
+def test_tensors_and_labelled_images_are_masks(tmp_path):
+    tensor = tfds.features.Tensor(shape=(6, 5, 1), dtype=np.int32)
+    mask = (TRIMAP - 1).astype(np.int32)[..., None]
+    prepare_pets(tmp_path, "tensors", mask, tensor)
+    dataset = load(tmp_path, "tfds:tensors", target_kind="mask")
+    names = dataset.info.targets["mask"].names
+    assert names == ("class 0", "class 1", "class 2")
+    assert "24 masks were read" in dataset.remarks[0]
+    np.testing.assert_array_equal(dataset.splits["test"][0]["mask"], TRIMAP - 1)
+    labelled = tfds.features.LabeledImage(
+        labels=["void", "a", "b", "c"], shape=(None, None, 1)
+    )
+    prepare_pets(tmp_path, "labelled", feature=labelled)
+    dataset = load(tmp_path, "tfds:labelled", target_kind="mask")
+    assert dataset.info.targets["mask"].names == ("void", "a", "b", "c")
+    np.testing.assert_array_equal(dataset.splits["test"][0]["mask"], TRIMAP)
+
+
+def test_masks_that_are_missing_or_wrong_are_refused(toy, tmp_path):
+    with pytest.raises(
+        ValueError, match="one mask a record for .*, has none among ima"
+    ):
+        load(toy, target_kind="mask")
+    with pytest.raises(ValueError, match="target_kind must be 'label' or 'mask' for a"):
+        load(toy, target_kind="value")
+    prepare_pets(tmp_path, mask=TRIMAP + 1)
+    test = load(tmp_path, "oxford_iiit_pet", target_kind="mask").splits["test"]
+    with pytest.raises(
+        ValueError, match=r"test\[\d+\] \(mask\): its mask is 4 at row 0"
+    ):
+        test[0]
+    prepare_pets(tmp_path / "gap", "gap")
+    with pytest.raises(ValueError, match="The masks hold the levels 1, 2, 3. Without"):
+        load(tmp_path / "gap", "tfds:gap", target_kind="mask")

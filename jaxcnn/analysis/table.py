@@ -13,7 +13,9 @@ have splits, shuffles and reshapes, which only rename units, and pools that have
 to pool.
 
 A layer that enlarges its map has a stride below 1: 1/2 for a transposed convolution, a
-resize or a pixel shuffle that doubles it.
+resize, an unpooling or a pixel shuffle that doubles it. A resize has no multiply-adds.
+An unpooling sees what the switches see, too; its kernel is the largest number of values
+that one of its units can be the sum of.
 
 The receptive field of a merge is the smallest interval that covers its branches. The
 gates of squeeze-and-excitation, products with a summary of whole maps, are left out of
@@ -45,8 +47,8 @@ from jaxcnn.models import layers
 
 # Modules that are one layer.
 LINEAR = (
-    *(layers.Conv, layers.Dense, nn.Conv, nn.ConvLocal, nn.ConvTranspose, nn.Dense),
-    *(nn.DenseGeneral, nn.Einsum),
+    *(layers.Conv, layers.ConvTranspose, layers.Dense, nn.Conv, nn.ConvLocal),
+    *(nn.ConvTranspose, nn.Dense, nn.DenseGeneral, nn.Einsum),
 )
 
 
@@ -207,11 +209,17 @@ def _span_window(draft: Draft) -> Window:
         is_pointwise = isinstance(draft.module, NORMS)
         return Window() if is_pointwise else UNKNOWN_WINDOW
     units = [max(field.stride, 1) for field in before]
-    kernel, stride = [], []
+    kernel, stride, padding = [], [], draft.window.padding
     for field, old, unit in zip(after, before, units, strict=True):
         kernel.append((field.size - old.size) // unit + 1)
-        stride.append(max(field.stride // unit, 1))
-    return dataclasses.replace(draft.window, kernel=tuple(kernel), stride=tuple(stride))
+        if 0 < field.stride < old.stride:  # an unpooling
+            stride.append(field.stride / old.stride)
+            padding = Window().padding
+        else:
+            stride.append(max(field.stride // unit, 1))
+    return dataclasses.replace(
+        draft.window, kernel=tuple(kernel), stride=tuple(stride), padding=padding
+    )
 
 
 def _known(values: Sequence[float] | None) -> tuple[float, float] | None:

@@ -70,7 +70,8 @@ class Draft:
         source: The row that its input comes from. None: the image.
         pointwise: Whether each of its units is a function of one unit of its input.
         output: The result of its last equation.
-        span: The input, if several equations make the row.
+        span: The input, if several equations make the row; of several inputs the one
+            with the largest fields.
         parameters: Names of the parameters that it uses.
     """
 
@@ -92,7 +93,7 @@ class Draft:
 POOLS = {"max": "max_pool", "min": "min_pool", "sum": "avg_pool"}
 WINDOWS = {"slice": "subsample", "pad": "pad", "concatenate": "pad"}
 # Functions of JAX that are one layer, by the names of what they compile.
-FUNCTIONS = {"_resize": "resize"}
+FUNCTIONS = {counting.RESIZE: "resize"}
 MERGES = {
     **{"add": "sum", "sub": "difference", "mul": "product", "div": "quotient"},
     **{"max": "maximum", "min": "minimum", "concatenate": "concat", "stack": "concat"},
@@ -188,7 +189,8 @@ class Trace:
             draft.parameters |= weights
             results = [next(filter(None, maps))] * len(equation.outvars)
         elif (body := counting.body(equation)) is not None:
-            return self._run(body, inputs, self._enter(equation, place))
+            constants = [_constant(value) for value in counting.constants(equation)]
+            return self._run(body, inputs, self._enter(equation, place), constants)
         else:
             results = propagate.step(
                 equation, maps, lambda i: _evaluate(inputs[i], maps[i])
@@ -196,7 +198,8 @@ class Trace:
             draft = draft or self._draft(equation, maps, results[0], weights, place)
         if draft is None:
             return results
-        draft.macs += counting.equation_macs(equation) // self.BATCH
+        if draft.type != "resize":
+            draft.macs += counting.equation_macs(equation) // self.BATCH
         self._count_connections(equation, draft, maps, weights)
         if equation.primitive.name == "while" and draft.macs:
             draft.note = LOOP_NOTE
@@ -278,11 +281,16 @@ class Trace:
 
     def _span(self, place: Place, maps: Sequence[Map | None]) -> Draft:
         """The row of a normalisation or of a function that is one layer."""
-        outside = None
+        outside = row = None
         for x in filter(None, maps):
             if x.layer is not None and x.layer.place == place:
-                return x.layer
-            outside = outside or x
+                row = row or x.layer
+            else:
+                outside = outside or x
+        if row is not None:
+            if outside is not None and _is_wider(outside, row.span):
+                row.span = outside
+            return row
         if (place, outside.layer) not in self._spans:
             kind = place.function or _snake(type(self._calls[place.call]).__name__)
             draft = self._add(kind, place, maps)
@@ -302,6 +310,12 @@ class Trace:
         draft = Draft(kind, place, module, source, pointwise)
         self.drafts.append(draft)
         return draft
+
+
+def _is_wider(x: Map, other: Map) -> bool:
+    """Whether a map's units see more pixels than another's."""
+    sides = zip(x.fields, other.fields, strict=True)
+    return any(field.size > old.size for field, old in sides)
 
 
 def _keep_shape(equation: core.JaxprEqn, maps: Sequence[Map | None]) -> list[Value]:

@@ -50,6 +50,7 @@ __all__ = [
     "augment_batch",
     "check",
     "colour_jitter",
+    "content_keys",
     "crop",
     "erase",
     "example_keys",
@@ -121,6 +122,29 @@ def example_keys(key: jax.Array, step: jax.Array, indices: jax.Array) -> jax.Arr
     return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
 
 
+def content_keys(images: jax.Array) -> jax.Array:
+    """A key for each image that depends on its pixels alone: [B, H, W, C] -> [B].
+
+    Evaluation draws from it, so that its random numbers are the same with any batch
+    size, in any order and on any devices. The key is a multilinear hash of 64 bits
+    (Carter and Wegman, "Universal Classes of Hash Functions", 1979), in integers, whose
+    sum does not depend on the order of its terms.
+
+    Args:
+        images: uint8 [B, H, W, C].
+    """
+    shape = images.shape[1:]
+    values = images.astype(jnp.uint32) + 1
+
+    def word(number: int) -> jax.Array:
+        factors = jax.random.bits(jax.random.key(number), shape, jnp.uint32)
+        return jnp.sum(values * factors, axis=(1, 2, 3), dtype=jnp.uint32)  # [B]
+
+    fold_in = jax.vmap(jax.random.fold_in)
+    keys = jax.vmap(jax.random.key)(word(0))
+    return fold_in(keys, word(1))
+
+
 def augment_batch(
     batch: Mapping[str, jax.Array],
     keys: jax.Array,
@@ -128,6 +152,7 @@ def augment_batch(
     mean: Sequence[float],
     std: Sequence[float],
     targets: Targets,
+    inputs: Callable[..., Mapping[str, jax.Array]] | None = None,
 ) -> dict[str, jax.Array]:
     """Applies everything that the config asks for, in the order of the lines below.
 
@@ -142,6 +167,7 @@ def augment_batch(
         mean: Mean of each channel, in [0, 1].
         std: Standard deviation of each channel, in [0, 1].
         targets: Targets that the batch holds, whose kinds say how they move.
+        inputs: The task's own change of a batch, see Task.inputs. None: it has none.
 
     Returns:
         The batch with normalised images (zero mean, unit variance), float [B, H, W, C],
@@ -149,7 +175,7 @@ def augment_batch(
     """
     # Each operation has its own key: leaving one out changes no other.
     own_keys, fold_in = keys, jax.vmap(jax.random.fold_in, (0, None))
-    keys = jax.vmap(jax.random.split, (0, None))(keys, 11)  # [B, 11]
+    keys = jax.vmap(jax.random.split, (0, None))(keys, 12)  # [B, 12]
     images, size = batch["image"], batch["image"].shape[1:3]
     if config.flip:
         images = flip(images, keys[:, 0], config.flip)
@@ -170,13 +196,16 @@ def augment_batch(
         images = lighting(images, keys[:, 8], config.lighting)
     if config.noise:
         images = noise(images, keys[:, 3], config.noise)
-    images = normalise(images, mean, std)
-    if config.erasing:
-        images = erase(images, keys[:, 9], config.erasing)
     batch = {**batch, "image": images}
     if any_moves(targets):
         for maps, sample in _maps(config, keys, size):
             batch = move_targets(batch, targets, maps, sample)
+    if inputs is not None:
+        batch = inputs(batch, keys[:, 11])
+    images = normalise(batch["image"], mean, std)
+    if config.erasing:
+        images = erase(images, keys[:, 9], config.erasing)
+    batch = {**batch, "image": images}
     for number, name in enumerate(config.own):
         batch = _changed(name, batch, fold_in(own_keys, number))
     if config.mixup or config.cutmix:

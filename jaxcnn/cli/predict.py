@@ -4,7 +4,8 @@ jaxcnn predict --workdir=runs/digits IMAGE_OR_FOLDER ...
 
 Results are printed as they come; what could not be read is listed at the end on stderr,
 with exit code 1, as are files of other types in the folders, which are no failure.
-With --output, each image is written as a PNG with its prediction on it.
+With --output, each image is written as a PNG with its prediction on it. A mask is drawn
+on the image as the network saw it, and is written by itself to the folder masks, too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,32 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
         lower_bound=1,
         flag_values=values,
     )
+    flags.DEFINE_integer(
+        "tile",
+        None,
+        "height and width, pixels, a multiple of 32, of the tiles in which a network "
+        "that predicts maps sees an image; without it, the whole image at once",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "overlap",
+        128,
+        "pixels by which tiles overlap, a multiple of 64",
+        flag_values=values,
+    )
+    flags.DEFINE_list(
+        "scales",
+        ["1"],
+        "factors of the image's size at which a network that predicts maps sees it, "
+        "such as 0.75,1,1.25",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "mirrored",
+        False,
+        "show each image mirrored, too, to a network that predicts maps",
+        flag_values=values,
+    )
     _flags.define_format(values, "table", "json", "csv")
     _flags.define_output(values, "the images with their predictions on them")
 
@@ -40,8 +67,9 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     from jaxcnn.data import folder
     from jaxcnn.report import text
 
+    passes = _passes(values)
     paths, others = folder.find_images(arguments)
-    predictor = jaxcnn.load(workdir, values.checkpoint, raw=values.raw)
+    predictor = jaxcnn.load(workdir, values.checkpoint, raw=values.raw, passes=passes)
     problems: list[str] = []
 
     def predictions() -> Iterator[tuple[str, Any]]:
@@ -68,6 +96,18 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
     return 1 if problems else 0
 
 
+def _passes(values: flags.FlagValues) -> Any:
+    """How the network passes over an image; None where no flag says so."""
+    names = ("tile", "overlap", "scales", "mirrored")
+    if all(values[name].using_default_value for name in names):
+        return None
+    try:
+        scales = tuple(float(scale) for scale in values.scales)
+    except ValueError:
+        scales = values.scales
+    return jaxcnn.Passes(values.tile, values.overlap, scales, values.mirrored)
+
+
 def _drawn(
     predictor: Any, paths: Sequence[str], predictions: Iterator[Any], output: Path
 ) -> Iterator[Any]:
@@ -77,9 +117,12 @@ def _drawn(
 
     names = dict(zip(paths, pictures.file_names(paths), strict=True))
     for path, answer in predictions:
-        pixels = images.decode(path, predictor.channels, None, predictor.max_pixels)
         marks = predictor.task.marks(answer)
-        pictures.draw(pixels, marks).save(output / names[path])
+        if pictures.are_per_pixel(marks):  # of what the network saw of the image
+            pixels = predictor.read(path)
+        else:
+            pixels = images.decode(path, predictor.channels, None, predictor.max_pixels)
+        pictures.write(output, names[path], pixels, marks)
         yield path, answer
 
 

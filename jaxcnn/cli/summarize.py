@@ -2,6 +2,7 @@ r"""Prints the table of a network: one row per layer, or per layer group.
 
 jaxcnn summarize --model=vgg16 --image_size=224
 jaxcnn summarize --model=resnet50 --groups --format=json
+jaxcnn summarize --model=deeplabv3_resnet50 --field=output_stride=16
 jaxcnn summarize --model=my_package.nets:Net --image_size=15x16 --channels=1
 
 The depth is the number of input channels of one filter. The receptive field ("field")
@@ -19,7 +20,9 @@ directory: a flax.linen.Module, its class, or a function that returns one. A cla
 function is called with num_classes if --num_classes is given.
 """
 
+import ast
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -49,10 +52,27 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
         "number of classes; default: the paper's or the model's own",
         flag_values=values,
     )
+    flags.DEFINE_multi_string(
+        "field",
+        [],
+        "NAME=VALUE, a field of the model, such as output_stride=16 or "
+        "backbone=resnet50; may be given several times",
+        flag_values=values,
+    )
     flags.DEFINE_bool(
         "groups", False, "print one row per stage and per block", flag_values=values
     )
     _flags.define_format(values, "table", "json", "csv")
+
+
+def _field(text: str) -> tuple[str, Any]:
+    """The name and the value of a field: a Python literal, or else a text."""
+    name, equals, value = text.partition("=")
+    require(name.isidentifier() and bool(equals), "--field", text, "NAME=VALUE")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
 
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
@@ -70,7 +90,9 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         require(value is None or value >= 1, f"--{name}", value, "at least 1")
     variant = models.MODELS.get(values.model)
     outputs = {} if variant is None else {"num_classes": variant.num_classes}
-    chosen = {"num_classes": values.num_classes} if values.num_classes else {}
+    chosen = dict(map(_field, values.field))
+    if values.num_classes:
+        chosen["num_classes"] = values.num_classes
     model = models.build(values.model, chosen, outputs)
     if size is not None:
         sides = height_and_width(size)

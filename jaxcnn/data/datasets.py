@@ -10,13 +10,17 @@ from jaxcnn import names
 from jaxcnn.config import DATA_PREFIXES, DataConfig
 from jaxcnn.data import (
     cifar,
+    cityscapes,
+    coco,
     embedded,
     folder,
+    glyph_scenes,
     glyphs,
     mnist,
     shapes,
     table,
     text_lines,
+    voc,
 )
 from jaxcnn.data.examples import Dataset
 from jaxcnn.data.tfds_source import TfdsSet, prepared_folder
@@ -68,6 +72,7 @@ DATASETS: Mapping[str, Source] = {
     "text_lines": text_lines.matplotlib_fonts,
     "shapes": shapes.multi_label,
     "disc": shapes.disc,
+    "glyph_scenes": glyph_scenes.load,
     "mnist": _mnist("mnist", mnist.DIGITS),
     "fashion_mnist": _mnist("fashion_mnist", mnist.CLOTHES),
     "cifar10": _cifar("cifar10"),
@@ -89,23 +94,28 @@ PREFIXES: Mapping[str, Callable[[str, DataConfig], Dataset]] = {
     "folder": folder.load,
     "csv": table.load,
     "glyphs": glyphs.folder_of_fonts,
+    "voc": voc.load,
+    "cityscapes": cityscapes.load,
+    "coco": coco.load,
 }
 
 
 # Which kinds of data sets read a field of DataConfig; all read the others. Kinds are
-# PREFIXES, "files" (DATASETS from files in data.dir) and "fixed" (other DATASETS); data
-# sets of your own may read any field. Dataset.made_with says which cuts were read.
+# PREFIXES, "files" (DATASETS from original files in data.dir) and "fixed" (other
+# DATASETS); data sets of TFDS in DATASETS are of kind "tfds". Data sets of your own may
+# read any field. Dataset.made_with says which cuts were read.
+_OF_FILES = ("folder", "csv", "tfds", "files", "voc", "cityscapes", "coco")
 READ_BY: Mapping[str, tuple[str, ...]] = {
     "dir": ("tfds", "files"),
-    "target_kind": ("csv",),
+    "target_kind": ("csv", "folder", "tfds"),
     "target_columns": ("csv",),
-    "scaled_decoding": ("folder", "csv", "tfds", "files"),
-    "max_pixels": ("folder", "csv", "tfds", "files"),
+    "scaled_decoding": _OF_FILES,
+    "max_pixels": _OF_FILES,
 }
 _CUTS = ("validation_fraction", "test_fraction", "split_seed")
 # Of these, a value that nothing reads is a mistake; of others it is remarked on.
 _REFUSED = ("target_kind", "target_columns")
-_FIXED = ("digits", "glyphs", "text_lines", "shapes", "disc")
+_FIXED = ("digits", "glyphs", "text_lines", "shapes", "disc", "glyph_scenes")
 
 
 def _kind(name: str) -> str | None:
@@ -115,6 +125,8 @@ def _kind(name: str) -> str | None:
         return prefix if prefix in PREFIXES else None
     if name not in DATASETS:
         return None
+    if isinstance(DATASETS[name], TfdsSet):
+        return "tfds"
     return "fixed" if name in _FIXED else "files"
 
 

@@ -180,6 +180,16 @@ def path_of(examples: Examples, index: int) -> str | None:
     return None if paths is None else paths[index]
 
 
+def paths_of(examples: Examples, index: int) -> list[str]:
+    """All files of an example: that of its image, and of its mask if it has one.
+
+    A source of files with others beside the images has an attribute other_paths.
+    """
+    source, index = _source(examples, index)
+    columns = [getattr(source, name, None) for name in ("paths", "other_paths")]
+    return [paths[index] for paths in columns if paths]
+
+
 _NAMES = "example_names"  # attribute of Examples
 
 
@@ -346,6 +356,8 @@ class Dataset:
     @classmethod
     def from_folder(cls, path: str, config: DataConfig | None = None) -> "Dataset":
         """The images below a folder, one sub-folder a class, see data/folder.py.
+
+        With images/ and masks/ in it, see data/mask_folder.py.
 
         Args:
             path: The folder.

@@ -1,5 +1,7 @@
 """A folder of images: `folder:PATH`, with one subfolder per class.
 
+(A folder with images/ and masks/ is read by mask_folder.py.)
+
     PATH/cat/1.jpg, PATH/dog/a/2.png, ...                      split by data.split_seed
     PATH/train/cat/1.jpg, ..., PATH/val/..., PATH/test/...     split already
 
@@ -8,6 +10,11 @@ validation folder, the validation split is cut from train; without train/, the t
 split is cut, too. Image files are found by extension (images.EXTENSIONS) at any depth
 below their class; names that start with a dot are ignored. Classes and files are sorted
 by name, so that the order does not depend on the file system.
+
+With data.target_kind=none the images have no classes, for tasks that need none:
+
+    PATH/1.jpg, PATH/holiday/2.jpg, ...                        split by data.split_seed
+    PATH/train/1.jpg, ..., PATH/val/..., PATH/test/...         split already
 
 Symbolic links are followed, but each real folder is read once, as a class or split
 folder rather than as a folder below another, and none above PATH. Of what is called
@@ -27,9 +34,9 @@ import numpy as np
 from jaxcnn.config import DataConfig
 from jaxcnn.data import groups, images, splits
 from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
-from jaxcnn.data.files import FileExamples
-from jaxcnn.errors import UserError
-from jaxcnn.targets import Targets, classes
+from jaxcnn.data.files import FileExamples, size_of
+from jaxcnn.errors import UserError, require
+from jaxcnn.targets import Targets, classes, only_label
 
 SPLIT_NAMES = {
     "train": ("train", "training", "trn"),
@@ -49,25 +56,39 @@ def load(path: str, config: DataConfig) -> Dataset:
     """
     if not os.path.isdir(path):
         raise UserError(f"There is no folder {path!r} of images.")
+    from jaxcnn.data import mask_folder  # which uses the functions below
+
+    has_masks = config.target_kind != "none" and mask_folder.has_masks(path)
+    if config.target_kind == "mask" or has_masks:
+        return mask_folder.load(path, config)
+    rule = (
+        "'label' for a folder per class, 'mask' for one with images/ and masks/, or "
+        "'none' for images without classes"
+    )
+    holds = config.target_kind in ("label", "none")
+    require(holds, "data.target_kind", config.target_kind, rule)
     channels = 3 if config.channels is None else config.channels
     if channels not in images.STATISTICS:
         raise UserError(
             f"Config field data.channels is {channels}; of a folder's images it can be "
             "1 (grey), 3 (RGB) or None (RGB)."
         )
-    listing = _Listing()
-    split_folders = _split_folders(path, listing)
-    files = listing.class_files(path, split_folders)
-    class_names = list(next(iter(files.values())))
-    for split, found in files.items():
-        _check_classes(split, list(found), class_names)
+    listing = Listing()
+    if config.target_kind == "none":
+        files, targets = _without_classes(path, listing), {}
+    else:
+        split_folders = _split_folders(path, listing)
+        files = listing.class_files(path, split_folders)
+        class_names = list(next(iter(files.values())))
+        for split, found in files.items():
+            _check_classes(split, list(found), class_names)
+        targets = classes(class_names)
 
     whole = {
-        split: _examples(path, found, channels, config.max_pixels)
+        split: _examples(path, found, channels, config.max_pixels, targets)
         for split, found in files.items()
     }
     mean, std = images.STATISTICS[channels]
-    targets = classes(class_names)
     return make_dataset(
         _complete(whole, targets, config),
         targets=targets,
@@ -77,7 +98,7 @@ def load(path: str, config: DataConfig) -> Dataset:
         fingerprint=_fingerprint(whole, config),
         made_with=fields_used(
             config,
-            "max_pixels",
+            *("target_kind", "max_pixels"),
             validation="validation" not in whole,
             test="all" in whole,
         ),
@@ -89,7 +110,7 @@ def load(path: str, config: DataConfig) -> Dataset:
 
 
 @dataclasses.dataclass
-class _Listing:
+class Listing:
     """Lists folders, each real one once.
 
     Attributes:
@@ -152,7 +173,8 @@ class _Listing:
             if not names:
                 raise UserError(
                     f"Folder {folder!r}{_whose(split)} has no sub-folders; one for "
-                    "each class is needed."
+                    "each class is needed (data.target_kind=none takes images without "
+                    "classes)."
                 )
         return {
             split: self._of_classes(split, paths) for split, paths in folders.items()
@@ -227,7 +249,7 @@ def find_images(paths: Sequence[str]) -> tuple[list[str], list[str]]:
         if not os.path.isdir(path):
             found.append(path)
             continue
-        listing = _Listing()
+        listing = Listing()
         listing.claim_root(path)
         inside = listing.files(path)
         if not inside:
@@ -242,7 +264,7 @@ def find_images(paths: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def other_files(path: str, known: Set[str]) -> list[str]:
     """Paths below a folder that are no folders and not among those known, sorted."""
-    listing, waiting, others = _Listing(), [path], []
+    listing, waiting, others = Listing(), [path], []
     listing.claim_root(path)
     while waiting:
         where = waiting.pop()
@@ -281,7 +303,7 @@ def _split_and_others(name: str) -> tuple[str | None, tuple[str, ...]]:
     return split, tuple(other for other in words if other != word)
 
 
-def _split_folders(path: str, listing: _Listing) -> dict[str, str]:
+def _split_folders(path: str, listing: Listing) -> dict[str, str]:
     """Returns split -> its folder; {"all": "."} where the folders are classes.
 
     A folder called like a split is a class if there are other folders, none of which is
@@ -331,13 +353,48 @@ def _split_folders(path: str, listing: _Listing) -> dict[str, str]:
                 f"{split} split is allowed."
             )
     for name in others:
-        if _Listing().files(os.path.join(path, name)):
+        if Listing().files(os.path.join(path, name)):
             allowed = "; ".join(", ".join(names) for names in SPLIT_NAMES.values())
             raise UserError(
                 f"Folder {path!r} has {named['train'][0]}/ and images in {name}/, "
                 f"which is no split; allowed: {allowed}."
             )
     return {split: names[0] for split, names in named.items() if names}
+
+
+def _without_classes(path: str, listing: Listing) -> dict[str, dict[str, list[str]]]:
+    """Split -> {"": paths of its images}; "all" where no folder is called train.
+
+    Raises:
+        UserError: There are no images, or some that belong to no split.
+    """
+    listing.claim_root(path)
+    names = {name: split_of(name) for name in listing.subfolders(path)}
+    if "train" not in names.values():
+        folders = {"all": [path]}
+    else:
+        folders = {split: [] for split in SPLIT_NAMES}
+        for name, split in names.items():
+            inside = os.path.join(path, name)
+            if split is not None:
+                folders[split].append(inside)
+            elif Listing().files(inside):
+                raise UserError(
+                    f"Folder {path!r} has a folder for training, and images in "
+                    f"{name}/, which is no split."
+                )
+    found = {
+        split: {"": sorted(sum(map(listing.files, paths), []))}
+        for split, paths in folders.items()
+        if paths
+    }
+    for split, files in found.items():
+        if not files[""]:
+            raise UserError(
+                f"Folder {folders[split][0]!r}{_whose(split)} has no images; files "
+                f"that end in {', '.join(images.EXTENSIONS)} are read."
+            )
+    return found
 
 
 def _refuse_pairs(path: str, folders: Sequence[str]) -> None:
@@ -372,7 +429,11 @@ def _check_classes(split: str, found: list[str], expected: list[str]) -> None:
 
 
 def _examples(
-    root: str, files: Mapping[str, list[str]], channels: int, max_pixels: int
+    root: str,
+    files: Mapping[str, list[str]],
+    channels: int,
+    max_pixels: int,
+    targets: Targets,
 ) -> FileExamples:
     counts = [len(paths) for paths in files.values()]
     labels = np.repeat(np.arange(len(files), dtype=np.int32), counts)
@@ -380,33 +441,26 @@ def _examples(
     start = len(os.path.join(root, ""))
     return FileExamples(
         paths,
-        {"label": labels},
+        {"label": labels} if targets else {},
         channels,
         example_names=[path[start:].replace(os.sep, "/") for path in paths],
-        file_sizes=np.array([_size(path) for path in paths], np.int64),
+        file_sizes=np.array([size_of(path) for path in paths], np.int64),
         max_pixels=max_pixels,
     )
-
-
-def _size(path: str) -> int:
-    """Size of a file in bytes; 0 for a link that leads nowhere."""
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
 
 
 def _complete(
     whole: Mapping[str, FileExamples], targets: Targets, config: DataConfig
 ) -> dict[str, Examples]:
     """Train, validation and, unless there is only train/ and val/, test."""
+    by = only_label(targets)
     if "all" not in whole:
-        return splits.complete(whole, targets, config, stratify_by="label")
+        return splits.complete(whole, targets, config, stratify_by=by)
     return splits.complete(
         {"train": whole["all"]},
         targets,
         config,
-        stratify_by="label",
+        stratify_by=by,
         missing=("test", "validation"),
     )
 
@@ -415,7 +469,8 @@ def _fingerprint(whole: Mapping[str, FileExamples], config: DataConfig) -> str:
     """SHA-256 of split, label, size in bytes and name of every file, and of groups."""
     digest = hashlib.sha256(f"by name {groups.digest(config.groups)}".encode())
     for split, examples in whole.items():
-        labels, sizes = examples.column("label").tolist(), examples.file_sizes.tolist()
+        sizes = examples.file_sizes.tolist()
+        labels = examples.targets.get("label", np.zeros(len(sizes), np.int32)).tolist()
         for name, label, size in zip(
             examples.example_names, labels, sizes, strict=True
         ):

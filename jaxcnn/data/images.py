@@ -101,6 +101,7 @@ class Encoded:
         shape: Shape (H, W, channels) of the full image, with the EXIF orientation
             applied.
         dtype: Dtype of its pixels.
+        orientation: The EXIF orientation, 1 to 8; 1 where the file states none.
     """
 
     dtype = np.dtype(np.uint8)
@@ -117,19 +118,14 @@ class Encoded:
             raise ValueError(
                 f"channels is {channels}; 1 (grey) and 3 (RGB) are possible."
             )
-        self._name = name or (
-            "image" if isinstance(source, bytes) else os.fsdecode(os.fspath(source))
-        )
+        self._name = name or _name_of(source)
         with _bad_image(self._name, max_pixels):
-            if not isinstance(source, bytes):
-                source = _read(source, max_pixels)
-            self._image = Image.open(io.BytesIO(source), formats=FORMATS)
+            self._image = _opened(source, max_pixels)
             width, height = self._image.size
-            _check_size(width, height, max_pixels)
             exif = self._image.getexif()
-            self._orientation = exif.get(ExifTags.Base.Orientation, 1)
+            self.orientation = exif.get(ExifTags.Base.Orientation, 1)
         # Pillow swaps the sides of a TIFF file itself.
-        if self._orientation in _TURNED and self._image.format != "TIFF":
+        if self.orientation in _TURNED and self._image.format != "TIFF":
             width, height = height, width
         self.shape = (height, width, channels)
 
@@ -171,7 +167,7 @@ class Encoded:
         for axis, (start, length) in enumerate([(top, height), (left, width)]):
             # If scale does not divide a side, the last decoded pixel is only partly in
             # the image. In a reversed image it comes first.
-            reverse = self._orientation in _REVERSED[axis]
+            reverse = self.orientation in _REVERSED[axis]
             whole = self.shape[axis] / scale
             before = pixels.shape[axis] - whole if reverse else 0.0
             spans.append((before + start / scale, before + (start + length) / scale))
@@ -179,6 +175,37 @@ class Encoded:
         y, x = math.floor(top), math.floor(left)
         pixels = pixels[y : math.ceil(bottom), x : math.ceil(right)]
         return pixels, (left - x, top - y, right - x, bottom - y)
+
+
+def stored(
+    source: bytes | str | os.PathLike,
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Image.Image:
+    """An image file with the numbers that it stores, such as indices into a palette.
+
+    The EXIF orientation is applied; nothing else is converted. See decode for the
+    arguments and errors.
+    """
+    with _bad_image(name or _name_of(source), max_pixels):
+        image = _opened(source, max_pixels)
+        kind = image.format
+        image = ImageOps.exif_transpose(image)  # this decodes the image
+        image.format = kind
+        return image
+
+
+def _name_of(source: bytes | str | os.PathLike) -> str:
+    return "image" if isinstance(source, bytes) else os.fsdecode(os.fspath(source))
+
+
+def _opened(source: bytes | str | os.PathLike, max_pixels: int) -> Image.Image:
+    """The image of a file whose header alone is decoded, of an allowed size."""
+    if not isinstance(source, bytes):
+        source = _read(source, max_pixels)
+    image = Image.open(io.BytesIO(source), formats=FORMATS)
+    _check_size(*image.size, max_pixels)
+    return image
 
 
 def decoded(example: dict[str, Any]) -> dict[str, Any]:

@@ -15,10 +15,14 @@
     image,text                     data.target_kind=text: the text in the image
     lines/1.png,the cat sat
 
+    image,mask                     data.target_kind=mask: a file with a class a pixel
+    photos/1.jpg,masks/1.png
+
 The first line names the columns. The first column is the path of an image, relative to
 the folder of the CSV file; an image that is listed twice is called the same. A column
 `split` says train, validation or test. All other columns are targets, unless
-data.target_columns names some of them.
+data.target_columns names some of them. The path of a mask is relative to the same
+folder, where a file classes.txt may say what its pixels mean, see masks.py.
 
 Where `split` says train alone, or is missing, the test split (data.test_fraction) and
 then the validation split (data.validation_fraction) are cut off by data.split_seed.
@@ -35,10 +39,10 @@ import unicodedata
 import numpy as np
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import groups, images, splits
+from jaxcnn.data import groups, images, masks, splits
 from jaxcnn.data.examples import Dataset, Examples, Subset, fields_used, make_dataset
 from jaxcnn.data.files import FileExamples
-from jaxcnn.errors import UserError, require, unknown
+from jaxcnn.errors import UserError, unknown
 from jaxcnn.targets import Target, Targets, classes, only_label
 
 SEPARATOR = ";"  # between the labels of an image
@@ -64,12 +68,12 @@ def load(path: str, config: DataConfig) -> Dataset:
     if not columns:
         raise UserError(f"{path}: there is no column of targets beside the images.")
     kinds = {"label": _label, "labels": _labels, "value": _value, "text": _text}
+    if config.target_kind == "mask":
+        return _with_masks(path, rows, image_column, columns, config)
     if config.target_kind not in kinds:
-        raise unknown("data.target_kind", config.target_kind, kinds)
+        raise unknown("data.target_kind", config.target_kind, [*kinds, "mask"])
     targets, values = kinds[config.target_kind](path, rows, columns)
-    channels = 3 if config.channels is None else config.channels
-    rule = "1 (grey) or 3 (RGB)"
-    require(channels in images.STATISTICS, "data.channels", channels, rule)
+    channels = masks.channels_of(config)
     folder = os.path.dirname(path)
     paths = [os.path.join(folder, row[image_column]) for row in rows.values()]
     names = [row[image_column] for row in rows.values()]
@@ -79,7 +83,7 @@ def load(path: str, config: DataConfig) -> Dataset:
     parts = _parts(path, rows, listed)
     if config.target_kind == "label":
         _check_trained(path, parts, targets["label"].names)
-    missing = ("test", "validation") if parts.keys() == {"train"} else ("validation",)
+    missing = _missing(parts)
     by = only_label(targets)
     mean, std = images.STATISTICS[channels]
     whole = splits.complete(parts, targets, config, stratify_by=by, missing=missing)
@@ -98,6 +102,49 @@ def load(path: str, config: DataConfig) -> Dataset:
         ),
         decoder=images.decoder(),
         remarks=_unseen(targets, whole) if config.target_kind == "text" else (),
+    )
+
+
+def _missing(parts: Mapping[str, Examples]) -> tuple[str, ...]:
+    """Splits that are cut off train, unless they are among the parts."""
+    return ("test", "validation") if parts.keys() == {"train"} else ("validation",)
+
+
+def _with_masks(
+    path: str,
+    rows: Rows,
+    image_column: str,
+    columns: Sequence[str],
+    config: DataConfig,
+) -> Dataset:
+    """The images with the masks that one column lists."""
+    if len(columns) != 1:
+        raise UserError(
+            f"{path}: data.target_kind='mask' needs one column of mask files, not "
+            f"{', '.join(columns)}; data.target_columns chooses one."
+        )
+    folder = os.path.dirname(path)
+    names = [row[image_column] for row in rows.values()]
+    files = [os.path.join(folder, name) for name in names]
+    _check_images(path, rows, names, files)
+    found = [os.path.join(folder, row[columns[0]].strip()) for row in rows.values()]
+    for line, file in zip(rows, found, strict=True):
+        if not os.path.isfile(file):
+            raise UserError(f"{path}, line {line}: there is no mask {file!r}.")
+    coding, remarks = masks.coding_in(folder, found, config)
+    whole = masks.listed(
+        files, names, masks.MaskFiles(found, coding, config.max_pixels), config
+    )
+    parts = _parts(path, rows, whole)
+    return masks.dataset(
+        parts,
+        coding.names,
+        config,
+        missing=_missing(parts),
+        about=_fingerprint(rows, whole.file_sizes, config)
+        + masks.about(coding, {"all": whole}),
+        made_with=("target_kind", "target_columns"),
+        remarks=remarks,
     )
 
 

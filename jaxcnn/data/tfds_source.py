@@ -3,6 +3,12 @@
 TFDS must have prepared them for random access, in the array_record format (its default
 is tfrecord). They are read only from data.dir; nothing is downloaded. Image files are
 decoded by data/images.py, like those of other sources, not by TFDS.
+
+With data.target_kind=mask, the target is the only feature that is an image of one
+channel (or integers [H, W] or [H, W, 1]), such as "segmentation_mask" of Oxford-IIIT
+Pet. The meaning of its levels is that of a file classes.txt in data.dir/NAME, see
+masks.py; or else the names of a LabeledImage feature; or of MASKS here; or else the
+levels that the records hold, all of which are then read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +20,12 @@ import pathlib
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import arrays, images, splits
-from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
-from jaxcnn.errors import UserError
+from jaxcnn.data import arrays, images, masks, splits
+from jaxcnn.data.examples import Dataset, fields_used, make_dataset
+from jaxcnn.errors import UserError, require
 from jaxcnn.targets import classes
 
 # Names of the TFDS split for each of our splits, unless a TfdsSet says otherwise.
@@ -26,6 +33,15 @@ NAMES = {
     "train": ("train",),
     "validation": ("validation", "val", "valid"),
     "test": ("test",),
+}
+
+# Levels of the masks of data sets that do not say them.
+MASKS = {
+    # "1: Foreground 2: Background 3: Not classified", README of its annotations,
+    # https://www.robots.ox.ac.uk/~vgg/data/pets/
+    "oxford_iiit_pet": masks.Coding(
+        ("background", "pet"), {2: 0, 1: 1, 3: None}, source="Oxford-IIIT Pet"
+    ),
 }
 
 
@@ -52,7 +68,7 @@ class TfdsSet:
         Raises:
             UserError: The dataset is not prepared in config.dir, or not for random
                 access; a split is missing; or its examples are not images with one
-                class label each.
+                class label, or one mask, each.
         """
         path = prepared_folder(self.name, config.dir)
         if path is None:
@@ -67,8 +83,12 @@ class TfdsSet:
 
         builder = tfds.builder_from_directory(path)
         info = builder.info
-        image_key, label_key = image_and_label(info)
-        targets = classes(info.features[label_key].names)
+        with_masks = config.target_kind == "mask"
+        rule = "'label' or 'mask' for a data set of TFDS"
+        holds = with_masks or config.target_kind == "label"
+        require(holds, "data.target_kind", config.target_kind, rule)
+        find = image_and_mask if with_masks else image_and_label
+        image_key, target_key = find(info)
         channels = config.channels
         if channels is None:
             channels = 1 if info.features[image_key].shape[-1] == 1 else 3
@@ -77,7 +97,7 @@ class TfdsSet:
                 f"Config field data.channels is {channels}; it must be 1 (grey) or 3 "
                 "(RGB)."
             )
-        examples: dict[str, Examples] = {}
+        examples: dict[str, TfdsExamples] = {}
         for part, split in self._parts(list(info.splits)).items():
             source = builder.as_data_source(
                 split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
@@ -89,26 +109,65 @@ class TfdsSet:
                 raise UserError(f"TFDS data set {self.name!r}: split {split} is empty.")
             examples[part] = TfdsExamples(
                 source,
-                Parser(info.features, image_key, label_key),
-                Parser(info.features, label_key),
+                Parser(info.features, image_key, target_key),
+                Parser(info.features, target_key),
                 channels,
                 f"{path}:{split}",
                 config.max_pixels,
             )
         mean, std = images.STATISTICS[channels]
-        by = "label" if self.stratify else None
+        by, remarks, about = "label" if self.stratify else None, [], ""
+        if with_masks:
+            coding, remarks = self._coding(info.features[target_key], examples, config)
+            examples = {
+                part: dataclasses.replace(of_part, coding=coding)
+                for part, of_part in examples.items()
+            }
+            targets, by, about = {"mask": coding.target}, None, repr(coding)
+        else:
+            targets = classes(info.features[target_key].names)
         return make_dataset(
             splits.complete(examples, targets, config, stratify_by=by),
             made_with=fields_used(
-                config, "max_pixels", validation="validation" not in examples
+                config,
+                *("max_pixels", "target_kind"),
+                validation="validation" not in examples,
             ),
+            remarks=remarks,
             targets=targets,
             channels=channels,
             mean=mean,
             std=std,
-            fingerprint=_fingerprint(info),
+            fingerprint=_fingerprint(info, about),
             decoder=images.decoder(),
         )
+
+    def _coding(
+        self,
+        feature: Any,
+        examples: Mapping[str, "TfdsExamples"],
+        config: DataConfig,
+    ) -> tuple[masks.Coding, list[str]]:
+        """(the meaning of the masks' levels, remarks), see the module docstring."""
+        name = self.name.split("/")[0]
+        file = pathlib.Path(config.dir, name, masks.CLASSES_FILE)
+        coding = masks.read_coding(str(file))
+        if coding is None and (getattr(feature, "num_classes", None) or 0) > 1:
+            coding = masks.Coding(tuple(feature.names), source=f"TFDS data set {name}")
+        coding = coding or MASKS.get(name)
+        if coding is not None:
+            return coding, []
+        places = [(part, i) for part in examples.values() for i in range(len(part))]
+        coding = masks.found_coding(
+            len(places),
+            lambda number: places[number][0].stored_mask(places[number][1]),
+            config.num_threads,
+        )
+        number, classes_found = len(places), len(coding.names)
+        return coding, [
+            f"{number:,} masks were read to find {classes_found} classes; {file} would "
+            "name them."
+        ]
 
     def _parts(self, there: Sequence[str]) -> dict[str, str]:
         """Returns our split -> TFDS split, for the splits that exist."""
@@ -154,27 +213,35 @@ class TfdsExamples:
 
     Attributes:
         source: Random access to the records as bytes, provided by TFDS.
-        parse: Parser of a record's image (a file or pixels) and label.
-        parse_label: Parser of a record's label only.
+        parse: Parser of a record's image (a file or pixels) and target.
+        parse_target: Parser of a record's target only.
         channels: Channels of the returned images: 1 grey, 3 RGB.
         where: Name of the split in error messages.
         max_pixels: Number of pixels above which an image is not decoded.
+        coding: Meaning of the levels of a mask; None: the target is a label.
     """
 
     source: Sequence[bytes]
     parse: Parser
-    parse_label: Parser
+    parse_target: Parser
     channels: int
     where: str
     max_pixels: int = images.MAX_PIXELS
+    coding: masks.Coding | None = None
 
     def column(self, target: str) -> np.ndarray:
-        return {"label": self._labels}[target]
+        """The labels, or an object array of the masks, which are read each time."""
+        if self.coding is None:
+            return {"label": self._labels}[target]
+        column = np.empty(len(self), object)
+        for index in range(len(self)):
+            column[index] = self.encoded(index)[target]
+        return column
 
     @functools.cached_property
     def _labels(self) -> np.ndarray:
         """int32 [N]. Reads every record, but decodes no image."""
-        labels = [self.parse_label(self.source[i])[0] for i in range(len(self))]
+        labels = [self.parse_target(self.source[i])[0] for i in range(len(self))]
         return np.array(labels, np.int32)
 
     def __len__(self) -> int:
@@ -185,13 +252,28 @@ class TfdsExamples:
 
     def encoded(self, index: int) -> dict[str, Any]:
         """Returns an example before decoding, see examples.encoded."""
-        image, label = self.parse(self.source[index])
+        image, target = self.parse(self.source[index])
         if isinstance(image, bytes):
             where = f"{self.where}[{index}]"
             image = images.Encoded(image, self.channels, where, self.max_pixels)
         else:
             image = arrays.with_channels(image[None], self.channels)[0]
-        return {"image": image, "label": int(label)}
+        if self.coding is None:
+            return {"image": image, "label": int(target)}
+        stored, where = self._stored_mask(target, index)
+        return {"image": image, "mask": masks.fitted(stored, self.coding, image, where)}
+
+    def stored_mask(self, index: int) -> tuple[Image.Image, str]:
+        """(the mask of a record as images.stored reads it, its name in errors)."""
+        return self._stored_mask(self.parse_target(self.source[index])[0], index)
+
+    def _stored_mask(self, mask: Any, index: int) -> tuple[Image.Image, str]:
+        where = f"{self.where}[{index}] (mask)"
+        if isinstance(mask, bytes):
+            return images.stored(mask, where, self.max_pixels), where
+        levels = np.asarray(mask).reshape(np.shape(mask)[:2])
+        dtype = np.uint8 if levels.dtype in (np.uint8, bool) else np.int32
+        return Image.fromarray(levels.astype(dtype)), where
 
 
 def prepared_folder(name: str, data_dir: str) -> pathlib.Path | None:
@@ -275,11 +357,49 @@ def image_and_label(info: Any) -> tuple[str, str]:
     return image_keys[0], label_keys[0]
 
 
-def _fingerprint(info: Any) -> str:
-    """SHA-256 of name, config, version, bytes of each split and examples per file."""
+def image_and_mask(info: Any) -> tuple[str, str]:
+    """Returns the keys of the image and its mask in a tfds.core.DatasetInfo.
+
+    Raises:
+        UserError: There is no image or no mask, or more than one.
+    """
+    import tensorflow_datasets as tfds
+
+    features = dict(sorted(info.features.items()))
+    image_types = (tfds.features.Image, tfds.features.LabeledImage)
+    supervised = (info.supervised_keys or (None,))[0]
+    of_images, of_masks = [], []
+    for key, feature in features.items():
+        shape = tuple(feature.shape or ())
+        if len(shape) == 3 and shape[-1] == 3 and feature.np_dtype == np.uint8:
+            if type(feature) in (tfds.features.Image, tfds.features.Tensor):
+                of_images.append(key)
+        elif key == supervised:
+            of_images.append(key)
+        elif type(feature) in image_types and shape[-1] == 1:
+            of_masks.append(key)
+        elif type(feature) is tfds.features.Tensor:
+            is_flat = len(shape) == 2 or (len(shape) == 3 and shape[-1] == 1)
+            if is_flat and np.dtype(feature.np_dtype).kind in "biu":
+                of_masks.append(key)
+    if supervised in of_images:
+        of_images = [supervised]
+    for kind, found in (("image", of_images), ("mask", of_masks)):
+        if len(found) != 1:
+            raise UserError(
+                f"TFDS data set {info.full_name!r} must have one {kind} a record for "
+                f"data.target_kind=mask, has {', '.join(found) or 'none'} among "
+                f"{', '.join(features)}."
+            )
+    return of_images[0], of_masks[0]
+
+
+def _fingerprint(info: Any, about: str) -> str:
+    """SHA-256 of name, config, version, bytes of each split and examples per file, and
+    of a text about the meaning of masks."""
     splits_there = {
         name: [int(split.num_bytes), list(split.shard_lengths)]
         for name, split in sorted(info.splits.items())
     }
-    text = json.dumps([info.full_name, splits_there])
+    text = json.dumps([info.full_name, splits_there, *([about] if about else [])])
     return hashlib.sha256(text.encode()).hexdigest()

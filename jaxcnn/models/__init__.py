@@ -23,32 +23,41 @@ from jaxcnn import errors, names
 from jaxcnn.models import (
     adapter,
     alexnet,
+    autoencoder,
     character,
     convnext,
     counting,
     crnn,
+    deeplab,
     densenet,
+    dncnn,
     efficientnet,
+    fcn,
+    fcn_vgg,
     googlenet,
     hmax,
     inception,
     inception_resnet,
     lenet,
     linear,
+    lraspp,
     mobilenet_v1,
     mobilenet_v2,
     mobilenet_v3,
     neocognitron,
+    pspnet,
     regnet,
     resnet,
     resnet_keras,
     resnet_v2,
     resnext,
+    segnet,
     senet,
     shufflenet_v1,
     shufflenet_v2,
     squeezenet,
     tdnn,
+    unet,
     vgg,
     wide_resnet,
     xception,
@@ -87,6 +96,15 @@ MODELS: dict[str, Variant] = {
     **efficientnet.VARIANTS,
     **regnet.VARIANTS,
     **convnext.VARIANTS,
+    **fcn_vgg.VARIANTS,
+    **fcn.VARIANTS,
+    **segnet.VARIANTS,
+    **pspnet.VARIANTS,
+    **deeplab.VARIANTS,
+    **lraspp.VARIANTS,
+    **unet.VARIANTS,
+    **dncnn.VARIANTS,
+    **autoencoder.VARIANTS,
 }
 
 CATALOGUE = pathlib.Path(__file__).with_name("catalogue.json")
@@ -134,6 +152,18 @@ def build(
     if isinstance(row, Variant):
         return _make(name, row.build, {**outputs, **fields})
     return adapt(row, fields, outputs, name)
+
+
+def backbone_of(name: str, fields: Mapping[str, Any]) -> str | None:
+    """Name of the classifier that a network is built on; None: it is on none.
+
+    Args:
+        name: A name that a config can hold, see build.
+        fields: Values for fields of the network.
+    """
+    if name not in MODELS:
+        return None
+    return getattr(create_model(name, 1, **fields), "backbone", None)
 
 
 def normalisation(name: str) -> tuple[float, float] | None:
@@ -335,7 +365,7 @@ def natural(name: str) -> list[Any]:
     return [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", name)]
 
 
-_GROUP = re.compile(r"stem|stage(\d+)_block(\d+)|aux(\d+)|head")
+_GROUP = re.compile(r"stem|stage(\d+)_block(\d+)|decoder|aux(\d+)|head")
 
 
 def _depth(group: str) -> tuple[int, ...]:
@@ -344,19 +374,19 @@ def _depth(group: str) -> tuple[int, ...]:
     if match is None:
         raise ValueError(
             f"{group!r} is no layer group; groups are stem, stage<i>_block<j>, "
-            "aux<i> and head."
+            "decoder, aux<i> and head."
         )
     if match[1]:
         return 1, int(match[1]), int(match[2])
     if match[3]:
-        return 2, int(match[3])
-    return {"stem": (0,), "head": (3,)}[group]
+        return 3, int(match[3])
+    return {"stem": (0,), "decoder": (2,), "head": (4,)}[group]
 
 
 def is_a(value: Any, hint: Any) -> bool:
     """Whether a value has a type.
 
-    Only numbers, strings and tuples of them are checked; other types always pass.
+    Only numbers, strings, None and tuples of them are checked; other types always pass.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:
@@ -369,6 +399,6 @@ def is_a(value: Any, hint: Any) -> bool:
         return len(value) == len(arguments) and all(map(is_a, value, arguments))
     if hint is float:
         return type(value) in (int, float)
-    if hint in (int, str, bool):
+    if hint in (int, str, bool, type(None)):
         return type(value) is hint  # a bool does not count as an int
     return True

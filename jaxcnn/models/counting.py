@@ -1,6 +1,6 @@
 """The jaxpr of a network's forward pass, and the multiply-adds of its equations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 import math
 from typing import Any
 
@@ -10,6 +10,8 @@ from jax.extend import core
 import jax.numpy as jnp
 
 from jaxcnn.models import adapter
+
+RESIZE = "_resize"  # the function that jax.image.resize and ops.lax.resize compile
 
 
 def forward(
@@ -36,12 +38,19 @@ def forward(
     return jax.make_jaxpr(apply)(variables, images)
 
 
-def live(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:
+def live(
+    jaxpr: core.Jaxpr, results: Sequence[Any] | None = None
+) -> list[core.JaxprEqn]:
     """Returns the equations that the results depend on, in order.
 
     Auxiliary heads are thereby left out.
+
+    Args:
+        jaxpr: The jaxpr.
+        results: Some of its results; None: all of them.
     """
-    needed, equations = set(_variables(jaxpr.outvars)), []
+    results = jaxpr.outvars if results is None else results
+    needed, equations = set(_variables(results)), []
     for equation in reversed(jaxpr.eqns):
         if needed.intersection(equation.outvars):
             equations.append(equation)
@@ -49,7 +58,7 @@ def live(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:
     return equations[::-1]
 
 
-def _variables(atoms: list[Any]) -> Iterator[core.Var]:
+def _variables(atoms: Sequence[Any]) -> Iterator[core.Var]:
     return (atom for atom in atoms if not isinstance(atom, core.Literal))
 
 
@@ -64,10 +73,22 @@ def body(equation: core.JaxprEqn) -> core.Jaxpr | None:
     return None
 
 
+def constants(equation: core.JaxprEqn) -> list[Any]:
+    """The constants in what an equation calls."""
+    called = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    return list(called.consts) if isinstance(called, core.ClosedJaxpr) else []
+
+
 def macs(jaxpr: core.Jaxpr) -> int:
-    """Number of multiply-adds of all convolutions and matrix products that are live."""
+    """Number of multiply-adds of all convolutions and matrix products that are live.
+
+    Those with which a map is resized are left out, as in PyTorch's FlopCounterMode: how
+    many there are depends on how it is computed.
+    """
     total = 0
     for equation in live(jaxpr):
+        if equation.params.get("name") == RESIZE:
+            continue
         called = body(equation)
         total += equation_macs(equation) if called is None else macs(called)
     return total
@@ -78,9 +99,9 @@ def equation_macs(equation: core.JaxprEqn) -> int:
 
     Counted from shapes, the padded border included, as papers and torchvision count;
     XLA's cost analysis leaves the border out. A transposed convolution multiplies each
-    input by each weight of its filters; the zeros between its inputs do not count. A
-    loop counts all its rounds, or one if their number depends on the data; a branch is
-    the most expensive one.
+    input by each weight of its filters; the zeros between its inputs do not count. With
+    a stride of 1 it is a convolution, and counted as one. A loop counts all its rounds,
+    or one if their number depends on the data; a branch is the most expensive one.
     """
     name, params = equation.primitive.name, equation.params
     shapes = [atom.aval.shape for atom in equation.invars]

@@ -13,12 +13,14 @@ its input and its parameters, so the caller chooses the precision by casting bot
 from collections.abc import Callable
 import math
 
+from flax import errors
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxcnn import ops
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, unknown
 
 Activation = Callable[[jax.Array], jax.Array]
 Initializer = nn.initializers.Initializer
@@ -89,6 +91,8 @@ def add_relu(x: jax.Array, y: jax.Array) -> jax.Array:
     return ops.current().add_relu(x, y)
 
 
+RESIZE_METHODS = ("bilinear", "nearest")
+
 ACTIVATIONS: dict[str, Activation] = {
     "relu": relu,
     "leaky_relu": leaky_relu,
@@ -105,12 +109,52 @@ torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 def _torch_bias(kernel: jax.Array) -> Initializer:
     """Uniform in +-1/sqrt(fan_in of the kernel), like nn.Conv2d and nn.Linear."""
-    bound = 1 / math.sqrt(kernel.size // kernel.shape[-1])
+    return _uniform_in_root(kernel.size // kernel.shape[-1])
+
+
+def _uniform_in_root(fan_in: int) -> Initializer:
+    """Uniform in +-1/sqrt(fan_in)."""
+    bound = 1 / math.sqrt(fan_in)
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return init
+
+
+def bilinear_kernel(
+    key: jax.Array, shape: tuple[int, int, int, int], dtype: jnp.dtype = jnp.float32
+) -> jax.Array:
+    """Initializer of a transposed convolution that interpolates bilinearly.
+
+    Long, Shelhamer and Darrell, CVPR 2015, https://arxiv.org/abs/1411.4038, section
+    3.3, as in their code. It enlarges a map s times with stride s, a kernel of 2 * s -
+    s % 2 pixels and a padding of s // 2; the border of the map fades to zero, which
+    `resize` does not do.
+
+    Args:
+        key: Not used.
+        shape: [kh, kw, C/groups, filters]. Filter f shows channel f % (C/groups) of its
+            group: each channel once with as many filters as channels.
+        dtype: Dtype of the kernel.
+
+    Raises:
+        UserError: The number of filters is no multiple of C/groups.
+    """
+    height, width, inputs, filters = shape
+    if filters % inputs:
+        raise UserError(
+            f"bilinear_kernel needs a multiple of {inputs} filters, the channels that "
+            f"each one sees, not {filters}; to interpolate {inputs} channels give the "
+            f"layer {inputs} filters."
+        )
+
+    def tent(size: int) -> np.ndarray:
+        return 1 - np.abs(np.arange(size) - (size - 1) / 2) / ((size + 1) // 2)
+
+    maps = np.arange(inputs)[:, None] == np.arange(filters) % inputs
+    kernel = np.multiply.outer(np.outer(tent(height), tent(width)), maps)
+    return jnp.asarray(kernel, dtype)
 
 
 def _pair(size: Size) -> tuple[int, int]:
@@ -161,6 +205,27 @@ def convolve(
     )
 
 
+def parameter(
+    module: nn.Module, name: str, init: Initializer, shape: tuple[int, ...]
+) -> jax.Array:
+    """A parameter as of module.param(name, init, shape, jnp.float32).
+
+    module.param traces the initializer of a parameter that exists already, to compare
+    shapes; that was a sixth of the time that tracing the step of DenseNet-121 took.
+
+    Raises:
+        ScopeParamShapeError: The parameter exists and has another shape.
+    """
+    if not module.has_variable("params", name):
+        return module.param(name, init, shape, jnp.float32)
+    value = module.get_variable("params", name)
+    if value.shape != shape:
+        raise errors.ScopeParamShapeError(
+            name, "/" + "/".join(module.path), value.shape, shape
+        )
+    return value
+
+
 class Conv(nn.Module):
     """Convolution, equal to PyTorch's nn.Conv2d.
 
@@ -185,15 +250,92 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] -> [B, H/stride, W/stride, filters], rounded up."""
         shape = (*_pair(self.kernel), x.shape[-1] // self.groups, self.filters)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        kernel = parameter(self, "kernel", self.kernel_init, shape)
         bias = None
         if self.bias:
             init = self.bias_init or _torch_bias(kernel)
-            bias = self.param("bias", init, (self.filters,), jnp.float32)
+            bias = parameter(self, "bias", init, (self.filters,))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
         return convolve(
             x, kernel, self.stride, self.padding, self.groups, self.dilation, bias
         )
+
+
+class ConvTranspose(nn.Module):
+    """Transposed convolution, equal to PyTorch's nn.ConvTranspose2d.
+
+    Its kernel is [kh, kw, C/groups, filters], see ops.lax.conv_transpose.
+
+    Attributes:
+        stride: Factor by which the map becomes larger.
+        padding: Pixels that are cut off on each side.
+        output_padding: Pixels that are added at the bottom and at the right.
+        kernel_init: Initializer of the kernel. None: uniform in +-1/sqrt(kh * kw *
+            filters / groups), as in PyTorch.
+        bias_init: Initializer of the bias. None: like that of the kernel in PyTorch.
+    """
+
+    filters: int
+    kernel: Size
+    stride: Size = 1
+    padding: Size = 0
+    output_padding: Size = 0
+    groups: int = 1
+    dilation: Size = 1
+    bias: bool = True
+    kernel_init: Initializer | None = None
+    bias_init: Initializer | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C] -> [B, H', W', filters], where H' is (H - 1) * stride - 2 *
+        padding + dilation * (kernel - 1) + output_padding + 1."""
+        padding = self._padding(x)
+        shape = (*_pair(self.kernel), x.shape[-1] // self.groups, self.filters)
+        in_root = _uniform_in_root(math.prod(shape[:2]) * self.filters // self.groups)
+        kernel_init = self.kernel_init or in_root
+        kernel = self.param("kernel", kernel_init, shape, jnp.float32)
+        bias = None
+        if self.bias:
+            init = self.bias_init or in_root
+            bias = self.param("bias", init, (self.filters,), jnp.float32)
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
+        return ops.current().conv_transpose(
+            x,
+            kernel,
+            bias,
+            stride=_pair(self.stride),
+            padding=padding,
+            dilation=_pair(self.dilation),
+            groups=self.groups,
+        )
+
+    def _padding(self, x: jax.Array) -> Padding:
+        """What is cut off on each side, once something is left."""
+        for number, name in ((x.shape[-1], "channels"), (self.filters, "filters")):
+            if number % self.groups:
+                raise UserError(
+                    f"{number} {name} do not divide into {self.groups} groups."
+                )
+        result = []
+        for size, width, step, cut, added, gap in zip(
+            x.shape[1:3],
+            *(_pair(self.kernel), _pair(self.stride), _pair(self.padding)),
+            *(_pair(self.output_padding), _pair(self.dilation)),
+            strict=True,
+        ):
+            if not 0 <= added < max(step, gap):
+                raise UserError(
+                    f"output_padding={added} of a transposed convolution is not in "
+                    f"[0, {max(step, gap)}), below its stride or dilation."
+                )
+            if (size - 1) * step + gap * (width - 1) + 1 + added <= 2 * cut:
+                raise UserError(
+                    f"A transposed convolution with kernel {width}, stride {step} and "
+                    f"padding {cut} leaves nothing of {size} pixels."
+                )
+            result.append((cut, cut - added))
+        return tuple(result)
 
 
 class Dense(nn.Module):
@@ -212,9 +354,9 @@ class Dense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, C] -> [B, features]."""
         shape = (x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        kernel = parameter(self, "kernel", self.kernel_init, shape)
         init = self.bias_init or _torch_bias(kernel)
-        bias = self.param("bias", init, (self.features,), jnp.float32)
+        bias = parameter(self, "bias", init, (self.features,))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
         return ops.current().dense(x, kernel, bias)
 
@@ -264,9 +406,9 @@ def _scale_and_bias(
     """The parameters of a normalisation, each [C], None where it has none."""
     scale = bias = None
     if module.use_scale:
-        scale = module.param("scale", module.scale_init, (channels,), jnp.float32)
+        scale = parameter(module, "scale", module.scale_init, (channels,))
     if module.use_bias:
-        bias = module.param("bias", module.bias_init, (channels,), jnp.float32)
+        bias = parameter(module, "bias", module.bias_init, (channels,))
     return scale, bias
 
 
@@ -500,14 +642,21 @@ def max_pool(
     With ceil_mode, as in PyTorch, a last window that starts inside the image may extend
     beyond it.
     """
+    place = _pool_place(x, window, stride, padding, ceil_mode)
+    return ops.current().max_pool(x, **place)
+
+
+def _pool_place(
+    x: jax.Array, window: Size, stride: Size, padding: Size, ceil_mode: bool
+) -> dict[str, tuple]:
+    """window, stride and padding of a pool as operations take them."""
     if ceil_mode:
         sides = zip(_pair(window), _pair(stride), strict=True)
         inside = tuple(width - step + 1 for width, step in sides)  # of a first window
         padding = _ceil_padding(x, window, stride, _padding(x, inside, padding))
     else:
         padding = _padding(x, window, padding)
-    window, stride = _pair(window), _pair(stride)
-    return ops.current().max_pool(x, window=window, stride=stride, padding=padding)
+    return {"window": _pair(window), "stride": _pair(stride), "padding": padding}
 
 
 def _ceil_padding(
@@ -523,6 +672,115 @@ def _ceil_padding(
         behind = (count - 1) * step + width - size - before
         result.append((before, max(behind, after)))
     return tuple(result)
+
+
+@named
+def max_pool_switches(
+    x: jax.Array,
+    window: Size,
+    stride: Size,
+    padding: Size = 0,
+    ceil_mode: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+    """max_pool, and which pixel of each window was the largest, for max_unpool.
+
+    Returns:
+        Values and switches, both [B, H', W', C], see ops.lax.max_pool_switches.
+    """
+    place = _pool_place(x, window, stride, padding, ceil_mode)
+    return ops.current().max_pool_switches(x, **place)
+
+
+@named
+def max_unpool(
+    x: jax.Array,
+    switches: jax.Array,
+    window: Size,
+    stride: Size,
+    padding: Size = 0,
+    size: tuple[int, int] | None = None,
+) -> jax.Array:
+    """Puts each value where its window had its largest pixel, between zeros.
+
+    Values that windows have put in the same place are summed; see ops.lax.max_unpool.
+
+    Args:
+        x: [B, H', W', C].
+        switches: Switches of max_pool_switches, [B, H', W', C].
+        window, stride, padding: The arguments of max_pool_switches.
+        size: Rows and columns of the result, those of the map that was pooled. None:
+            the smallest with all pixels of the windows.
+
+    Raises:
+        UserError: The switches have another shape than x, or the pooling does not give
+            this shape for a map of this size.
+    """
+    if x.shape != switches.shape:
+        raise UserError(
+            f"max_unpool got values {list(x.shape)} and switches "
+            f"{list(switches.shape)}, which differ; they need equal shapes."
+        )
+    window, stride = _pair(window), _pair(stride)
+    sides = [
+        ((number - 1) * step + width - 2 * pad, step, pad)
+        for number, step, width, pad in zip(
+            *(x.shape[1:3], stride, window, _pair(padding)), strict=True
+        )
+    ]
+    size = tuple(whole for whole, _, _ in sides) if size is None else size
+    for length, (whole, step, _) in zip(size, sides, strict=True):
+        if not whole - step < length < whole + step:
+            raise UserError(
+                f"max_unpool cannot make {length} pixels of this map, but "
+                f"{max(1, whole - step + 1)} to {whole + step - 1}."
+            )
+    return ops.current().max_unpool(
+        x,
+        switches,
+        size=tuple(size),
+        window=window,
+        stride=stride,
+        # Behind, as far as the last window reaches.
+        padding=tuple(
+            (pad, whole + pad - length)
+            for length, (whole, _, pad) in zip(size, sides, strict=True)
+        ),
+    )
+
+
+def resize(
+    x: jax.Array,
+    size: Size,
+    method: str = "bilinear",
+    align_corners: bool = False,
+) -> jax.Array:
+    """[B, H, W, C] -> [B, *size, C], as PyTorch's interpolate without antialiasing.
+
+    See ops.lax.resize, also for what jax.image.resize does otherwise.
+
+    Args:
+        x: [B, H, W, C].
+        size: Rows and columns of the result.
+        method: "bilinear" or "nearest".
+        align_corners: Whether bilinear interpolation keeps the centres of the corner
+            pixels in place, instead of the corners of the image.
+
+    Raises:
+        UserError: There is no such method, "nearest" is to align corners, or the size
+            is not positive.
+    """
+    size = _pair(size)
+    if method not in RESIZE_METHODS:
+        raise unknown("method of resizing", method, RESIZE_METHODS)
+    if align_corners and method == "nearest":
+        raise UserError("align_corners=True is for method='bilinear', not 'nearest'.")
+    if min(size) < 1:
+        raise UserError(
+            f"A map cannot be resized to {size} pixels; allowed: 1 or more."
+        )
+    return ops.current().resize(
+        x, size=size, method=method, align_corners=align_corners
+    )
 
 
 def avg_pool(

@@ -26,6 +26,7 @@ class Variant:
         top1_source: The dataset, and who published the accuracy.
         reference: Source that the network is checked against if no other library has
             it; for all others see docs/parity.md.
+        task: Task that the network is made for, a key of tasks.TASKS.
     """
 
     build: Callable[..., nn.Module]
@@ -37,6 +38,7 @@ class Variant:
     top1: float | None = None
     top1_source: str = ""
     reference: str = ""
+    task: str = "classification"
 
     @property
     def normalisation(self) -> tuple[float, float] | None:

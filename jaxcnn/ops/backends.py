@@ -5,23 +5,31 @@ import dataclasses
 import jax
 
 from jaxcnn.errors import UserError, unknown
-from jaxcnn.ops import kernels, native, portable, portable_conv
+from jaxcnn.ops import kernels, native, portable, portable_conv, portable_resize
 from jaxcnn.ops.table import LAX, Table
 
 AUTO = "auto"
 
 PORTABLE = Table(
     conv=portable_conv.conv,
+    conv_transpose=portable_conv.conv_transpose,
     max_pool=portable.max_pool,
+    max_pool_switches=portable.max_pool_switches,
+    max_unpool=portable.max_unpool,
     avg_pool=portable.avg_pool,
     batch_norm_train=portable.batch_norm_train,
+    resize=portable_resize.resize,
 )
 
 NATIVE = Table(
     conv=native.conv,
+    conv_transpose=native.conv_transpose,
     max_pool=native.max_pool,
+    max_pool_switches=native.max_pool_switches,
+    max_unpool=native.max_unpool,
     avg_pool=portable.avg_pool,
     batch_norm_train=native.batch_norm_train,
+    resize=portable_resize.resize,
 )
 
 TABLES = {"lax": LAX, "portable": PORTABLE, "native": NATIVE}

@@ -15,10 +15,11 @@ import numpy as np
 
 from jaxcnn.ops import kernels, portable, portable_conv
 from jaxcnn.ops.lax import Normalised, Padding, Pair
-from jaxcnn.ops.taps import num_windows
+from jaxcnn.ops.taps import ONE, num_windows, pad
 
 _DTYPES = (jnp.float32, jnp.bfloat16)  # of convolutions
 _LANES = 8  # channels of a group below which oneDNN's kernels are slow
+_MOST_TAPS = 16  # of a strided kernel that oneDNN transposes; larger ones were slow
 
 
 def _call(name: str, outputs: Any, *arrays: jax.Array, **attributes: Any) -> Any:
@@ -112,8 +113,7 @@ def _window(stride: Pair, padding: Padding, dilation: Pair, groups: int) -> np.n
     return _numbers(*stride, *before, *after, *dilation, groups)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
-def _conv(
+def _conv_forward(
     x: jax.Array,
     kernel: jax.Array,
     stride: Pair,
@@ -125,6 +125,9 @@ def _conv(
     y = jax.ShapeDtypeStruct((x.shape[0], *windows, kernel.shape[3]), x.dtype)
     window = _window(stride, padding, dilation, groups)
     return _call("conv_forward", y, x, kernel, window=window)
+
+
+_conv = jax.custom_vjp(_conv_forward, nondiff_argnums=(2, 3, 4, 5))
 
 
 def _conv_backward(
@@ -149,8 +152,102 @@ def _conv_backward(
 
 
 _conv.defvjp(
-    lambda x, kernel, *window: (_conv(x, kernel, *window), (x, kernel)),
+    lambda x, kernel, *window: (_conv_forward(x, kernel, *window), (x, kernel)),
     _conv_backward,
+)
+
+
+def conv_transpose(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> jax.Array:
+    """lax.conv_transpose as oneDNN's gradient of an image."""
+    if 1 < kernel.shape[2] < _LANES:
+        kernel, groups = portable_conv.join_groups(kernel, groups, _LANES)
+    # oneDNN pads with zeros only: pixels that no window sees are added afterwards.
+    added = tuple((max(-a, 0), max(-b, 0)) for a, b in padding)
+    cut = tuple((max(a, 0), max(b, 0)) for a, b in padding)
+    size = tuple(
+        s * (n - 1) + d * (k - 1) + 1 - sum(sides)
+        for n, s, d, k, sides in zip(
+            *(x.shape[1:3], stride, dilation, kernel.shape[:2], cut), strict=True
+        )
+    )
+    image = jax.ShapeDtypeStruct((len(x), *size, kernel.shape[3]), x.dtype)
+    turned = _turned(kernel, groups)
+    window = (stride, cut, dilation, groups)
+    large = math.prod(kernel.shape[:2]) > _MOST_TAPS and stride != ONE
+    if large or min(size) < 1 or not x.size or not _has(image, turned, *window):
+        return portable_conv.conv_transpose(
+            *(x, kernel, bias),
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            conv=conv,
+        )
+    y = pad(_conv_transpose(x, turned, size, *window), added)
+    return y if bias is None else y + bias
+
+
+def _turned(kernel: jax.Array, groups: int) -> jax.Array:
+    """[kh, kw, C/groups, filters] -> [kh, kw, filters/groups, C], the kernel of the
+    convolution that is transposed."""
+    height, width, inputs, filters = kernel.shape
+    parts = kernel.reshape(height, width, inputs, groups, filters // groups)
+    return parts.transpose(0, 1, 4, 3, 2).reshape(height, width, -1, inputs * groups)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5, 6))
+def _conv_transpose(
+    x: jax.Array,
+    kernel: jax.Array,
+    size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> jax.Array:
+    """The gradient of the image of _conv, whose output has the gradient x."""
+    window = _window(stride, padding, dilation, groups)
+    shape = (len(x), *size, kernel.shape[2] * groups)
+    return _call(
+        "conv_image", jax.ShapeDtypeStruct(shape, x.dtype), x, kernel, window=window
+    )
+
+
+def _conv_transpose_backward(
+    size: Pair,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    saved: tuple[jax.Array, jax.Array],
+    dy: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    window = _window(stride, padding, dilation, groups)
+    dx = _call(
+        "conv_forward",
+        jax.ShapeDtypeStruct(x.shape, x.dtype),
+        dy,
+        kernel,
+        window=window,
+    )
+    dkernel = jax.ShapeDtypeStruct(kernel.shape, jnp.float32)
+    dkernel = _call("conv_kernel", dkernel, dy, x, window=window)
+    return dx, dkernel.astype(kernel.dtype)
+
+
+_conv_transpose.defvjp(
+    lambda x, kernel, *window: (_conv_transpose(x, kernel, *window), (x, kernel)),
+    _conv_transpose_backward,
 )
 
 
@@ -158,7 +255,7 @@ def max_pool(
     x: jax.Array, *, window: Pair, stride: Pair, padding: Padding
 ) -> jax.Array:
     """lax.max_pool, which keeps the place of each window's largest pixel."""
-    if x.dtype != jnp.float32 or math.prod(window) > 256 or not x.size:
+    if not _has_max_pool(x, window):
         return portable.max_pool(x, window=window, stride=stride, padding=padding)
     return _max_pool(x, x.shape[1:3], window, stride, padding)
 
@@ -205,6 +302,46 @@ def _max_pool_backward(
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+_BY_KERNELS = portable.MaxPool(_max_pool_forward, _max_pool_backward)
+
+
+def max_pool_switches(
+    x: jax.Array, *, window: Pair, stride: Pair, padding: Padding
+) -> tuple[jax.Array, jax.Array]:
+    """lax.max_pool_switches by compiled loops."""
+    return portable.max_pool_switches(
+        x, window=window, stride=stride, padding=padding, by=_max_pool_by(x, window)
+    )
+
+
+def max_unpool(
+    x: jax.Array,
+    switches: jax.Array,
+    *,
+    size: Pair,
+    window: Pair,
+    stride: Pair,
+    padding: Padding,
+) -> jax.Array:
+    """lax.max_unpool by the compiled gradient of max-pooling."""
+    return portable.max_unpool(
+        *(x, switches),
+        size=size,
+        window=window,
+        stride=stride,
+        padding=padding,
+        by=_max_pool_by(x, window),
+    )
+
+
+def _max_pool_by(x: jax.Array, window: Pair) -> portable.MaxPool:
+    """The kernels where they can compute it."""
+    return _BY_KERNELS if _has_max_pool(x, window) else portable.MAX_POOL
+
+
+def _has_max_pool(x: jax.Array, window: Pair) -> bool:
+    return x.dtype == jnp.float32 and math.prod(window) <= 256 and x.size > 0
 
 
 def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -7,7 +7,7 @@ pooling, whose gradient XLA's CPU compiler runs as a naive loop, and normalisati
 from collections.abc import Callable
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax as xla
@@ -81,6 +81,119 @@ def max_pool(
 ) -> jax.Array:
     """lax.max_pool as a tree of maxima."""
     return _max_pool(x, x.shape[1:3], window, stride, padding)
+
+
+class MaxPool(NamedTuple):
+    """Max-pooling with switches, and its gradient.
+
+    Attributes:
+        forward: Function like _max_pool_forward.
+        backward: Function like _max_pool_backward.
+    """
+
+    forward: Callable[..., tuple[jax.Array, jax.Array]]
+    backward: Callable[..., tuple[jax.Array]]
+
+
+MAX_POOL = MaxPool(_max_pool_forward, _max_pool_backward)
+
+
+def max_pool_switches(
+    x: jax.Array,
+    *,
+    window: Pair,
+    stride: Pair,
+    padding: Padding,
+    by: MaxPool = MAX_POOL,
+) -> tuple[jax.Array, jax.Array]:
+    """lax.max_pool_switches, whose gradient reads the switches alone."""
+    return _max_pool_switches(x, x.shape[1:3], window, stride, padding, by)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4, 5))
+def _max_pool_switches(
+    x: jax.Array, size: Pair, window: Pair, stride: Pair, padding: Padding, by: MaxPool
+) -> tuple[jax.Array, jax.Array]:
+    y, place = by.forward(x, size, window, stride, padding)
+    return y, place.astype(lax.switch_dtype(window))
+
+
+def _max_pool_switches_forward(
+    x: jax.Array, *place: Any
+) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+    y, switches = _max_pool_switches(x, *place)
+    return (y, switches), switches
+
+
+def _max_pool_switches_backward(
+    size: Pair,
+    window: Pair,
+    stride: Pair,
+    padding: Padding,
+    by: MaxPool,
+    switches: jax.Array,
+    gradients: tuple[jax.Array, Any],
+) -> tuple[jax.Array]:
+    return by.backward(size, window, stride, padding, switches, gradients[0])
+
+
+_max_pool_switches.defvjp(_max_pool_switches_forward, _max_pool_switches_backward)
+
+
+def max_unpool(
+    x: jax.Array,
+    switches: jax.Array,
+    *,
+    size: Pair,
+    window: Pair,
+    stride: Pair,
+    padding: Padding,
+    by: MaxPool = MAX_POOL,
+) -> jax.Array:
+    """lax.max_unpool, which is the gradient of max-pooling."""
+    return _max_unpool(x, switches, size, window, stride, padding, by)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5, 6))
+def _max_unpool(
+    x: jax.Array,
+    switches: jax.Array,
+    size: Pair,
+    window: Pair,
+    stride: Pair,
+    padding: Padding,
+    by: MaxPool,
+) -> jax.Array:
+    return by.backward(size, window, stride, padding, switches, x)[0]
+
+
+def _max_unpool_backward(
+    size: Pair,
+    window: Pair,
+    stride: Pair,
+    padding: Padding,
+    by: MaxPool,
+    switches: jax.Array,
+    dy: jax.Array,
+) -> tuple[jax.Array, None]:
+    # All taps of all windows lie inside; pixels beyond size are none.
+    inside = tuple(
+        (before, s * (m - 1) + k - n - before)
+        for n, m, k, s, (before, _) in zip(
+            *(size, switches.shape[1:3], window, stride, padding), strict=True
+        )
+    )
+    padded, dx = pad(dy, inside), jnp.zeros((), dy.dtype)
+    for number, tap in enumerate(positions(window)):
+        pixel = take_tap(padded, tap, switches.shape[1:3], stride)
+        dx = jnp.where(switches == number, pixel, dx)
+    return dx, None  # switches have no gradient
+
+
+_max_unpool.defvjp(
+    lambda x, switches, *place: (_max_unpool(x, switches, *place), switches),
+    _max_unpool_backward,
+)
 
 
 def avg_pool(
@@ -193,8 +306,7 @@ def batch_norm_train(
     return y.astype(dtype), mean, var
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _batch_norm(
+def _normalised(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, by: Statistics
 ) -> Normalised:
     """(y in the dtype of scale, mean and biased variance of the batch)."""
@@ -202,10 +314,13 @@ def _batch_norm(
     return lax.batch_norm(x, scale, bias, mean, var, epsilon=epsilon), mean, var
 
 
+_batch_norm = jax.custom_vjp(_normalised, nondiff_argnums=(3, 4))
+
+
 def _batch_norm_forward(
     x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float, by: Statistics
 ) -> tuple[Normalised, Normalised]:
-    y, mean, var = _batch_norm(x, scale, bias, epsilon, by)
+    y, mean, var = _normalised(x, scale, bias, epsilon, by)
     return (y, mean, var), (x, scale, mean, var)
 
 

@@ -4,7 +4,7 @@ What is written anew is what XLA's CPU compiler runs as naive loops: convolution
 groups, and the gradients of strided convolutions and of their kernels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 import functools
 import math
 import operator
@@ -67,6 +67,70 @@ def conv(
     else:
         y = _grouped(x, kernel, stride, padding, dilation, groups)
     return y if bias is None else y + bias
+
+
+def conv_transpose(
+    x: jax.Array,
+    kernel: jax.Array,
+    bias: jax.Array | None = None,
+    *,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+    conv: Callable[..., jax.Array] = conv,
+) -> jax.Array:
+    """lax.conv_transpose as a convolution without a stride.
+
+    With a stride, each pixel of that convolution is a block of stride x stride pixels
+    of the result, which have the filters one after the other.
+
+    Args:
+        conv: Function like lax.conv.
+    """
+    if stride != ONE and dilation != ONE:
+        return lax.conv_transpose(
+            *(x, kernel, bias),
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+        )
+    # Rows and columns of the result, of which the blocks may have more.
+    size = tuple(
+        s * (n - 1) + d * (k - 1) + 1 - a - b
+        for n, s, d, k, (a, b) in zip(
+            *(x.shape[1:3], stride, dilation, kernel.shape[:2], padding), strict=True
+        )
+    )
+    blocks = _kernel_of_blocks(kernel, stride)
+    reach = [d * (k - 1) for d, k in zip(dilation, blocks.shape[:2], strict=True)]
+    y = conv(
+        x,
+        blocks.reshape(*blocks.shape[:3], -1),
+        stride=ONE,
+        padding=tuple((r, r) for r in reach),
+        dilation=dilation,
+        groups=groups,
+    )
+    batch, rows, columns, _ = y.shape
+    y = y.reshape(batch, rows, columns, -1, *stride).transpose(0, 1, 4, 2, 5, 3)
+    whole = [n * s for n, s in zip((rows, columns), stride, strict=True)]
+    y = y.reshape(batch, *whole, -1)  # [B, H', W', filters] and what is cut off
+    sides = zip(padding, size, whole, strict=True)
+    y = pad(y, tuple((-a, a + n - m) for (a, _), n, m in sides))
+    return y if bias is None else y + bias
+
+
+def _kernel_of_blocks(kernel: jax.Array, stride: Pair) -> jax.Array:
+    """[kh, kw, C/groups, filters] -> [kh/stride, kw/stride, C/groups, filters, stride,
+    stride], rounded up, turned by half a circle."""
+    height, width, inputs, filters = kernel.shape
+    rows, columns = -(-height // stride[0]), -(-width // stride[1])
+    sides = (rows * stride[0] - height, columns * stride[1] - width)
+    kernel = jnp.pad(kernel, ((0, sides[0]), (0, sides[1]), (0, 0), (0, 0)))
+    parts = kernel.reshape(rows, stride[0], columns, stride[1], inputs, filters)
+    return parts[::-1, :, ::-1].transpose(0, 2, 4, 5, 1, 3)
 
 
 def _convolve(

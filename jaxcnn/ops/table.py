@@ -55,14 +55,20 @@ class Table:
     """
 
     conv: Callable[..., jax.Array] = lax.conv
+    conv_transpose: Callable[..., jax.Array] = lax.conv_transpose
     dense: Callable[..., jax.Array] = lax.dense
     max_pool: Callable[..., jax.Array] = lax.max_pool
+    max_pool_switches: Callable[..., tuple[jax.Array, jax.Array]] = (
+        lax.max_pool_switches
+    )
+    max_unpool: Callable[..., jax.Array] = lax.max_unpool
     avg_pool: Callable[..., jax.Array] = lax.avg_pool
     global_avg_pool: Callable[..., jax.Array] = lax.global_avg_pool
     batch_norm: Callable[..., jax.Array] = lax.batch_norm
     batch_norm_train: Callable[..., lax.Normalised] = lax.batch_norm_train
     layer_norm: Callable[..., jax.Array] = lax.layer_norm
     local_response_norm: Callable[..., jax.Array] = lax.local_response_norm
+    resize: Callable[..., jax.Array] = lax.resize
     relu: Pointwise = jax.nn.relu
     relu6: Pointwise = relu6
     leaky_relu: Pointwise = jax.nn.leaky_relu  # slope 0.01 below zero

@@ -9,7 +9,8 @@ import jax
 from jax import lax as xla
 import jax.numpy as jnp
 
-from jaxcnn.ops.lax import Padding, Pair
+Pair = tuple[int, int]  # (rows, columns)
+Padding = tuple[Pair, Pair]  # (top, bottom), (left, right)
 
 ONE: Pair = (1, 1)
 NONE: Padding = ((0, 0), (0, 0))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from pathlib import Path
@@ -119,9 +120,11 @@ def load(
             shape = (*image_size, len(told.preprocessing.mean))
             _shapes(path, name, 1, fields, shape)  # refuses what cannot be made
     misfits = []
-    for source in candidates.values():
+    ways = itertools.product(candidates.values(), _auxiliaries(name, fields))
+    for source, chosen in ways:
         try:
-            known, channels, variables = _fit(name, source, tensors, fields, image_size)
+            known, channels, variables = _fit(name, source, tensors, chosen, image_size)
+            fields = chosen
             break
         except Misfit as misfit:
             misfits.append((source.library, misfit))
@@ -179,6 +182,14 @@ def load(
         variables=variables,
         task=told.task if told is not None and known else {},
     )
+
+
+def _auxiliaries(name: str, fields: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """The fields of a network, and without auxiliary heads, which its weights may lack
+    because only training needs them."""
+    if "aux" in fields or not getattr(models.create_model(name, 1), "aux", None):
+        return (fields,)
+    return fields, {**fields, "aux": None}
 
 
 def _description(path: Path) -> Description | None:
@@ -280,10 +291,12 @@ def _without_head(
 
 def _num_classes(model: nn.Module, source: Source, tensors: Tensors) -> int:
     """Number of classes of the classifier among the tensors; 0 if there is none."""
-    path = "params/head/bias"
-    (place,) = names.find_places({path: np.zeros(1)}, model, source).values()
     by_name = {source.rename(name): tensor for name, tensor in tensors.items()}
-    return by_name[place.name].size if place.name in by_name else 0
+    for path in "params/head/bias", "params/head/low/bias":  # the latter: LR-ASPP's
+        with contextlib.suppress(UserError):  # no such layer
+            (place,) = names.find_places({path: np.zeros(1)}, model, source).values()
+            return by_name[place.name].size if place.name in by_name else 0
+    raise UserError(f"{source.library} has no name for the classifier.")
 
 
 def _others(name: str, tensors: Tensors) -> str:

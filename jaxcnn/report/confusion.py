@@ -18,7 +18,7 @@ def write(
 
     Args:
         path: Path of the files without a suffix.
-        confusion: Number of images, [K, K].
+        confusion: Number of images or pixels, [K, K].
         class_names: Names of the K classes.
     """
     counts = np.asarray(confusion).astype(int)
@@ -35,7 +35,7 @@ def write(
 
 
 def figure(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """Plots the fraction of each true class as shades, with image counts as text.
+    """Plots the fraction of each true class as shades, with counts as text.
 
     To be called and saved within letters.drawing.
     """
@@ -61,6 +61,22 @@ def figure(counts: np.ndarray, class_names: Sequence[str]) -> Figure:
             if count:
                 shade = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(
-                    column, row, count, ha="center", va="center", color=shade, size=8
+                    column,
+                    row,
+                    short(count),
+                    ha="center",
+                    va="center",
+                    color=shade,
+                    size=8,
                 )
     return plot
+
+
+def short(count: int) -> str:
+    """A count in at most five letters, such as 99999, 123k or 1.23M."""
+    if count < 100_000:
+        return str(count)
+    number, letter = count / 1000, 0
+    while number >= 999.5:
+        number, letter = number / 1000, letter + 1
+    return f"{number:.3g}{'kMGTPE'[letter]}"

@@ -62,9 +62,14 @@ def write(path: Path, title: str, cells: Iterable[Cell]) -> None:
     page.save(path)
 
 
+def as_image(pixels: np.ndarray) -> Image.Image:
+    """An image of Pillow of uint8 [H, W, C], with 1 (grey) or 3 (RGB) channels."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
 def fit(pixels: np.ndarray, side: int) -> Image.Image:
     """Resizes an image to fit a square of `side` pixels, keeping its aspect ratio."""
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image = as_image(pixels)
     factor = side // max(image.size)
     if factor >= 1:
         return ImageOps.scale(image, factor, Image.Resampling.NEAREST).convert("RGB")

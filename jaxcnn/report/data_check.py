@@ -28,6 +28,8 @@ def as_text(report: "Report") -> str:
     parts = [f"{printable(report.name)}\n" + text.pairs(about)]
     if report.groups:
         parts.append(_group_table(report))
+    if report.pixels:
+        parts.append(_pixel_table(report))
     if not report.findings:
         return "\n\n".join([*parts, "No problems found."])
     for number, finding in enumerate(report.findings, start=1):
@@ -84,6 +86,19 @@ def _group_table(report: "Report") -> str:
     return text.table(rows, ("group", *report.counts, ""))
 
 
+def _pixel_table(report: "Report") -> str:
+    """Share of each class of a mask among the pixels of each split, in percent."""
+    totals = {
+        split: max(sum(pixels[split] for pixels in report.pixels.values()), 1)
+        for split in report.counts
+    }
+    rows = [
+        (name, *(f"{pixels[split] / totals[split]:.2%}" for split in report.counts))
+        for name, pixels in report.pixels.items()
+    ]
+    return text.table(rows, ("pixels", *report.counts))
+
+
 def _case(case: "Case") -> str:
     shown = ", ".join(map(_place, case.images[:_MAX_IMAGES]))
     if len(case.images) > _MAX_IMAGES:
@@ -108,6 +123,7 @@ def as_json(report: "Report") -> str:
             "name": report.name,
             "counts": dict(report.counts),
             "groups": {name: report.group_counts(name) for name in report.groups},
+            "pixels": {name: dict(pixels) for name, pixels in report.pixels.items()},
             "sizes": {"height": _range(heights), "width": _range(widths)},
             "findings": [dataclasses.asdict(finding) for finding in report.findings],
         },

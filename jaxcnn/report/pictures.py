@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxcnn.report import contact_sheet, letters
+from jaxcnn.report import contact_sheet, letters, palette
 
 if TYPE_CHECKING:
-    from jaxcnn.tasks.parts import Caption, Mark
+    from jaxcnn.tasks.parts import Caption, Mark, Picture, Regions
 
 _SIDE = 512  # pixels; side of the square that an image is fitted into
 _MARGIN, _LINE = 6, 20  # pixels
 _INK, _PAPER = "#222222", "#ffffff"
+_OPACITY = 0.55  # of the colour of a region; the image shows through
+_SWATCH = 12  # pixels; side of a square of colour in a key
 _MAX_NAME = 60  # letters of a file name; each has at most four bytes, of 255
 
 
@@ -29,6 +31,16 @@ def draw(pixels: np.ndarray, marks: Sequence["Mark"]) -> Image.Image:
     for mark in marks:
         picture = _DRAWERS[mark.kind](picture, mark)
     return picture
+
+
+def _beside(picture: Image.Image, mark: "Picture") -> Image.Image:
+    """Adds an image at the right of a picture."""
+    other = contact_sheet.fit(mark.pixels, _SIDE)
+    width = picture.width + _MARGIN + other.width
+    page = Image.new("RGB", (width, max(picture.height, other.height)), _PAPER)
+    page.paste(picture)
+    page.paste(other, (picture.width + _MARGIN, 0))
+    return page
 
 
 def _caption(picture: Image.Image, mark: "Caption") -> Image.Image:
@@ -58,7 +70,103 @@ def _lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-_DRAWERS: Mapping[str, Callable[..., Image.Image]] = {"caption": _caption}
+def _regions(picture: Image.Image, mark: "Regions") -> Image.Image:
+    """Lays the colours of the classes over a picture, and adds a key below it.
+
+    Each region has an outline in its full colour, at the resolution of the picture.
+    """
+    numbers = Image.fromarray(np.asarray(mark.mask, np.int32))
+    numbers = np.asarray(numbers.resize(picture.size, Image.Resampling.NEAREST))
+    colours = palette.colours(int(numbers.max()) + 1)[numbers]  # [H, W, 3]
+    is_edge = np.zeros(numbers.shape, bool)
+    is_edge[:-1] |= numbers[:-1] != numbers[1:]
+    is_edge[:, :-1] |= numbers[:, :-1] != numbers[:, 1:]
+    opacity = np.where(is_edge, 1.0, _OPACITY)[..., None]
+    mixed = (1 - opacity) * np.asarray(picture) + opacity * colours
+    return _with_key(Image.fromarray(np.uint8(np.round(mixed))), mark.key)
+
+
+def _with_key(picture: Image.Image, key: Mapping[int, str]) -> Image.Image:
+    """Adds squares of the colours of classes, each with its text, in rows below."""
+    texts = {number: letters.drawable(text) for number, text in key.items()}
+    font = letters.font(14, "".join(texts.values()))
+    left = _SWATCH + 2 * _MARGIN  # of the text of an entry
+    widths = {n: left + round(font.getlength(t)) + _MARGIN for n, t in texts.items()}
+    width = max(picture.width, *widths.values(), 1)
+    places, x, y = {}, 0, picture.height
+    for number, length in widths.items():
+        if x and x + length > width:
+            x, y = 0, y + _LINE
+        places[number] = x, y
+        x += length
+    page = Image.new("RGB", (width, y + _LINE), _PAPER)
+    page.paste(picture)
+    draw, colours = ImageDraw.Draw(page), palette.colours(max(key, default=0) + 1)
+    for number, (x, y) in places.items():
+        top = y + (_LINE - _SWATCH) // 2
+        corners = (x + _MARGIN, top, x + _MARGIN + _SWATCH - 1, top + _SWATCH - 1)
+        draw.rectangle(corners, fill=tuple(colours[number]), outline=_INK)
+        draw.text((x + left, y), texts[number], _INK, font)
+    return page
+
+
+_DRAWERS: Mapping[str, Callable[..., Image.Image]] = {
+    "caption": _caption,
+    "picture": _beside,
+    "regions": _regions,
+}
+
+
+def _mask_file(mark: "Regions") -> Image.Image:
+    """The numbers of the classes as a PNG holds them: up to 256 as a palette image of
+    the colours of the overlay, more as 16 bits."""
+    mask = np.asarray(mark.mask)
+    if mask.max(initial=0) > 255:
+        return Image.fromarray(mask.astype(np.uint16))
+    image = Image.fromarray(mask.astype(np.uint8))
+    image.putpalette(palette.colours(256).tobytes())
+    return image
+
+
+def _picture_file(mark: "Picture") -> Image.Image:
+    """The image itself, of its own size."""
+    return contact_sheet.as_image(mark.pixels)
+
+
+# Kind of a mark -> (folder of the files that are written beside the pictures, function
+# that makes one).
+_FILES: Mapping[str, tuple[str, Callable[..., Image.Image]]] = {
+    "picture": ("restored", _picture_file),
+    "regions": ("masks", _mask_file),
+}
+
+
+def are_per_pixel(marks: Sequence["Mark"]) -> bool:
+    """Whether a mark says something of each pixel of the network's input."""
+    return any(mark.kind in _FILES for mark in marks)
+
+
+def write(
+    folder: Path, name: str, pixels: np.ndarray, marks: Sequence["Mark"]
+) -> list[Path]:
+    """Writes an image with its marks as folder/name, and what a mark says of each pixel
+    into a folder below, such as folder/masks/name; returns the paths.
+
+    Args:
+        folder: Folder of the files.
+        name: Name of the files, see file_names.
+        pixels: The image, see draw.
+        marks: The marks.
+    """
+    paths = [folder / name]
+    draw(pixels, marks).save(paths[0])
+    for mark in marks:
+        if mark.kind in _FILES:
+            below, make = _FILES[mark.kind]
+            (folder / below).mkdir(exist_ok=True)
+            paths.append(folder / below / name)
+            make(mark).save(paths[-1])
+    return paths
 
 
 def file_names(images: Sequence[str]) -> list[str]:

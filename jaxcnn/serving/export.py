@@ -11,7 +11,14 @@ from jaxcnn.pretrained import rules
 from jaxcnn.pretrained import weights as weights_lib
 from jaxcnn.pretrained.description import Description
 from jaxcnn.pretrained.preprocessing import Preprocessing
-from jaxcnn.tasks import Classification, MultiLabel, Regression, Task
+from jaxcnn.tasks import (
+    Classification,
+    MultiLabel,
+    Regression,
+    Restoration,
+    Segmentation,
+    Task,
+)
 from jaxcnn.training import network, parallel, transfer, workdir
 
 
@@ -74,7 +81,7 @@ def _describe(config: Config, info: DatasetInfo, task: Task) -> Description:
     described = {}
     if type(task) is not Classification:
         described["name"] = config.task.name
-    if type(task) in (MultiLabel, Regression):
+    if type(task) in (MultiLabel, Regression, Restoration, Segmentation):
         described |= dataclasses.asdict(task)
     return Description(
         model=config.model,

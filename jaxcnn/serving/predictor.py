@@ -23,7 +23,8 @@ from jaxcnn.data.transforms import resize_and_crop
 from jaxcnn.ops import backends
 from jaxcnn.pretrained import weights as weights_lib
 from jaxcnn.pretrained.weights import Weights
-from jaxcnn.tasks import TASKS, Classification, Task
+from jaxcnn.serving import maps
+from jaxcnn.tasks import TASKS, Task
 from jaxcnn.training import network, parallel, step, workdir
 from jaxcnn.training.precision import fastest, make_precision
 
@@ -64,6 +65,9 @@ class Predictor:
             network's input, uint8 [*image_size, channels].
         predict_batch: Function from a batch, uint8 [B, *image_size, channels], to the
             predictions of the task, arrays [B, ...].
+        predict_image: For a task whose predictions are maps, function from an image of
+            any size, uint8 [H, W, channels], to the predictions for it, arrays [...].
+            None: another task.
         step: Step of the checkpoint. None: the weights are imported.
         value_range: (black, white) of float images. None: the images are integers.
         max_pixels: Number of pixels above which an image is not decoded.
@@ -78,6 +82,7 @@ class Predictor:
     step: int | None
     value_range: tuple[float, float] | None = None
     max_pixels: int = images_lib.MAX_PIXELS
+    predict_image: Callable[[np.ndarray], dict[str, np.ndarray]] | None = None
 
     def __repr__(self) -> str:
         height, width, step = *self.image_size, self.step
@@ -86,7 +91,8 @@ class Predictor:
         return f"<Predictor: {self.name}{at}, {type(self.task).__name__}, {images}>"
 
     def read(self, image: ImageLike) -> np.ndarray:
-        """Reads an image as the network's input: uint8 [*image_size, channels].
+        """Reads an image as the network's input: uint8 [*image_size, channels], or of
+        its own size where predictions are maps.
 
         Args:
             image: Path, encoded bytes, PIL image, or an array [H, W] or [H, W, C]:
@@ -124,10 +130,12 @@ class Predictor:
             pixels = images_lib.decode(image, self.channels, None, self.max_pixels)
         return self.transform(pixels)
 
-    def __call__(self, images: Iterable[ImageLike]) -> dict[str, np.ndarray]:
+    def __call__(self, images: Iterable[ImageLike]) -> dict[str, Any]:
         """Predictions for any number of images: name -> array [N, ...].
 
         For a classification: "class", int [N], and "probabilities", float32 [N, K].
+        Where predictions are maps, a list of N arrays, each of the size of its image;
+        for a segmentation: "mask", int [H, W], and "confidence", float32 [H, W].
         """
         is_one = isinstance(images, str | bytes | os.PathLike | Image.Image)
         if hasattr(images, "__array__"):
@@ -140,16 +148,23 @@ class Predictor:
             raise errors.UserError("A predictor takes a list of images; write [image].")
         inputs = _batched(map(self.read, images), self._batch_size)
         batches = [self._predict(batch) for batch in inputs]
-        if not batches:  # empty arrays of the right shapes
+        if not batches:  # empty, by their names and shapes
             empty = np.zeros((1, *self.image_size, self.channels), np.uint8)
             batches = [{n: x[:0] for n, x in self._predict([*empty]).items()}]
+        if self.predict_image is not None:
+            return {n: [x for b in batches for x in b[n]] for n in batches[0]}
         return {n: np.concatenate([b[n] for b in batches]) for n in batches[0]}
 
     @property
     def _batch_size(self) -> int:
+        if self.predict_image is not None:
+            return 1
         return max(1, min(_BATCH_SIZE, _BATCH_PIXELS // math.prod(self.image_size)))
 
-    def _predict(self, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    def _predict(self, images: Sequence[np.ndarray]) -> dict[str, Any]:
+        if self.predict_image is not None:
+            each = [self.predict_image(image) for image in images]
+            return {name: [found[name] for found in each] for name in each[0]}
         batch = np.stack(images)
         filling = ((0, self._batch_size - len(batch)), (0, 0), (0, 0), (0, 0))
         predicted = self.predict_batch(np.pad(batch, filling))
@@ -169,9 +184,7 @@ class Predictor:
         _check_limit(limit)
         return self._answers(self(images), limit)
 
-    def _answers(
-        self, predicted: dict[str, np.ndarray], limit: int
-    ) -> list[dict[str, Any]]:
+    def _answers(self, predicted: dict[str, Any], limit: int) -> list[dict[str, Any]]:
         number = len(next(iter(predicted.values())))
         return [
             self.task.answer({name: x[i] for name, x in predicted.items()}, limit)
@@ -218,6 +231,7 @@ def load(
     raw: bool = False,
     model: Any = None,
     task: Any = None,
+    passes: maps.Passes | None = None,
 ) -> Predictor:
     """Loads the predictor of a run, or of imported weights.
 
@@ -228,13 +242,16 @@ def load(
         raw: Whether to use the raw parameters instead of their average.
         model: The network that was given to fit. None: it is built by its name.
         task: The task that was given to fit. None: it is created by its name.
+        passes: Tiles, scales and mirroring with which a network that predicts maps
+            passes over an image. None: once, over the whole image.
 
     Raises:
-        UserError: The folder holds no run, or the run has no such checkpoint.
+        UserError: The folder holds no run, the run has no such checkpoint, or its
+            predictions are no maps and passes are given.
     """
     folder = Path(folder)
     if weights_lib.is_folder(folder):
-        return _of_weights(weights_lib.open_folder(folder))
+        return _of_weights(weights_lib.open_folder(folder), passes)
     config, info = workdir.read(folder)
     config = config_fields.replace(config, {"ops": backends.kept(config.ops, 1)})
     number, variables = network.load_variables(
@@ -261,23 +278,68 @@ def load(
         task=task,
         channels=info.channels,
         image_size=size,
-        transform=lambda image: row.apply(image, size, None),
-        predict_batch=_predict_batch(forward, task, variables),
+        **_predictions(
+            lambda image: row.apply(image, size, None),
+            lambda shape: row.place(shape, size, None).resized,
+            forward,
+            task,
+            variables,
+            passes,
+        ),
         step=number,
         value_range=info.value_range,
         max_pixels=config.data.max_pixels,
     )
 
 
-def _predict_batch(
-    forward: Callable[..., Any], task: Task, variables: Any
-) -> Callable[[np.ndarray], dict[str, jax.Array]]:
-    """Function from images to the predictions of the task; compiled once."""
+def _predictions(
+    transform: Callable[[np.ndarray], np.ndarray],
+    seen_size: Callable[[tuple[int, int]], tuple[int, int]],
+    forward: Callable[..., Any],
+    task: Task,
+    variables: Any,
+    passes: maps.Passes | None,
+) -> dict[str, Callable]:
+    """The fields of a Predictor that compute; its functions compile once a shape.
+
+    Args:
+        transform: Function from an image to the network's input, see Predictor.
+        seen_size: Function from the size of an image to that in which the network sees
+            it, (height, width), before anything is cut off.
+        forward: Function of variables and images that gives the network's output.
+        task: Task of the network.
+        variables: Parameters and running statistics.
+        passes: See load.
+    """
     predict = jax.jit(lambda variables, batch: task.predict(forward(variables, batch)))
-    return functools.partial(predict, variables)
+    batch = functools.partial(predict, variables)
+    if not task.IS_MAP:
+        if passes is not None:
+            raise errors.UserError(
+                f"{type(task).__name__} predicts no maps, so a network cannot pass "
+                "over an image in tiles, at other scales or mirrored."
+            )
+        return {"transform": transform, "predict_batch": batch}
+    output, answer = jax.jit(forward), jax.jit(task.predict)
+
+    def whole(image: np.ndarray) -> dict[str, np.ndarray]:
+        found = maps.predicted(
+            lambda part: np.asarray(output(variables, part[None]))[0],
+            image,
+            seen_size(image.shape[:2]),
+            maps.Passes() if passes is None else passes,
+            task.mean_output,
+        )
+        return {name: np.asarray(x)[0] for name, x in answer(found[None]).items()}
+
+    return {
+        "transform": lambda image: image,
+        "predict_batch": batch,
+        "predict_image": whole,
+    }
 
 
-def _of_weights(weights: Weights) -> Predictor:
+def _of_weights(weights: Weights, passes: maps.Passes | None) -> Predictor:
     """The predictor of imported weights, which must have a classifier."""
     if weights.num_classes == 0:
         raise errors.UserError(f"{weights.file} has no classifier to predict with.")
@@ -288,6 +350,11 @@ def _of_weights(weights: Weights) -> Predictor:
         image = placed(image)
         return image[..., ::-1] if expected.order == "BGR" else image
 
+    task = _task_of(weights)
+    if task.IS_MAP and expected.order == "BGR":
+        raise errors.UserError(
+            f"{weights.file} expects BGR images; maps are predicted of RGB images only."
+        )
     forward = functools.partial(
         step.forward,
         model=weights.make_model(),
@@ -296,14 +363,19 @@ def _of_weights(weights: Weights) -> Predictor:
         ),
         precision=fastest(),
     )
-    task = _task_of(weights)
     return Predictor(
         name=f"{weights.model} of {weights.file}",
         task=task,
         channels=weights.channels,
         image_size=expected.size,
-        transform=transform,
-        predict_batch=_predict_batch(forward, task, jax.device_put(weights.variables)),
+        **_predictions(
+            transform,
+            functools.partial(transforms.cover, size=expected.size),
+            forward,
+            task,
+            jax.device_put(weights.variables),
+            passes,
+        ),
         step=None,
         value_range=expected.value_range,
     )
@@ -341,7 +413,7 @@ def _task_of(weights: Weights) -> Task:
     """The task of imported weights; UserError if they do not describe one of ours."""
     names = weights.class_names or tuple(map(str, range(weights.num_classes)))
     if not weights.task:
-        return Classification(names)
+        return TASKS[models.MODELS[weights.model].task](names)
     values = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in weights.task.items()

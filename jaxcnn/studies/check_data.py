@@ -16,15 +16,19 @@ import numpy as np
 from jaxcnn import tasks
 from jaxcnn.config import Config, DataConfig, TaskConfig
 from jaxcnn.data import arrays, duplicates
-from jaxcnn.data.examples import BadImageError, Dataset, Examples, path_of
+from jaxcnn.data.examples import BadImageError, Dataset, Examples, path_of, paths_of
 from jaxcnn.data.folder import other_files
+from jaxcnn.data.masks import CLASSES_FILE
 from jaxcnn.data.transforms import check_size, height_and_width, size_text
 from jaxcnn.errors import UserError, require
-from jaxcnn.targets import Targets
+from jaxcnn.targets import SPATIAL, Target, Targets
 from jaxcnn.tasks import Task
 
 SPLITS = ("train", "validation", "test")
 FEW_IMAGES = 10  # a group with fewer training images is reported
+RARE_SHARE = 0.001  # a class with a smaller share of the training pixels is reported
+VOID_SHARE = 0.5  # a larger share of training pixels without a class is reported
+VOID = "(void)"  # stands for pixels without a class among the names of classes
 IMBALANCE = 3.0  # ratio of the largest to the smallest group that is reported
 EMPTY_SHARE = 0.99  # an image is nearly empty with this share of its pixels...
 EMPTY_LEVELS = 16  # ...within so many grey levels
@@ -90,6 +94,9 @@ class Report:
         sizes: Height and width of each readable image in pixels, int32 [N, 2].
         network_size: (height, width) of the network's input, in pixels.
         findings: Findings, the most important first.
+        pixels: Name of each class of a mask, and "(void)" -> split -> number of its
+            pixels. Empty: the task has no mask with named classes. With one, groups
+            are the images that show a class.
     """
 
     name: str
@@ -99,6 +106,7 @@ class Report:
     sizes: np.ndarray
     network_size: tuple[int, int]
     findings: tuple[Finding, ...]
+    pixels: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
 
     def group_counts(self, name: str) -> dict[str, int]:
         """Split -> number of images of a group."""
@@ -135,6 +143,7 @@ def check(
         *_duplicates(seen, similarity),
         *_suspicious(seen, height_and_width(config.data.image_size)),
         *_groups(seen),
+        *_mask_classes(seen),
         *_ignored_files(seen, config.data),
     ]
     return Report(
@@ -145,6 +154,7 @@ def check(
         sizes=seen.size[seen.readable],
         network_size=height_and_width(config.data.image_size),
         findings=tuple(findings),
+        pixels=_pixels(seen),
     )
 
 
@@ -198,7 +208,14 @@ class _Seen:
         split: Position in `splits` of the split of each image, int8 [N].
         readable: Whether each image is readable, bool [N].
         why: Number of an unreadable image -> its error.
-        columns: Name of each target -> values, [N, ...].
+        wrong: Number of an image whose mask, or other target that is as large as it,
+            training does not accept -> the error.
+        columns: Name of each target that is not as large as its image -> values,
+            [N, ...].
+        large: Name of each other target -> hash of each, uint64 [N].
+        mask: Name of the mask with named classes that the task has; None: it has none.
+        class_pixels: Number of pixels of each class of that mask and of the void label
+            in each image, int64 [N, K + 1].
         groups: Name of each group of images -> split -> whether each image of the split
             is in it, bool [N].
         size: Height and width in pixels, int32 [N, 2].
@@ -216,8 +233,12 @@ class _Seen:
     split: np.ndarray
     readable: np.ndarray
     why: dict[int, str]
+    wrong: dict[int, str]
     columns: Mapping[str, np.ndarray]
-    groups: Mapping[str, Mapping[str, np.ndarray]]
+    large: Mapping[str, np.ndarray]
+    mask: str | None
+    class_pixels: np.ndarray
+    groups: dict[str, Mapping[str, np.ndarray]]
     size: np.ndarray
     constant: np.ndarray
     dominant_share: np.ndarray
@@ -235,15 +256,25 @@ class _Seen:
 
     def target(self, number: int) -> tuple[bytes, ...]:
         """The targets of an image, for comparison."""
-        return tuple(np.asarray(c[number]).tobytes() for c in self.columns.values())
+        columns = [*self.columns.values(), *self.large.values()]
+        return tuple(np.asarray(column[number]).tobytes() for column in columns)
 
     def place(self, number: int) -> Place:
         """The position of an image."""
         split = list(self.splits)[self.split[number]]
         index = int(number) - self.start[split]
-        example = {name: column[number] for name, column in self.columns.items()}
-        caption = self.task.caption(example)
+        if self.large:
+            present = np.flatnonzero(self.class_pixels[number])
+            caption = ", ".join(self.mask_names[k] for k in present)
+        else:
+            example = {name: column[number] for name, column in self.columns.items()}
+            caption = self.task.caption(example)
         return Place(split, index, path_of(self.splits[split], index), caption)
+
+    @property
+    def mask_names(self) -> tuple[str, ...]:
+        """Names of the classes of the mask, and of the void label."""
+        return (*self.targets[self.mask].names, VOID) if self.mask else ()
 
     def cases(self, numbers: Sequence[int], note: Callable[[int], str]) -> list[Case]:
         """One case for each image."""
@@ -262,24 +293,36 @@ def _read(
     lengths = [len(examples) for examples in splits.values()]
     starts = np.cumsum([0, *lengths]).tolist()
     total = starts[-1]
-    by_split = {
-        split: task.groups(examples.column) for split, examples in splits.items()
-    }
+    targets = dataset.info.targets
+    large = [name for name in task.targets if targets[name].kind in SPATIAL]
+    masks = [n for n in large if targets[n].kind == "mask" and targets[n].names]
+    mask = masks[0] if len(masks) == 1 else None
+    num_classes = len(targets[mask].names) + 1 if mask else 0
+    by_split = {}
+    if mask is None:  # those of a mask are found as it is read
+        by_split = {
+            split: task.groups(examples.column) for split, examples in splits.items()
+        }
     seen = _Seen(
         task=task,
-        targets=dataset.info.targets,
+        targets=targets,
         splits=splits,
         start=dict(zip(splits, starts, strict=False)),
         split=np.repeat(np.arange(len(splits), dtype=np.int8), lengths),
         readable=np.ones(total, bool),
         why={},
+        wrong={},
         columns={
             name: np.concatenate([part.column(name) for part in splits.values()])
             for name in task.targets
+            if name not in large
         },
+        large={name: np.zeros(total, np.uint64) for name in large},
+        mask=mask,
+        class_pixels=np.zeros((total, num_classes), np.int64),
         groups={
             name: {split: groups[name] for split, groups in by_split.items()}
-            for name in next(iter(by_split.values()))
+            for name in next(iter(by_split.values()), ())
         },
         size=np.zeros((total, 2), np.int32),
         constant=np.zeros(total, bool),
@@ -304,6 +347,10 @@ def _read(
         for number in threads.map(look, blocks):
             done += number
             progress(done, total)
+    seen.groups |= {
+        name: {split: seen.class_pixels[seen.within(split), k] > 0 for split in splits}
+        for k, name in enumerate(seen.mask_names[:-1])
+    }
     return seen
 
 
@@ -317,15 +364,49 @@ def _look(seen: _Seen, split: str, index: int) -> None:
         path = path_of(seen.splits[split], index)
         seen.why[number] = str(error).removeprefix(f"{path}: ")
         return
+    except UserError as error:  # of a mask file that does not fit
+        if not seen.large:
+            raise
+        seen.readable[number] = False
+        seen.wrong[number] = str(error)
+        return
     image = example["image"]
     grey = arrays.with_channels(image[None], 1)[0]  # [H, W, 1]
-    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=8)
-    digest.update(np.ascontiguousarray(image))
+    for name, digests in seen.large.items():
+        value = np.asarray(example[name])
+        for _, problem in seen.targets[name].problems(value[None]):
+            seen.wrong.setdefault(number, problem)
+        digests[number] = _digest(value)
+    if seen.mask is not None and number not in seen.wrong:
+        seen.class_pixels[number] = _counts(example[seen.mask], seen.targets[seen.mask])
     seen.size[number] = image.shape[:2]
     seen.constant[number] = bool((image == image[0, 0]).all())
     seen.dominant_share[number] = _dominant_share(grey)
-    seen.digest[number] = int.from_bytes(digest.digest(), "big")
+    seen.digest[number] = _digest(image)
     seen.reduced[number] = duplicates.reduce(grey)
+
+
+def _digest(array: np.ndarray) -> int:
+    """A hash of 64 bits of an array's shape and content."""
+    digest = hashlib.blake2b(repr(array.shape).encode(), digest_size=8)
+    digest.update(np.ascontiguousarray(array))
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _counts(mask: np.ndarray, target: Target) -> np.ndarray:
+    """Pixels of each class and of the void label, int64 [K + 1]."""
+    number = len(target.names)
+    counts = np.bincount(np.asarray(mask).ravel(), minlength=int(target.fill) + 1)
+    return np.append(counts[:number], counts[int(target.fill)])
+
+
+def _pixels(seen: _Seen) -> dict[str, dict[str, int]]:
+    """Name of each class of the mask, and of void -> split -> number of its pixels."""
+    found = {s: seen.class_pixels[seen.within(s)].sum(axis=0) for s in seen.splits}
+    return {
+        name: {split: int(numbers[k]) for split, numbers in found.items()}
+        for k, name in enumerate(seen.mask_names)
+    }
 
 
 def _dominant_share(grey: np.ndarray) -> float:
@@ -356,6 +437,13 @@ def _unreadable(seen: _Seen) -> Iterator[Finding]:
 
 
 def _wrong_targets(seen: _Seen) -> Iterator[Finding]:
+    if seen.wrong:
+        yield Finding(
+            f"wrong_{'_'.join(seen.large)}",
+            f"{_number(len(seen.wrong), 'image')} whose {', '.join(seen.large)} "
+            "training does not accept.",
+            tuple(seen.cases(sorted(seen.wrong), seen.wrong.__getitem__)),
+        )
     for name, column in seen.columns.items():
         wrong = dict(seen.targets[name].problems(column))
         if wrong:
@@ -488,7 +576,8 @@ def _groups(seen: _Seen) -> Iterator[Finding]:
         )
     least, most = int(counts.argmin()), int(counts.argmax())
     advice = seen.task.IMBALANCE_ADVICE and f"; {seen.task.IMBALANCE_ADVICE}"
-    if 0 < counts[least] * IMBALANCE < counts[most]:
+    # Most images show the background of a mask: there, pixels count, see below.
+    if seen.mask is None and 0 < counts[least] * IMBALANCE < counts[most]:
         yield Finding(
             "imbalance",
             f"The largest group, {names[most]!r}, has "
@@ -509,6 +598,28 @@ def _groups(seen: _Seen) -> Iterator[Finding]:
         )
 
 
+def _mask_classes(seen: _Seen) -> Iterator[Finding]:
+    """Classes of a mask with few pixels, and masks that are mostly void."""
+    if seen.mask is None:
+        return
+    counts = seen.class_pixels[seen.within("train")].sum(axis=0)  # [K + 1]
+    shares = counts / max(counts.sum(), 1)
+    names = np.array(seen.mask_names[:-1], object)
+    rare = names[(shares[:-1] > 0) & (shares[:-1] < RARE_SHARE)]
+    if len(rare):
+        yield Finding(
+            "rare_class",
+            f"{_number(len(rare), 'class')} with less than {RARE_SHARE:.1%} of the "
+            f"training pixels: {_listed(rare)}.",
+        )
+    if shares[-1] > VOID_SHARE:
+        yield Finding(
+            "mostly_void",
+            f"{shares[-1]:.0%} of the training pixels have no class, and nothing is "
+            "learned from them.",
+        )
+
+
 def _listed(names: Sequence[str], most: int = 10) -> str:
     shown = ", ".join(map(repr, names[:most]))
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
@@ -520,10 +631,13 @@ def _ignored_files(seen: _Seen, config: DataConfig) -> Iterator[Finding]:
     if kind != "folder":
         return
     read = {
-        path_of(examples, index)
+        path
         for examples in seen.splits.values()
         for index in range(len(examples))
+        for path in paths_of(examples, index)
     }
+    if seen.mask is not None:
+        read.add(os.path.join(folder, CLASSES_FILE))
     suffixes = Counter(
         os.path.splitext(path)[1].lower() or "without suffix"
         for path in other_files(folder, read)

@@ -368,6 +368,7 @@ def _measure(
     variables: dict[str, Any], batch: dict[str, jax.Array], *, run: Run
 ) -> dict[str, Any]:
     """What a batch adds to an evaluation, and the prediction for each of its images."""
+    batch = step_lib.evaluated(batch, run.task)
     output = run.forward(variables, batch["image"])
     predicted = run.task.predict(output)
     result = step_lib.eval_result(run.task, output, batch)

@@ -10,7 +10,9 @@ from jaxcnn.targets import Target, Targets
 from jaxcnn.tasks.classification import Classification
 from jaxcnn.tasks.multi_label import MultiLabel
 from jaxcnn.tasks.regression import Regression
-from jaxcnn.tasks.task import Metric, Task, metric_table
+from jaxcnn.tasks.restoration import Restoration
+from jaxcnn.tasks.segmentation import Segmentation
+from jaxcnn.tasks.task import Metric, Task, changes_inputs, metric_table
 from jaxcnn.tasks.text import Text
 
 __all__ = [
@@ -19,8 +21,11 @@ __all__ = [
     "Metric",
     "MultiLabel",
     "Regression",
+    "Restoration",
+    "Segmentation",
     "Task",
     "Text",
+    "changes_inputs",
     "create_task",
     "find",
     "metric_table",
@@ -30,6 +35,8 @@ TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
     "multi_label": MultiLabel,
     "regression": Regression,
+    "restoration": Restoration,
+    "segmentation": Segmentation,
     "text": Text,
 }
 
@@ -73,6 +80,7 @@ def create_task(
     targets: Targets,
     statistics: Mapping[str, Any],
     given: Any = None,
+    channels: int | None = None,
 ) -> Task:
     """The task for a data set.
 
@@ -81,6 +89,7 @@ def create_task(
         targets: Targets of the data set.
         statistics: Result of the task's measure for the training examples.
         given: A task, or its class; None: config names it.
+        channels: Channels of the images. None: those that the task was made for.
 
     Raises:
         UserError: A choice that is not allowed, or a target that the data set does
@@ -95,6 +104,8 @@ def create_task(
         raise errors.UserError(
             f"A task must be a jaxcnn.Task or its class, not a {type(given).__name__}."
         )
+    if channels is not None:
+        task = task.for_channels(channels)
     for name, target in task.targets.items():
         _check_target(type(task).__name__, name, target, targets)
     return task
@@ -108,7 +119,7 @@ def _check_target(task: str, name: str, target: Target, targets: Targets) -> Non
             f"{', '.join(targets) or 'none'}."
         )
     fields = ["kind", "shape", "ragged"]
-    if target.kind in ("label", "labels", "text") and target.names:
+    if target.kind in ("label", "labels", "mask", "text") and target.names:
         fields.append("names")  # whose order gives numbers their meaning
     for field in fields:
         needed, has = getattr(target, field), getattr(targets[name], field)

@@ -4,7 +4,7 @@ The logits of equal size are ordered by class number, lower first, as by argmax;
 that is in the five first by that order counts for top-5.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import dataclasses
 from typing import Any, ClassVar
 
@@ -14,8 +14,9 @@ import numpy as np
 import optax
 
 from jaxcnn.config import TaskConfig
-from jaxcnn.errors import UserError, unknown
+from jaxcnn.errors import unknown
 from jaxcnn.targets import Target, Targets
+from jaxcnn.tasks.class_weights import class_weights
 from jaxcnn.tasks.parts import Matrix, Part, Table
 from jaxcnn.tasks.task import (
     Batch,
@@ -26,40 +27,10 @@ from jaxcnn.tasks.task import (
     metric_table,
     only_target,
     ratio,
-    stated_numbers,
+    wide,
 )
 
 TOP = 5  # of ImageNet's challenge: the right class is among the first five
-
-
-def no_weights(class_names: Sequence[str], counts: Sequence[int] | None) -> None:
-    """Every class weighs 1."""
-    return None
-
-
-def balanced_weights(
-    class_names: Sequence[str], counts: Sequence[int] | None
-) -> tuple[float, ...]:
-    """n / (K n_c), whose mean over the n training examples is 1.
-
-    King and Zeng, "Logistic Regression in Rare Events Data", 2001, as scikit-learn's
-    class_weight="balanced". The loss stays a plain mean over a batch.
-    """
-    if counts is None:
-        raise UserError(
-            "task.class_weights must be 'none' where no training example is counted, "
-            "not 'balanced'."
-        )
-    empty = [n for n, count in zip(class_names, counts, strict=True) if not count]
-    if empty:
-        raise UserError(
-            "task.class_weights='balanced' needs a training example of each class; "
-            f"there is none of {', '.join(empty)}."
-        )
-    return tuple(float(sum(counts) / (len(counts) * count)) for count in counts)
-
-
-CLASS_WEIGHTS = {"none": no_weights, "balanced": balanced_weights}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +65,8 @@ class Classification(Task):
     def measure(
         cls, config: TaskConfig, targets: Targets, column: Column
     ) -> dict[str, Any]:
-        """The number of training examples of each class, where classes are weighted."""
-        if config.class_weights == "none":
+        """The number of training examples of each class, where classes are balanced."""
+        if config.class_weights != "balanced":
             return {}
         target = only_target(config, targets, "label")
         targets[target].check(column(target), "train")
@@ -113,12 +84,9 @@ class Classification(Task):
                 examples where classes are weighted.
         """
         smoothing = config.label_smoothing
-        if config.class_weights not in CLASS_WEIGHTS:
-            raise unknown("class weights", config.class_weights, CLASS_WEIGHTS)
         target = only_target(config, targets, "label")
         names = targets[target].names
-        weigh = CLASS_WEIGHTS[config.class_weights]
-        weights = weigh(names, stated_numbers(statistics, "counts", len(names)))
+        weights = class_weights(config.class_weights, names, statistics, "example")
         return cls(names, target, smoothing, weights)
 
     @property
@@ -144,7 +112,7 @@ class Classification(Task):
         Cross entropy with smoothed labels (Szegedy et al., CVPR 2016, sec. 7,
         https://arxiv.org/abs/1512.00567) times the weight of the example's class.
         """
-        label, logits = batch[self.target], _wide(logits)
+        label, logits = batch[self.target], wide(logits)
         labels = jax.nn.one_hot(label, self.num_classes, dtype=logits.dtype)
         labels = optax.smooth_labels(labels, self.label_smoothing)  # [B, K]
         loss = optax.softmax_cross_entropy(logits, labels)  # [B]
@@ -167,7 +135,7 @@ class Classification(Task):
             "top5" [] examples whose class is among the five first;
             "confusion" [K, K] examples of each class (row) put in each (column).
         """
-        logits, label = _wide(logits), batch[self.target]
+        logits, label = wide(logits), batch[self.target]
         weight = batch["weight"].astype(logits.dtype)
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
         _, first = jax.lax.top_k(logits, min(TOP, self.num_classes))  # [B, 5]
@@ -243,7 +211,7 @@ class Classification(Task):
         """The class of the largest logit, and the probability of each class."""
         return {
             "class": jnp.argmax(logits, axis=-1),
-            "probabilities": jax.nn.softmax(_wide(logits), axis=-1),
+            "probabilities": jax.nn.softmax(wide(logits), axis=-1),
         }
 
     def answer(self, predicted: Predicted, limit: int) -> dict[str, Any]:
@@ -291,8 +259,3 @@ class Classification(Task):
     @property
     def strata_names(self) -> tuple[str, ...]:
         return self.class_names
-
-
-def _wide(logits: jax.Array) -> jax.Array:
-    """In the wider of float32 and their own dtype."""
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))

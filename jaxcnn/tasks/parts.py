@@ -1,9 +1,11 @@
 """Parts of a report and marks on an image, as plain data; the package report draws and
 prints them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import ClassVar
+
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,4 +77,32 @@ class Caption:
     text: str
 
 
-Mark = Caption
+@dataclasses.dataclass(frozen=True, eq=False)
+class Picture:
+    """An image beside the one that it was made of, such as a restored one.
+
+    Attributes:
+        pixels: uint8 [H, W, C], with 1 (grey) or 3 (RGB) channels.
+    """
+
+    kind: ClassVar[str] = "picture"
+    pixels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Regions:
+    """A class for each pixel, drawn as colours over the image with a key below.
+
+    The picture of an image begins with it; marks below the image follow.
+
+    Attributes:
+        mask: Number of the class of each pixel, integers [H, W], for the whole image.
+        key: Number of a class -> text of the key, for each class in the mask.
+    """
+
+    kind: ClassVar[str] = "regions"
+    mask: np.ndarray
+    key: Mapping[int, str]
+
+
+Mark = Caption | Picture | Regions

@@ -109,8 +109,9 @@ class Regression(Task):
         Raises:
             UserError: An option that is not allowed, or no such target.
         """
-        if config.loss not in LOSSES:
-            raise unknown("loss", config.loss, LOSSES)
+        loss = config.loss or next(iter(LOSSES))
+        if loss not in LOSSES:
+            raise unknown("loss", loss, LOSSES)
         delta = config.huber_delta
         target = _only_value(config, targets)
         names = targets[target].names
@@ -119,7 +120,7 @@ class Regression(Task):
             mean=stated_numbers(statistics, "mean", len(names)) or (0.0,) * len(names),
             std=stated_numbers(statistics, "std", len(names)) or (1.0,) * len(names),
             target=target,
-            loss_name=config.loss,
+            loss_name=loss,
             huber_delta=delta,
         )
 

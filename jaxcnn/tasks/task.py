@@ -6,13 +6,14 @@ user's own that config.task.name names as "module:attribute".
 """
 
 import abc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import dataclasses
 import inspect
 import math
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.config import TaskConfig
@@ -58,6 +59,8 @@ class Task(abc.ABC):
         OPTIONS: Fields of TaskConfig that the task uses, besides name, target and
             aux_weight; another value of any other field is refused.
         IMBALANCE_ADVICE: Advice for data in which some groups are small.
+        IS_MAP: Whether the network's output is an array [B, H, W, ...] as high and wide
+            as its images. What is predicted is then that of an image's own size.
     """
 
     METRICS: ClassVar[Mapping[str, Metric]] = metric_table(
@@ -65,6 +68,7 @@ class Task(abc.ABC):
     )
     OPTIONS: ClassVar[frozenset[str]] = frozenset({"fields"})
     IMBALANCE_ADVICE: ClassVar[str] = ""
+    IS_MAP: ClassVar[bool] = False
 
     @classmethod
     def measure(
@@ -105,7 +109,30 @@ class Task(abc.ABC):
             ) from error
         return cls(**fields)
 
+    def for_channels(self, channels: int) -> "Task":
+        """The task for images of that many channels; most tasks are the same for all.
+
+        Raises:
+            UserError: It cannot be done for such images.
+        """
+        return self
+
     # Training.
+
+    def inputs(self, batch: Batch, keys: jax.Array) -> Batch:
+        """What a batch holds when the network sees it, in training and evaluation.
+
+        A task that makes its targets of the images does it here, on the device: it may
+        change "image" and add entries, each [B, ...]. Images that are predicted are
+        taken as they are.
+
+        Args:
+            batch: Augmented images, not yet normalised, [B, H, W, C] in [0, 255], and
+                the targets.
+            keys: Key of each example, [B]. In training it is of the step, in evaluation
+                it depends on the image alone.
+        """
+        return batch
 
     @property
     @abc.abstractmethod
@@ -190,6 +217,11 @@ class Task(abc.ABC):
     def predict(self, output: Any) -> dict[str, jax.Array]:
         """What is said of each example, [B, ...], from what the network gives."""
 
+    def mean_output(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+        """The output for an image that the network has seen several times, mirrored or
+        at other scales, of those outputs: here their mean."""
+        return np.mean(outputs, axis=0)
+
     def answer(self, predicted: Predicted, limit: int) -> dict[str, Any]:
         """What predict says of one example, as JSON has it.
 
@@ -235,6 +267,16 @@ class Task(abc.ABC):
     def strata_names(self) -> tuple[str, ...]:
         """Names of the strata."""
         return ()
+
+
+def changes_inputs(task: Task) -> bool:
+    """Whether a task has a method `inputs` of its own."""
+    return type(task).inputs is not Task.inputs
+
+
+def wide(x: jax.Array) -> jax.Array:
+    """The array in the wider of float32 and its own dtype."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

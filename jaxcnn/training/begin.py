@@ -24,11 +24,10 @@ from jaxcnn.training import (
     ignored,
     initial,
     memory,
-    network,
 )
 from jaxcnn.training.prepare import check_training
 from jaxcnn.training.run import Run
-from jaxcnn.training.state import TrainState, init_variables
+from jaxcnn.training.state import TrainState
 
 _NUM_IMPRINTED = 256  # training images that a network may look at before the first step
 
@@ -147,6 +146,7 @@ def begin(
     return Started(run, state, start, batches, [*of_data, *remarks])
 
 
+@memory.uncollected()
 def start_phase(
     run: Run, state: TrainState, step: int
 ) -> tuple[TrainState, jax.stages.Compiled, compilation.Compilation]:
@@ -164,11 +164,10 @@ def start_phase(
     return state, compiled, compile_time
 
 
+@memory.uncollected()
 def init_state(run: Run) -> TrainState:
     """The state before the first step, on the devices."""
-    shape = network.image_shape(run.config, run.info)
-    init = functools.partial(init_variables, run.model, image_shape=shape)
-    variables = initial.evaluate(init, run.keys[0])
+    variables = initial.evaluate(run.init, run.keys[0], lambda result: result[1])
     imprint = models.imprint(run.model)
     if imprint is not None:
         key = jax.random.fold_in(run.keys[0], 1)
@@ -177,9 +176,6 @@ def init_state(run: Run) -> TrainState:
         variables = imprint(variables, images, key)
     if run.start is not None:
         variables = run.start.fill(variables)
-    # From the host, where transferred weights could be filled in.
-    shardings = run.layout.shardings(run.variable_shapes, run.mesh)
-    variables = jax.device_put(jax.device_get(variables), shardings)
-    create = run.create_state(0)
-    shardings = run.layout.shardings(jax.eval_shape(create, variables), run.mesh)
-    return jax.jit(create, out_shardings=shardings)(variables)
+    # Also on the host, where nothing is compiled for it, and weights were filled in.
+    state = initial.evaluate(run.create_state(0), jax.device_get(variables))
+    return jax.device_put(state, run.layout.shardings(state, run.mesh))

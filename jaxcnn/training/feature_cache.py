@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn import targets as targets_lib
+from jaxcnn import tasks
 from jaxcnn.config import AugmentConfig
 from jaxcnn.data import transforms
 from jaxcnn.data.examples import Examples
@@ -58,6 +59,8 @@ def check(run: Run) -> None:
     config, why = run.config, None
     if config.augment != AugmentConfig():
         why = "augment changes the images at random"
+    elif tasks.changes_inputs(run.task):
+        why = f"task.name={config.task.name!r} changes the images at random"
     elif transforms.find(config.data.train_transform).random:
         why = f"data.train_transform={config.data.train_transform!r} is random"
     elif config.data.train_transform != config.data.eval_transform:

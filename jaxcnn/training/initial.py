@@ -39,21 +39,31 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
 }
 
 
-def evaluate(function: Callable[[jax.Array], Any], key: jax.Array) -> Any:
-    """function(key) as arrays of NumPy, equal to jax.jit(function)(key) but for
-    rounding.
+def evaluate(
+    function: Callable[..., Any],
+    argument: Any,
+    part: Callable[[Any], Any] = lambda result: result,
+) -> Any:
+    """part(function(argument)) as arrays of NumPy, equal to what jax.jit computes but
+    for rounding.
+
+    Where JAX has traced the function already, it is not traced again.
 
     Args:
-        function: The initialisation of a network, see state.init_variables.
-        key: Key of jax.random.
+        function: The initialisation of a network or an optimizer, see state.py.
+        argument: Key of jax.random, or arrays.
+        part: Result of the function -> what is wanted of it.
     """
-    traced, shapes = jax.make_jaxpr(function, return_shape=True)(key)
-    equations = counting.live(traced.jaxpr)
-    if not _is_by_position(key) or not all(map(_is_known, equations)):
-        return jax.device_get(jax.jit(function)(key))
+    traced, shapes = jax.make_jaxpr(function, return_shape=True)(argument)
+    results = part(jax.tree.unflatten(jax.tree.structure(shapes), traced.jaxpr.outvars))
+    wanted, structure = jax.tree.flatten(results)
+    equations = counting.live(traced.jaxpr, wanted)
+    leaves = jax.tree.leaves(argument)
+    if not all(map(_is_by_position, leaves)) or not all(map(_is_known, equations)):
+        return jax.device_get(jax.jit(lambda x: part(function(x)))(argument))
     constants = map(np.asarray, traced.consts)
     known = dict(zip(traced.jaxpr.constvars, constants, strict=True))
-    known[traced.jaxpr.invars[0]] = key
+    known |= zip(traced.jaxpr.invars, leaves, strict=True)
 
     def value(atom: Any) -> Any:
         if isinstance(atom, core.Literal):
@@ -63,13 +73,14 @@ def evaluate(function: Callable[[jax.Array], Any], key: jax.Array) -> Any:
     for equation in equations:
         values = map(value, equation.invars)
         known[equation.outvars[0]] = _computed(equation, *values)
-    results = [np.array(value(atom)) for atom in traced.jaxpr.outvars]
-    return jax.tree.unflatten(jax.tree.structure(shapes), results)
+    return jax.tree.unflatten(structure, [np.array(value(atom)) for atom in wanted])
 
 
-def _is_by_position(key: jax.Array) -> bool:
+def _is_by_position(key: Any) -> bool:
     """Whether a random number depends on its position only, not on how many there
-    are."""
+    are; True for what is no key."""
+    if not jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return True
     threefry = str(jax.random.key_impl(key)) == "threefry2x32"
     return threefry and jax.config.jax_threefry_partitionable
 
@@ -78,7 +89,8 @@ def _is_known(equation: core.JaxprEqn) -> bool:
     name = equation.primitive.name
     return (
         name in _ARITHMETIC
-        or name in ("random_fold_in", "broadcast_in_dim", "convert_element_type")
+        or name
+        in ("random_fold_in", "broadcast_in_dim", "convert_element_type", "copy")
         or _is_drawn(equation)
     )
 
@@ -102,6 +114,8 @@ def _computed(equation: core.JaxprEqn, *values: Any) -> Any:
     name, result = equation.primitive.name, equation.outvars[0].aval
     if name == "random_fold_in":
         return jax.random.fold_in(*values)
+    if name == "copy":
+        return values[0]
     if name == "convert_element_type":
         return values[0].astype(result.dtype)
     if name == "broadcast_in_dim":

@@ -69,7 +69,9 @@ def open_task(config: Config, info: DatasetInfo, given: Any = None) -> Task:
         info: Description of its data set.
         given: A task, or its class; None: config.task names it.
     """
-    return tasks.create_task(config.task, info.targets, info.statistics, given)
+    return tasks.create_task(
+        config.task, info.targets, info.statistics, given, info.channels
+    )
 
 
 def load_variables(

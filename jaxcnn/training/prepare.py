@@ -13,6 +13,7 @@ from typing import Any
 from flax import linen as nn
 import jax
 from jax.sharding import Mesh
+import numpy as np
 
 from jaxcnn import augment, config_fields, data, errors, models, optim, tasks
 from jaxcnn import targets as targets_lib
@@ -94,7 +95,8 @@ def prepare(
     schedule = optim.make_schedule(optim_config, num_steps, steps_per_epoch)
     shape = network.image_shape(config, dataset.info)
     init = functools.partial(init_with_output, model, image_shape=shape)
-    output, variables = jax.eval_shape(init, jax.random.key(0))
+    with memory.uncollected():
+        output, variables = jax.eval_shape(init, jax.random.key(0))
     _check_output(task, output, shape)
     _check_examples(config, dataset, model, task)
     params = variables["params"]
@@ -121,10 +123,12 @@ def prepare(
         groups=groups,
         start=start,
         precision=precision,
+        init=init,
         variable_shapes=variables,
     )
     run.tx(0)  # refuses what the optimizer does not take
     augment.check(config.augment, run.info.channels, task.targets)
+    _check_mixing(config, task)
     _check_norm(config, model, mesh)
     _check_adapted(run)
     return run
@@ -164,7 +168,8 @@ def _with_task(
         else:
             statistics = {}
         measured = dataclasses.replace(dataset.info, statistics=statistics)
-        task = tasks.create_task(config.task, targets, statistics, given)
+        channels = dataset.info.channels
+        task = tasks.create_task(config.task, targets, statistics, given, channels)
         return dataclasses.replace(dataset, info=measured), task
 
     dataset, task = with_task(dataset)
@@ -207,11 +212,18 @@ def _check_output(task: Task, output: Any, image_shape: tuple[int, ...]) -> None
                 f"image; this one gives {gives}."
             )
     shapes = targets_lib.batch_shapes(task.targets, *image_shape[:2])
+    shapes["image"] = image_shape, np.dtype(np.uint8)
     batch = {
         name: jax.ShapeDtypeStruct((1, *shape), dtype)
         for name, (shape, dtype) in shapes.items()
     }
-    loss = jax.eval_shape(task.loss, output, batch)
+
+    def loss_of(output: Any, batch: Any) -> Any:
+        if tasks.changes_inputs(task):
+            batch = task.inputs(batch, jax.random.split(jax.random.key(0), 1))
+        return task.loss(output, batch)
+
+    loss = jax.eval_shape(loss_of, output, batch)
     if getattr(loss, "shape", None) != (1,):
         raise errors.UserError(
             f"{name}.loss must give one number for each example, [B]; for a batch of "
@@ -240,6 +252,17 @@ def _check_examples(
                     f"Example {index} of the {split} split{where}, for images of "
                     f"{size_text(size)} pixels: {problem}."
                 )
+
+
+def _check_mixing(config: Config, task: Task) -> None:
+    """Raises UserError for changes of images that a task which makes its targets of
+    the images would not see."""
+    if not tasks.changes_inputs(task):
+        return
+    rule = f"0 for task.name={config.task.name!r}, which changes the images itself"
+    for name in ("mixup", "cutmix", "erasing"):
+        value = getattr(config.augment, name)
+        errors.require(not value, f"augment.{name}", value, rule)
 
 
 def _check_adapted(run: Run) -> None:

@@ -44,6 +44,8 @@ class Run:
         groups: The layer groups, from input to head.
         start: Parameters taken from a trained network; None: none.
         precision: Precision of the forward and backward pass.
+        init: Key -> (the network's output for one image, its fresh variables). JAX
+            keeps what it has traced of this function, as long as it is this object.
         variable_shapes: {"params", "batch_stats"} as jax.ShapeDtypeStruct.
         has_features: Whether batches hold features of a frozen base for images, see
             feature_cache.
@@ -62,6 +64,7 @@ class Run:
     groups: tuple[str, ...]
     start: Start | None
     precision: Precision
+    init: Callable[[jax.Array], tuple[Any, dict[str, Any]]]
     variable_shapes: dict[str, Any]
     has_features: bool = False
 
@@ -157,6 +160,7 @@ class Run:
             mean=self.info.mean,
             std=self.info.std,
             targets=self.task.targets,
+            inputs=self.task.inputs if tasks.changes_inputs(self.task) else None,
         )
 
     # Phases: parts of the run in which the same parameters are trained with images of

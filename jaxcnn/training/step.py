@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxcnn.augment import example_keys
-from jaxcnn.tasks import Task
+from jaxcnn.augment import content_keys, example_keys
+from jaxcnn.tasks import Task, changes_inputs
 from jaxcnn.training import accumulate, intercept, loss_scale
 from jaxcnn.training import state as state_lib
 from jaxcnn.training.averaging import Average
@@ -102,7 +102,8 @@ def train_step(
     if num_micro_batches > 1:
         grad_fn = accumulate.accumulated(grad_fn, num_micro_batches, unroll)
     grads, (batch_stats, loss, output) = grad_fn(state.batch_stats, batch, dropout_key)
-    grads = jax.tree.map(lambda g: g / scale, grads)
+    if state.loss_scale:
+        grads = jax.tree.map(lambda g: g / scale, grads)
     metrics = {"loss": loss} | task.train_metrics(output, batch)
     if axis_name is not None:
         metrics, grads, batch_stats = jax.lax.pmean(
@@ -119,27 +120,35 @@ def train_step(
     skips = state.skips.after(bad, max_skips)
 
     updates, opt_state = tx.update(grads, state.opt_state, part)
-    part = optax.apply_updates(part, updates)
-    new_state = state.replace(
-        params=part if trained is None else state_lib.merge(state.params, part),
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-    )
-    new_state = _where(finite, new_state, state)
-    new_state = new_state.replace(step=state.step + 1)
+    failed = skips.failed(max_skips)
+    old = {
+        "params": part,
+        "batch_stats": state.batch_stats,
+        "opt_state": state.opt_state,
+    }
+    new = {"params": optax.apply_updates(part, updates)}
+    new |= {"batch_stats": batch_stats, "opt_state": opt_state}
+    # One choice for both conditions, so that XLA compiles one for each array.
+    new = _where(finite & ~failed, new, old)
+    if trained is not None:
+        new["params"] = state_lib.merge(state.params, new["params"])
+    new_state = state.replace(**new, step=jnp.where(failed, state.step, state.step + 1))
     if state.loss_scale:
-        new_state = new_state.replace(loss_scale=state.loss_scale.after(finite))
+        moved = state.loss_scale.after(finite)
+        new_state = new_state.replace(
+            loss_scale=_where(~failed, moved, state.loss_scale)
+        )
     if average is not None:
-        moved = average(state.average, new_state.variables, new_state.step)
-        new_state = new_state.replace(average=moved)
-    new_state = _where(~skips.failed(max_skips), new_state, state)
+        moved = average(state.average, new_state.variables, state.step + 1)
+        new_state = new_state.replace(average=_where(~failed, moved, state.average))
     if max_skips:
         metrics["skipped_steps"] = skips.total
     return new_state.replace(skips=skips), metrics
 
 
-def _where(condition: jax.Array, new: TrainState, old: TrainState) -> TrainState:
-    return jax.tree.map(functools.partial(jnp.where, condition), new, old)
+def _where(condition: jax.Array, new: Any, old: Any) -> Any:
+    """Arrays of the one or the other tree, which have the same dtypes."""
+    return jax.tree.map(functools.partial(jax.lax.select, condition), new, old)
 
 
 def batch_loss(
@@ -285,10 +294,21 @@ def eval_step(
     precision: Precision = FLOAT32,
 ) -> dict[str, Any]:
     """What a batch adds to an evaluation, see eval_result."""
+    batch = evaluated(batch, task)
     output = forward(
         variables, batch["image"], model=model, normalise=normalise, precision=precision
     )
     return eval_result(task, output, batch)
+
+
+def evaluated(batch: Batch, task: Task) -> Batch:
+    """The batch as the task changes it in evaluation, see Task.inputs.
+
+    What it draws for an image depends on the image alone.
+    """
+    if not changes_inputs(task):
+        return batch
+    return task.inputs(batch, content_keys(batch["image"]))
 
 
 def eval_result(task: Task, output: Any, batch: Batch) -> dict[str, Any]:

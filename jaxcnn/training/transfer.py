@@ -88,10 +88,7 @@ def open_source(config: Config) -> Source:
         name = f"{run.model} of {path}, step {step}"
         names = output_names(network.open_task(run, info))
         return Source(name, _flat(variables), info.mean, info.std, names=names)
-    if path.is_dir():
-        weights = weights_lib.open_folder(path)
-    else:
-        weights = weights_lib.load(config.model, path, **dict(config.model_fields))
+    weights = _weights(config, path)
     expected = weights.preprocessing
     return Source(
         name=f"{weights.model} of {path}",
@@ -101,6 +98,24 @@ def open_source(config: Config) -> Source:
         order=expected.order,
         names=weights.output_names,
     )
+
+
+def _weights(config: Config, path: Path) -> weights_lib.Weights:
+    """Imported weights, or a weight file of the run's network, or else of the
+    classifier that it is built on."""
+    if path.is_dir():
+        return weights_lib.open_folder(path)
+    fields = dict(config.model_fields)
+    try:
+        return weights_lib.load(config.model, path, **fields)
+    except UserError as error:
+        backbone = models.backbone_of(config.model, fields)
+        if backbone is None:
+            raise
+        try:
+            return weights_lib.load(backbone, path)
+        except UserError:
+            raise error from None
 
 
 def output_names(task: Task) -> tuple[str, ...] | None:
@@ -128,7 +143,9 @@ def make_start(
     random where the classes differ, in number, names or order. Where one of the two
     does not name its classes, their number decides, and the table of groups says so.
     A first kernel for RGB is summed over its channels for a network that takes grey
-    images.
+    images. Where the network is built on a classifier, as for segmentation, and the
+    source is that, its decoder and head start at random, too, and what the classifier
+    has behind its last feature map is left.
 
     Args:
         source: The trained network.
@@ -157,7 +174,7 @@ def make_start(
         if path not in wanted:
             left[path] = "by choice"
         elif path not in source.arrays:
-            if models.is_head(group, groups):
+            if models.is_head(group, groups) or group == "decoder":
                 left[path] = "the source has none"
             else:
                 misfits.append(f"{path} is missing")
@@ -177,6 +194,8 @@ def make_start(
                 arrays[path] = array
                 if of_outputs and source.names is None:
                     unnamed.add(group)
+            elif models.is_head(group, groups) and array.ndim != len(shape):
+                left[path] = "the source has another kind of layer"
             elif models.is_head(group, groups) and array.shape[:-1] == shape[:-1]:
                 left[path] = (
                     f"{array.shape[-1]} classes in the source, {shape[-1]} in this "
@@ -190,9 +209,10 @@ def make_start(
     unused = source.arrays.keys() - arrays.keys()
     if not (only or skip):
         extra = unused - target.keys()
-        extra = {
-            path for path in extra if path.split("/")[1] not in ("head", groups[-1])
-        }
+        ignored = {"head", groups[-1]}
+        if getattr(model, "backbone", None) is not None:
+            ignored |= _behind_maps(groups, {path.split("/")[1] for path in extra})
+        extra = {path for path in extra if path.split("/")[1] not in ignored}
         misfits += [f"{path} is only in the source" for path in sorted(extra)]
     if misfits:
         more = f" and {len(misfits) - 5} more" if len(misfits) > 5 else ""
@@ -223,6 +243,18 @@ def make_start(
             sorted({path.split("/")[1] for path in unused}, key=models.natural)
         ),
     )
+
+
+def _behind_maps(groups: Sequence[str], others: Collection[str]) -> set[str]:
+    """Which groups of a classifier are behind the last that a network on it has.
+
+    Args:
+        groups: Layer groups of the network.
+        others: Groups that the classifier has besides.
+    """
+    own = [group for group in groups if group.startswith(("stem", "stage"))]
+    order = models.sort_groups({*own, *filter(models.is_group, others)})
+    return {*order[order.index(own[-1]) + 1 :]} & {*others}
 
 
 def _other_names(theirs: Sequence[str] | None, ours: Sequence[str] | None) -> str:

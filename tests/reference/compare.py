@@ -131,8 +131,9 @@ class Comparison:
         images = filling.images(tuple(numbers["image_shape"]))
         variables = self.own_variables
         sizes = numbers["train_output_sizes"]
+        shape = numbers["train_outputs"].shape[:-1]
         directions = filling.directions(
-            {f"output{i}": (len(images), size) for i, size in enumerate(sizes)}
+            {f"output{i}": (*shape, size) for i, size in enumerate(sizes)}
         )
 
         def forward(params):

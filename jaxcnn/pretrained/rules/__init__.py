@@ -20,6 +20,7 @@ from jaxcnn.pretrained.rules import (
     resnet,
     resnet_keras,
     resnet_v2,
+    segmentation,
     senet,
     shufflenet_v1,
     shufflenet_v2,
@@ -50,6 +51,7 @@ SOURCES: tuple[Source, ...] = (
     *efficientnet.SOURCES,
     *regnet.SOURCES,
     *convnext.SOURCES,
+    *segmentation.SOURCES,
 )
 
 

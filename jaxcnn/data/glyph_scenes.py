@@ -1,0 +1,315 @@
+"""Letters of several fonts on textured clutter, made on the fly from a seed.
+
+A scene is RGB, as large as data.image_size, and has 1 to 6 capital letters of LETTERS
+that do not overlap. Each has a font, size, angle and colour of its own. The fonts are
+those of glyphs.MATPLOTLIB_FONTS, split by family, so that a network is tested on fonts
+it has not seen. Background: a gradient of two colours, soft blobs, lines, ellipses and
+arcs; grey noise over everything.
+
+Each scene has four targets:
+  mask    the class of each pixel: 0 background, 1 + number of the letter where it
+          covers at least half of the pixel
+  boxes   (y1, x1, y2, x2) of each letter, the smallest that holds its pixels of the
+          mask, from left to right by their centres
+  labels  number of the letter in each box
+  text    the same numbers: what is read from left to right
+
+Ten letters are enough to make pairs that look alike (E and S, K and X, H and M, O and
+R), and few enough that a small network learns them in minutes on a CPU.
+
+A scene is a function of its split and number alone. It is drawn when it is asked for.
+Drawing takes about as long as decoding a small photograph, and data/memory.py keeps
+what was drawn where it fits.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import math
+from typing import Any
+
+import numpy as np
+import PIL
+from PIL import Image, ImageDraw, ImageFont, features
+
+from jaxcnn.config import DataConfig
+from jaxcnn.data import arrays, glyphs
+from jaxcnn.data.examples import Dataset, fields_used, make_dataset
+from jaxcnn.data.transforms import check_size, height_and_width
+from jaxcnn.errors import require
+from jaxcnn.targets import Target, masks
+
+LETTERS = "AEHKMORSTX"
+MOST_LETTERS = 6  # of one scene
+NUM_EXAMPLES = {"train": 4000, "validation": 500, "test": 500}
+HEIGHT = (0.22, 0.5)  # of a letter before it is turned, of the image's shorter side
+CROWDED = 0.85  # the largest height of n letters is this over the root of n
+ANGLE_DEGREES = 25.0  # largest, in each direction
+CONTRAST = 90.0  # least distance in RGB of a letter from the mean of what is below it
+SMALLEST_SIDE = 32  # pixels of an image, in which the smallest letters have 7
+_TRIES = 4  # letters that are tried for each that is wanted; colours of a letter
+_PLACES = 40  # that are tried for a letter
+_INK_HEIGHTS = (64, 32, 16)  # pixels of the glyphs that letters are scaled from
+_MEASURED = 256  # training scenes that mean and std are of
+
+TARGETS = {
+    **masks(("background", *LETTERS)),
+    "boxes": Target("boxes", "float32", (MOST_LETTERS, 4), ragged=True),
+    "labels": Target(
+        "label", "int32", (MOST_LETTERS,), ragged=True, names=tuple(LETTERS), of="boxes"
+    ),
+    "text": Target("text", "int32", (MOST_LETTERS,), ragged=True, names=tuple(LETTERS)),
+}
+
+
+@dataclasses.dataclass(eq=False)
+class GlyphScenes:
+    """The scenes of one split.
+
+    Attributes:
+        split: A key of NUM_EXAMPLES.
+        size: Height and width of every scene, pixels.
+    """
+
+    split: str
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return NUM_EXAMPLES[self.split]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"There are {len(self)} scenes, none with index {index}.")
+        number = list(NUM_EXAMPLES).index(self.split)
+        fonts = glyphs.matplotlib_files(self.split)
+        rng = np.random.default_rng((number, index))
+        return scene(rng, fonts, self.size)
+
+    def column(self, target: str) -> np.ndarray:
+        return self._columns[target]
+
+    @functools.cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        """Targets of all scenes, which are drawn for it."""
+        number = len(self)
+        columns = {name: np.empty(number, object) for name in TARGETS}
+        columns["mask"] = np.empty((number, *self.size), np.uint8)
+        for index in range(number):
+            example = self[index]
+            for name, column in columns.items():
+                column[index] = example[name]
+        return columns
+
+
+def load(config: DataConfig) -> Dataset:
+    """The data set glyph_scenes, 4,000 scenes to train on and 500 and 500 others.
+
+    Raises:
+        UserError: data.image_size is below 32 pixels, or data.groups is set.
+    """
+    check_size("data.image_size", config.image_size)
+    size = height_and_width(config.image_size)
+    holds, rule = min(size) >= SMALLEST_SIDE, f"at least {SMALLEST_SIDE} x"
+    require(holds, "data.image_size", config.image_size, f"{rule} {SMALLEST_SIDE}")
+    rule = "None for glyph_scenes, whose examples have no names"
+    require(config.groups is None, "data.groups", config.groups, rule)
+    rule = "3 or None for glyph_scenes"
+    require(config.channels in (3, None), "data.channels", config.channels, rule)
+    parts = {split: GlyphScenes(split, size) for split in NUM_EXAMPLES}
+    first = np.stack([parts["train"][i]["image"] for i in range(_MEASURED)])
+    mean, std = arrays.channel_statistics(first)
+    return make_dataset(
+        parts,
+        targets=TARGETS,
+        channels=3,
+        mean=mean,
+        std=std,
+        # Of pixels: another version of FreeType may draw others.
+        fingerprint=hashlib.sha256(first).hexdigest(),
+        made_with=fields_used(config, "image_size"),
+        decoder=f"Pillow {PIL.__version__}, FreeType {features.version('freetype2')}",
+    )
+
+
+def scene(
+    rng: np.random.Generator, fonts: tuple[str, ...], size: tuple[int, int]
+) -> dict[str, Any]:
+    """One scene: image uint8 [H, W, 3], mask uint8 [H, W], boxes float32 [n, 4] and
+    labels and text int32 [n]."""
+    pixels = background(rng, size)
+    mask = np.zeros(size, np.uint8)
+    taken: list[tuple[int, int, int, int]] = []  # top, left, bottom, right
+    found: list[tuple[int, int, int, int, int]] = []  # box and number of each letter
+    wanted = int(rng.integers(1, MOST_LETTERS + 1))
+    least, most = HEIGHT[0], min(HEIGHT[1], CROWDED / math.sqrt(wanted))
+    tries = wanted * _TRIES
+    while len(found) < wanted and (tries > 0 or not found):
+        tries -= 1
+        number = int(rng.integers(len(LETTERS)))
+        letter = Letter(
+            inks(fonts[int(rng.integers(len(fonts)))], LETTERS[number]),
+            height=least * (most / least) ** rng.random() * min(size),
+            angle=math.radians(rng.uniform(-ANGLE_DEGREES, ANGLE_DEGREES)),
+        )
+        high, wide = letter.size
+        place = _free_place(rng, letter.size, size, taken)
+        if place is None:
+            continue
+        top, left = place
+        window = slice(top, top + high), slice(left, left + wide)
+        alpha, below = letter.coverage(), pixels[window]
+        covered = alpha >= 128
+        if not covered.any():  # of a thin font in a tiny image
+            continue
+        taken.append((top, left, top + high, left + wide))
+        colour = _colour(rng, below.mean(axis=(0, 1)))
+        below += (colour - below) * (alpha[..., None] * np.float32(1 / 255))
+        mask[window][covered] = 1 + number
+        rows, columns = (covered.any(axis=axis).nonzero()[0] for axis in (1, 0))
+        box = (
+            top + rows[0],
+            left + columns[0],
+            top + rows[-1] + 1,
+            left + columns[-1] + 1,
+        )
+        found.append((*box, number))
+    noise = rng.uniform(0, 12) * rng.standard_normal((*size, 1), np.float32)
+    found.sort(key=lambda letter: letter[1] + letter[3])
+    numbers = np.array([letter[4] for letter in found], np.int32)
+    return {
+        "image": np.clip(np.rint(pixels + noise), 0, 255).astype(np.uint8),
+        "mask": mask,
+        "boxes": np.array([letter[:4] for letter in found], np.float32),
+        "labels": numbers,
+        "text": numbers,
+    }
+
+
+def _free_place(
+    rng: np.random.Generator,
+    letter: tuple[int, int],
+    size: tuple[int, int],
+    taken: list[tuple[int, int, int, int]],
+) -> tuple[int, int] | None:
+    """A random (top, left) at which a letter touches no other; None: none was found."""
+    (high, wide), (height, width) = letter, size
+    if high > height or wide > width:
+        return None
+    for top, left in zip(
+        rng.integers(height - high + 1, size=_PLACES).tolist(),
+        rng.integers(width - wide + 1, size=_PLACES).tolist(),
+        strict=True,
+    ):
+        if all(
+            top + high <= above
+            or left + wide <= before
+            or top >= below
+            or left >= after
+            for above, before, below, after in taken
+        ):
+            return top, left
+    return None
+
+
+def _colour(rng: np.random.Generator, below: np.ndarray) -> np.ndarray:
+    """A random colour that differs from what is below it, float32 [3]."""
+    for _ in range(3 * _TRIES):
+        colour = rng.uniform(0, 255, 3).astype(np.float32)
+        if np.sum((colour - below) ** 2) >= CONTRAST**2:
+            return colour
+    return np.full(3, 0 if below.mean() > 127.5 else 255, np.float32)
+
+
+def background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """Clutter without letters, float32 [H, W, 3] in [0, 255]."""
+    height, width = size
+    first, last = rng.uniform(20, 235, (2, 3))
+    angle = rng.uniform(0, 2 * math.pi)
+    y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    share = 0.5 + 0.35 * (math.cos(angle) * x + math.sin(angle) * y)  # [H, W]
+    pixels = first + share[..., None] * (last - first)
+    side = int(rng.integers(3, 9))
+    blobs = rng.normal(0, rng.uniform(5, 40), (side, side, 3)).clip(-127, 127) + 128
+    blobs = Image.fromarray(blobs.astype(np.uint8)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
+    pixels += np.asarray(blobs, np.float32) - 128
+    drawn = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    draw, scale = ImageDraw.Draw(drawn), min(size)
+    for _ in range(int(rng.integers(0, 7))):
+        ends = rng.uniform(-0.2, 1.2, (2, 2)) * (width, height)
+        thickness = 1 + int(rng.integers(0, max(1, scale // 24) + 1))
+        draw.line([*map(tuple, ends)], _fill(rng), thickness)
+    for _ in range(int(rng.integers(0, 4))):
+        radii = rng.uniform(0.04, 0.2, 2) * scale
+        centre = rng.uniform(0, 1, 2) * (width, height)
+        box = (*(centre - radii), *(centre + radii))
+        if rng.random() < 0.5:
+            draw.ellipse(box, _fill(rng))
+        else:
+            start = rng.uniform(0, 360)  # open, or it would be the letter O
+            draw.arc(box, start, start + rng.uniform(60, 200), _fill(rng))
+    return np.asarray(drawn).astype(np.float32)
+
+
+def _fill(rng: np.random.Generator) -> tuple[int, int, int]:
+    return tuple(rng.integers(0, 256, 3).tolist())
+
+
+@functools.cache
+def inks(font: str, letter: str) -> tuple[np.ndarray, ...]:
+    """The coverage of a letter, uint8 [h, w] cut to its ink, in three sizes.
+
+    Their heights are _INK_HEIGHTS or a pixel more.
+    """
+    reference = ImageFont.truetype(font, 256)
+    _, top, _, bottom = reference.getbbox(letter, anchor="ls")
+    found = []
+    for height in _INK_HEIGHTS:
+        scaled = reference.font_variant(size=256 * height / (bottom - top))
+        box = scaled.getbbox(letter, anchor="ls")
+        image = Image.new("L", (box[2] - box[0], box[3] - box[1]))
+        ImageDraw.Draw(image).text((-box[0], -box[1]), letter, 255, scaled, anchor="ls")
+        found.append(np.asarray(image.crop(image.getbbox())))
+    return tuple(found)
+
+
+class Letter:
+    """A letter of some height, turned anticlockwise.
+
+    It is sampled linearly from the smallest ink that is at least as high, or from the
+    largest, so that no pixel of it is skipped.
+
+    Attributes:
+        size: Height and width of the smallest window that holds it, pixels.
+    """
+
+    def __init__(self, inks: tuple[np.ndarray, ...], height: float, angle: float):
+        """Measures the letter.
+
+        Args:
+            inks: Its coverage in several sizes, the largest first; see inks.
+            height: Its height before it is turned, pixels.
+            angle: Angle in radians.
+        """
+        self._ink = next((x for x in reversed(inks) if x.shape[0] >= height), inks[0])
+        self._scale = height / self._ink.shape[0]
+        self._turn = math.cos(angle), math.sin(angle)
+        cosine, sine = map(abs, self._turn)
+        h, w = (side * self._scale for side in self._ink.shape)
+        self.size = math.ceil(sine * w + cosine * h), math.ceil(cosine * w + sine * h)
+
+    def coverage(self) -> np.ndarray:
+        """Coverage of each pixel of the window, uint8 [h, w]."""
+        (high, wide), (h, w) = self.size, self._ink.shape
+        cosine, sine = (part / self._scale for part in self._turn)
+        # From a place (x, y) in the window to one in the ink; the centres correspond.
+        to_x = cosine, -sine, (w - cosine * wide + sine * high) / 2
+        to_y = sine, cosine, (h - sine * wide - cosine * high) / 2
+        image = Image.fromarray(self._ink).transform(
+            (wide, high),
+            Image.Transform.AFFINE,
+            (*to_x, *to_y),
+            Image.Resampling.BILINEAR,
+        )
+        return np.asarray(image)

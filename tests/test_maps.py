@@ -1,0 +1,119 @@
+"""Maps of whole images: tiles, scales, mirrors."""
+
+import functools
+
+from hypothesis import given
+from hypothesis import strategies as st
+import jax
+import numpy as np
+import pytest
+from scipy import ndimage, special
+
+from jaxcnn import models
+from jaxcnn.errors import UserError
+from jaxcnn.serving import maps
+from jaxcnn.serving.maps import Passes
+from jaxcnn.tasks import Segmentation
+
+
+def picture(height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (height, width, 3), np.uint8)
+
+
+@functools.cache
+def unet():
+    """A U-Net of three levels, as a function of one image; it sees 20 pixels around."""
+    model = models.create_model("unet_2015", 2, filters=(2, 3, 4))
+    images = picture(64, 64)[None].astype(np.float32)
+    variables = jax.jit(functools.partial(model.init, train=False))(
+        jax.random.key(0), images
+    )
+    apply = jax.jit(functools.partial(model.apply, train=False))
+    return lambda image: np.asarray(apply(variables, image[None] / np.float32(255)))[0]
+
+
+@pytest.mark.parametrize("size", [(150, 97), (96, 203)])
+def test_tiles_leave_no_seam_where_the_field_fits(size):
+    image = picture(*size)
+    whole = unet()(image)
+    found = maps.tiled(unet(), image, 96, 64)
+    assert found.shape == whole.shape
+    assert np.abs(found - whole).max() < 1e-5 * np.abs(whole).max()
+
+
+def test_tiles_leave_seams_where_the_field_does_not_fit():
+    image = picture(150, 97)
+    # Each pixel is the mean of 81 x 81 around it, and tiles show 32 of the 40 beyond.
+    mean = functools.partial(ndimage.uniform_filter, size=(81, 81, 1), mode="constant")
+    whole = mean(image.astype(np.float32))
+    found = maps.tiled(lambda x: mean(x.astype(np.float32)), image, 96, 64)
+    assert np.abs(found - whole).max() > 1
+
+
+@given(st.integers(1, 700), st.integers(3, 8), st.integers(1, 2))
+def test_tiles_cover_every_pixel_once(side, tiles, overlaps):
+    tile, overlap = 32 * (tiles + 2 * overlaps), 64 * overlaps
+    spans = maps.spans(side, tile, overlap)
+    kept = np.concatenate([np.arange(side)[span.kept] for span in spans])
+    np.testing.assert_array_equal(kept, np.arange(side))
+    for span in spans:
+        seen = np.arange(side)[span.seen]
+        assert len(seen) <= tile
+        assert span.seen.start % maps.ALIGNED == 0
+        np.testing.assert_array_equal(seen[span.within], np.arange(side)[span.kept])
+        for edge, border in ((span.kept.start, 0), (span.kept.stop, side)):
+            margin = min(abs(edge - span.seen.start), abs(edge - span.seen.stop))
+            assert edge == border or margin >= overlap // 2
+
+
+def test_passes_at_other_scales_and_mirrored_come_back_to_their_places():
+    rows, columns = np.mgrid[:40, :60]
+    image = np.stack([2 * rows, columns, rows + columns], axis=-1).astype(np.uint8)
+
+    def forward(seen):
+        return seen.astype(np.float32)
+
+    mean = functools.partial(np.mean, axis=0)
+    once = maps.predicted(forward, image, (40, 60), Passes(), mean)
+    np.testing.assert_array_equal(once, image)
+    sizes = []
+
+    def watched(seen):
+        sizes.append(seen.shape[:2])
+        return forward(seen)
+
+    passes = Passes(scales=(1.0, 2.0), mirrored=True)
+    found = maps.predicted(watched, image, (20, 30), passes, mean)
+    assert sizes == [(20, 30), (20, 30), (40, 60), (40, 60)]
+    # A plane stays one but for rounding to grey levels and the borders.
+    assert np.abs(found - image)[2:-2, 2:-2].max() < 1
+
+
+def test_the_mean_of_logits_is_that_of_probabilities():
+    rng = np.random.default_rng(0)
+    logits = [rng.normal(0, 4, (3, 5, 4)).astype(np.float32) for _ in range(3)]
+    task = Segmentation(tuple("abcd"))
+    expected = np.mean([special.softmax(x, axis=-1) for x in logits], axis=0)
+    found = special.softmax(task.mean_output(logits), axis=-1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        (
+            {"tile": 100},
+            "tile must be a multiple of 32 pixels, over the overlap of 128",
+        ),
+        ({"tile": 128}, "over the overlap of 128, not 128"),
+        ({"overlap": 0}, "overlap must be a multiple of 64 pixels, not 0"),
+        ({"overlap": 32}, "overlap must be a multiple of 64"),
+        ({"scales": ()}, r"scales must be numbers in \(0, 8\], not \(\)"),
+        ({"scales": (0.5, 9.0)}, r"scales must be numbers in \(0, 8\]"),
+        ({"scales": ["a"]}, r"scales must be numbers in \(0, 8\], not \['a'\]"),
+    ],
+)
+def test_passes_that_cannot_be_are_refused(fields, text):
+    with pytest.raises(UserError, match=text):
+        Passes(**fields)
