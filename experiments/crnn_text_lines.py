@@ -1,6 +1,18 @@
 r"""A small CRNN on rendered lines of text, tested on unseen font families.
 
-Result: to be measured.
+Recipe: the network of Shi, Bai and Yao with a quarter or less of its filters and units,
+AdamW; training lines whose strokes and small letters vary, see data/text_lines.py.
+Result: character error rate 0.0319 on the test fonts (STIX and Computer Modern), word
+error rate 0.148, 0.639 of the lines without an error; 0.0073 on the validation fonts
+(DejaVu Sans). Seed 0, 2026-11-28, two CPU cores shared with other programs: 607 seconds
+of processor time, about five minutes of both cores. By font, from 0.009 (STIX bold) to
+0.060 (Computer Modern's text italic); what is confused most are the double-storey g,
+which no training font has, e with c, and w with u. The aim of 0.02 is missed.
+Of "the rat the cat the dog chased killed ate the malt" in the nine test fonts, 20 and 24
+pixels high, 7 of 18 lines are read without an error, STIX at 24 pixels among them, and
+all 18 with task.beam_width=10 and the words of Basic English and of the sentence as
+task.lexicon. A beam search without a lexicon changes nothing (0.0337 for 0.0336 on 400
+lines).
 
     python -m jaxcnn train --config=experiments/crnn_text_lines.py \
         --workdir=runs/text_lines

@@ -7,8 +7,8 @@ varies, too: stretch, slant, height of small letters, weight of horizontal and o
 vertical strokes. The text is lighter than its background, as in data/glyphs.py; the
 image is grey, HEIGHT pixels high and up to WIDEST wide.
 
-Nine words of ten are of C. K. Ogden's Basic English (1930), 850 words, see
-basic_english.txt; the tenth is the first half of one of them and the second half of
+Of four words, three are of C. K. Ogden's Basic English (1930), 850 words, see
+basic_english.txt; the fourth is the first half of one of them and the second half of
 another, so that a network cannot learn the words alone. Texts have 3 to LONGEST
 characters, more often many, and may end within a word. On a canvas of WIDEST columns,
 on average 14% are empty.
@@ -63,7 +63,7 @@ def draw_text(rng: np.random.Generator) -> str:
     length = rng.integers(SHORTEST, LONGEST, 2, endpoint=True).max()
     known, count = words(), LONGEST // 2 + 1  # each word has a letter and a space
     first, second = rng.integers(len(known), size=(2, count)).tolist()
-    is_pseudo = (rng.random(count) < 0.1).tolist()
+    is_pseudo = (rng.random(count) < 0.25).tolist()
     chosen = (
         known[i][: (len(known[i]) + 1) // 2] + known[j][len(known[j]) // 2 :]
         if pseudo
