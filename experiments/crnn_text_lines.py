@@ -8,9 +8,9 @@ error rate 0.148, 0.639 of the lines without an error; 0.0073 on the validation 
 of processor time, about five minutes of both cores. By font, from 0.009 (STIX bold) to
 0.060 (Computer Modern's text italic); what is confused most are the double-storey g,
 which no training font has, e with c, and w with u. The aim of 0.02 is missed.
-Of "the rat the cat the dog chased killed ate the malt" in the nine test fonts, 20 and 24
-pixels high, 7 of 18 lines are read without an error, STIX at 24 pixels among them, and
-all 18 with task.beam_width=10 and the words of Basic English and of the sentence as
+Of "the rat the cat the dog chased killed ate the malt" in the nine test fonts, 20 and
+24 pixels high, 7 of 18 lines are read without an error, STIX at 24 pixels among them,
+and all 18 with task.beam_width=10 and the words of Basic English and of the sentence as
 task.lexicon. A beam search without a lexicon changes nothing (0.0337 for 0.0336 on 400
 lines).
 
