@@ -64,14 +64,14 @@ def test_the_verb_prints_what_is_at_each_place(tmp_path, monkeypatch, capsys):
         model="character_net",
         data=DataConfig(name="glyphs", batch_size=64, eval_batch_size=64),
         num_devices=1,
-        num_epochs=30.0,
-        eval_every_epochs=30.0,
+        num_epochs=20.0,
+        eval_every_epochs=20.0,
     )
     config.optim.name, config.optim.peak_lr = "adamw", 2e-3
     done = fit(config, tmp_path / "run")
     assert done.test["accuracy"] > 0.95
     line = Image.new("L", (200, 32))
-    path = glyphs.matplotlib_paths()["test"][0]
+    path = glyphs.matplotlib_files("test")[0]
     font = ImageFont.truetype(path, 24)
     for i, letter in enumerate("rhex"):
         ImageDraw.Draw(line).text((8 + 48 * i, 24), letter, 255, font, anchor="ls")

@@ -1,6 +1,7 @@
 """Lines of text: rendered, listed in a CSV file, trained on and read."""
 
 import json
+import pathlib
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -12,7 +13,10 @@ from jaxcnn.data import glyphs, text_lines, transforms
 from jaxcnn.errors import UserError
 from tests.interrupted import assert_same_bits, last_state, records, signalled
 
-FONTS = glyphs.matplotlib_paths()
+FONTS = {
+    split: [pathlib.Path(file) for file in glyphs.matplotlib_files(split)]
+    for split in glyphs.MATPLOTLIB_FONTS
+}
 SENTENCE = "the rat the cat the dog chased killed ate the malt"
 
 

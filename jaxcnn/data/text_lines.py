@@ -303,7 +303,10 @@ def matplotlib_fonts(config: DataConfig) -> Dataset:
     Sans, and 1,000 test, in STIX and Computer Modern. data.train_transform and
     data.eval_transform "line" put them onto a canvas of one size.
     """
-    paths = glyphs.matplotlib_paths()
+    paths = {
+        split: [pathlib.Path(file) for file in glyphs.matplotlib_files(split)]
+        for split in glyphs.MATPLOTLIB_FONTS
+    }
     channels = 1 if config.channels is None else config.channels
     splits = {
         split: Lines(_SEEDS[split], fonts, NUM_LINES[split], split == "train", channels)

@@ -157,5 +157,6 @@ VARIANTS = {
         channels=1,
         num_classes=37,
         reference="PyTorch layers as in the paper's Table 1",
+        task="text",
     )
 }
