@@ -4,6 +4,7 @@ Those that another library has are in tests/parity/segmentation.py. What torch c
 is in tests/reference/paper_networks.npz, see make_paper_networks_reference.py.
 """
 
+import contextlib
 import functools
 
 from flax import linen as nn
@@ -15,7 +16,7 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.models import backbone, unet
-from jaxcnn.training import transfer
+from jaxcnn.training import intercept, transfer
 from tests.reference import compare, filling
 from tests.small_networks import small
 
@@ -253,3 +254,42 @@ def test_a_classifier_is_no_start_for_a_segmenter_on_another():
     model = models.create_model("unet_resnet18", 3, backbone="resnet20_cifar")
     with pytest.raises(ValueError, match="init_from: resnet32_cifar does not fit"):
         transfer.make_start(source("resnet32_cifar"), model, (64, 64, 3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    # Of ResNet-18 one map is inside of the stem, of VGG-16 one is behind all groups.
+    ("name", "fields"),
+    [("unet_resnet18", {}), ("unet_vgg16", {"backbone": "vgg11"})],
+)
+def test_gradients_do_not_depend_on_what_is_recomputed(name, fields):
+    model = models.create_model(name, 3, **fields)
+    images = filling.images((2, 32, 32, 3)).astype(np.float32)
+    variables = filled(models.abstract_variables(model, (32, 32, 3)))
+    variables = jax.tree.map(np.float32, variables)
+    params, others = variables.pop("params"), variables
+
+    @functools.partial(
+        jax.jit, compiler_options=compare.IN_A_HURRY, static_argnames="remat"
+    )
+    def gradient(params, remat):
+        def loss(params):
+            logits, _ = model.apply(
+                {"params": params, **others},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+            )
+            return jnp.mean(jnp.sin(logits))
+
+        with intercept.recomputed_blocks() if remat else contextlib.nullcontext():
+            return jax.grad(loss)(params)
+
+    jaxprs = [str(gradient.trace(params, remat=r).jaxpr) for r in (False, True)]
+    assert ["checkpoint" in text or "remat" in text for text in jaxprs] == [False, True]
+    plain, recomputed = (gradient(params, remat=r) for r in (False, True))
+    plain, recomputed = (
+        np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
+        for tree in (plain, recomputed)
+    )
+    assert compare.relative_error(recomputed, plain) < 1e-5

@@ -18,6 +18,7 @@ operations, such as slices, cannot be dilated.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 import contextlib
+import contextvars
 import dataclasses
 import functools
 import math
@@ -107,13 +108,41 @@ def feature_maps(
     taps = plan.taps
     record = _Record({*taps.values(), *also})
     table = _dilated(record, plan.strides, output_stride, dilate_strided)
-    with _recorded(record), ops.using(table), contextlib.suppress(_LastMapError):
-        network(images, train=train)
+    token = _wanted.set(record)
+    try:
+        with _recorded(record), ops.using(table), contextlib.suppress(_LastMapError):
+            network(images, train=train)
+    finally:
+        _wanted.reset(token)
     return Maps(
         {stride: record.maps[tap] for stride, tap in taps.items()},
         {path: record.maps[path] for path in also},
         images.shape[1:3],
     )
+
+
+def recomputed(
+    module: nn.Module, call: Callable[[], Any], recompute: Callable[[], Any]
+) -> Any:
+    """The output of a layer group that is rematerialised, kept where it is a map.
+
+    Its own modules are called out of sight then, so a group with a map inside of it,
+    such as the stem of a ResNet for a U-Net, is called as usual.
+
+    Args:
+        module: The layer group.
+        call: Function that calls it as usual.
+        recompute: Function that calls it so that the backward pass recomputes it.
+    """
+    record, (group,) = _wanted.get(), module.path
+    if record is None:
+        return recompute()
+    taps = record.wanted or ()
+    if any(isinstance(tap, str) and tap.startswith(f"{group}/") for tap in taps):
+        return call()
+    output = recompute()
+    record.keep(group, output)
+    return output
 
 
 def check_output_stride(output_stride: int) -> None:
@@ -176,6 +205,12 @@ def _recorded(record: _Record) -> Iterator[None]:
 
     with nn.intercept_methods(call):
         yield
+
+
+# Of the call of feature_maps that is being traced.
+_wanted: contextvars.ContextVar[_Record | None] = contextvars.ContextVar(
+    "wanted feature maps", default=None
+)
 
 
 class _Plan(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 from flax import linen as nn
 import jax
 
-from jaxcnn.models import adapter
+from jaxcnn.models import adapter, backbone
 from jaxcnn.optim import layerwise
 
 
@@ -81,7 +81,11 @@ def recomputed_blocks() -> Iterator[None]:
             # Without train, so it comes here for a second time and passes.
             return context.orig_method.func(module, *args, **kwargs)
 
-        return nn.remat(block)(context.module, *args)
+        return backbone.recomputed(
+            context.module,
+            lambda: method(*args, **kwargs),
+            lambda: nn.remat(block)(context.module, *args),
+        )
 
     with nn.intercept_methods(call):
         yield
