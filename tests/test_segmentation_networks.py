@@ -185,6 +185,12 @@ def test_a_backbone_refuses_what_it_cannot_do():
     init = functools.partial(model.init, train=False)
     with pytest.raises(ValueError, match="feature map 'stage9_block1'; nearest: "):
         jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+    with pytest.raises(ValueError, match="Unknown backbone 'my.module:Net'"):
+        models.create_model("unet_resnet18", 3, backbone="my.module:Net")
+    with pytest.raises(ValueError, match="needs the map of 'stage3_block1'.* none"):
+        models.abstract_variables(
+            models.create_model("lraspp_mobilenet_v3_large", 3, also=()), (64, 64, 3)
+        )
     with pytest.raises(ValueError, match="'segnet' is no classifier; it is made for"):
         models.create_model("unet_resnet18", 3, backbone="segnet")
     model = models.create_model("unet_resnet18", 3, backbone="mlp")
@@ -293,3 +299,41 @@ def test_gradients_do_not_depend_on_what_is_recomputed(name, fields):
         for tree in (plain, recomputed)
     )
     assert compare.relative_error(recomputed, plain) < 1e-5
+
+
+def test_another_number_of_classes_starts_at_random():
+    fields = {"filters": NARROW, "hidden": (14, 14)}
+    theirs = models.create_model("fcn8s_vgg16", 5, **fields)
+    flat = traverse_util.flatten_dict(
+        models.abstract_variables(theirs, (32, 32, 3)), sep="/"
+    )
+    arrays = {path: np.zeros(leaf.shape, np.float32) for path, leaf in flat.items()}
+    given = transfer.Source("fcn", arrays, (0.5,) * 3, (0.25,) * 3)
+    model = models.create_model("fcn8s_vgg16", 3, **fields)
+    groups = dict(transfer.make_start(given, model, (32, 32, 3)).groups)
+    assert groups.pop("head") == (
+        "at random: 5 classes in the source, 3 in this network"
+    )
+    assert set(groups.values()) == {"loaded"}
+
+
+def test_a_segmenter_inside_of_another_module_computes_the_same():
+    model = models.create_model("unet_resnet18", 3, backbone="resnet20_cifar")
+
+    class Parent(nn.Module):
+        @nn.compact
+        def __call__(self, images):
+            return model.clone(parent=self, name="child")(images, train=False)
+
+    images = filling.images((1, 16, 16, 3)).astype(np.float32)
+    found, variables = jax.jit(Parent().init_with_output)(jax.random.key(0), images)
+    variables = {name: values["child"] for name, values in variables.items()}
+    expected = jax.jit(functools.partial(model.apply, train=False))(variables, images)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["convnext_tiny", "squeezenet1_1"])
+def test_arguments_of_batch_norm_pass_over_other_backbones(backbone):
+    model = models.create_model("unet_resnet18", 3, backbone=backbone)
+    model = model.clone(norm=functools.partial(model.norm, momentum=0.25))
+    models.abstract_variables(model, (64, 64, 3))  # is built

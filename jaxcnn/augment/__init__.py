@@ -88,6 +88,9 @@ def check(config: AugmentConfig, channels: int, targets: Targets) -> None:
         what = f"target {name!r} of kind {target.kind!r}"
         rule = f"0 with {what}, which a rectangle of another image would hide"
         require(holds, "augment.cutmix", config.cutmix, rule)
+        holds = not config.flip or target.kind != "text"
+        rule = f"0 with {what}, which cannot be read in a mirror"
+        require(holds, "augment.flip", config.flip, rule)
 
 
 def _own(name: str) -> Callable[..., Any]:

@@ -180,8 +180,8 @@ def _examples(
     """The images of a JSON file, with their masks."""
     number_of = {category: k for k, category in enumerate(categories, start=1)}
     try:
-        rows = sorted(content["images"], key=lambda row: row["file_name"])
-        names = [row["file_name"] for row in rows]
+        rows = sorted(content["images"], key=lambda row: str(row["file_name"]))
+        names = [str(row["file_name"]) for row in rows]
         sizes = [(int(row["height"]), int(row["width"])) for row in rows]
         place = {row["id"]: index for index, row in enumerate(rows)}
     except (KeyError, TypeError, ValueError) as error:
@@ -190,9 +190,12 @@ def _examples(
         ) from error
     objects: list[list[tuple[int, Polygons | Runs]]] = [[] for _ in rows]
     for row in content["annotations"]:
+        if not isinstance(row, dict):
+            raise UserError(f"{file}: an annotation is {row!r}, which is no object.")
         where = f"{file}, annotation {row.get('id')}"
         image, category = row.get("image_id"), row.get("category_id")
-        if image not in place or category not in number_of:
+        known = isinstance(image, int | str) and isinstance(category, int | str)
+        if not known or image not in place or category not in number_of:
             raise UserError(
                 f"{where}: its image_id {image} or its category_id {category} is not "
                 "in the file."
@@ -260,7 +263,7 @@ def decompressed(text: str) -> list[int]:
     """The lengths of runs that a text stands for, rleFrString of maskApi.c.
 
     Each number has groups of 5 bits, the lowest first, in characters from "0" on; bit 5
-    says that another follows. From the third on, it is the difference from the length
+    says that another follows. From the fourth on, it is the difference from the length
     of two runs before.
     """
     counts: list[int] = []

@@ -124,7 +124,7 @@ def create_model(name: str, num_classes: int, **fields: Any) -> nn.Module:
     Args:
         name: Name of the network, a key of MODELS.
         num_classes: Number of classes. 0: the network has no head and returns its
-            pooled features [B, C].
+            pooled features [B, C], or its last map where it has classes for each pixel.
         **fields: Values that override fields of the module class, such as dropout=0.5.
 
     Raises:

@@ -17,6 +17,7 @@ operations, such as slices, cannot be dilated.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from concurrent import futures
 import contextlib
 import contextvars
 import dataclasses
@@ -62,6 +63,11 @@ class Maps:
             UserError: The backbone has no map of the stride.
         """
         if isinstance(tap, str):
+            if tap not in self.by_path:
+                raise UserError(
+                    f"The decoder needs the map of {tap!r}, which `also` must name; it "
+                    f"names {', '.join(self.by_path) or 'none'}."
+                )
             return self.by_path[tap]
         if tap not in self.by_stride:
             raise UserError(
@@ -110,7 +116,11 @@ def feature_maps(
     table = _dilated(record, plan.strides, output_stride, dilate_strided)
     token = _wanted.set(record)
     try:
-        with _recorded(record), ops.using(table), contextlib.suppress(_LastMapError):
+        with (
+            _recorded(record, network.path),
+            ops.using(table),
+            contextlib.suppress(_LastMapError),
+        ):
             network(images, train=train)
     finally:
         _wanted.reset(token)
@@ -190,11 +200,11 @@ class _Record:
 
 
 @contextlib.contextmanager
-def _recorded(record: _Record) -> Iterator[None]:
-    """Keeps the outputs of the modules of a network that is called."""
+def _recorded(record: _Record, root: tuple[str, ...] = ()) -> Iterator[None]:
+    """Keeps the outputs of the modules of a network, at a path, that is called."""
 
     def call(method: Callable, args: Any, kwargs: Any, context: Any) -> Any:
-        path = context.module.path
+        path = context.module.path[len(root) :]
         if context.method_name != "__call__" or not path:
             return method(*args, **kwargs)
         record.depth += 1
@@ -229,6 +239,16 @@ class _Plan(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def _plan(network: nn.Module, channels: int, train: bool) -> _Plan:
+    """What a trace of a network shows, whatever is in force in this thread.
+
+    Interceptors of Linen, such as those that rematerialise blocks, tables of operations
+    and wider dtypes are a thread's own.
+    """
+    with futures.ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(_traced, network, channels, train).result()
+
+
+def _traced(network: nn.Module, channels: int, train: bool) -> _Plan:
     """Traces a network for one image of PROBE_PIXELS.
 
     The map of a stride is that of a layer group or, where there is none, of any module

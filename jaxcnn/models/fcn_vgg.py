@@ -41,7 +41,7 @@ zeros = nn.initializers.zeros
 normal = nn.initializers.normal(0.01)  # as in vgg.py
 
 
-class EveryWhere(nn.Module):
+class DenseEverywhere(nn.Module):
     """A linear layer on a window of a map, at every place.
 
     Attributes:
@@ -73,7 +73,7 @@ class HiddenLayer(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H, W, width]."""
-        x = relu(EveryWhere(self.width, self.kernel, name="dense")(x))
+        x = relu(DenseEverywhere(self.width, self.kernel, name="dense")(x))
         return Dropout(self.dropout, name="dropout")(x, train=train)
 
 

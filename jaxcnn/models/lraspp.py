@@ -12,6 +12,7 @@ import functools
 
 from flax import linen as nn
 import jax
+import jax.numpy as jnp
 
 from jaxcnn.models.backbone import Maps
 from jaxcnn.models.layers import (
@@ -40,8 +41,8 @@ class LRASPPDecoder(nn.Module):
     norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
-    def __call__(self, maps: Maps, *, train: bool) -> tuple[jax.Array, jax.Array]:
-        """Returns maps [B, H/8, W/8, C] and [B, H/8, W/8, filters]."""
+    def __call__(self, maps: Maps, *, train: bool) -> jax.Array:
+        """Returns [B, H/8, W/8, C + filters], the finer map first."""
         high, low = maps.at(32), maps.at(LOW)
         conv = ConvNorm(
             self.filters, 1, kernel_init=torch_uniform, norm=self.norm, name="conv"
@@ -49,18 +50,23 @@ class LRASPPDecoder(nn.Module):
         pooled = global_avg_pool(high)[:, None, None]  # [B, 1, 1, C]
         gate = Conv(self.filters, 1, bias=False, name="gate")(pooled)
         high = conv(high, train=train) * sigmoid(gate)  # [B, H/16, W/16, filters]
-        return low, bilinear(high, low.shape[1:3])
+        return jnp.concatenate([low, bilinear(high, low.shape[1:3])], axis=-1)
 
 
 class TwoMaps(nn.Module):
-    """The sum of a linear layer for each of two maps."""
+    """The sum of a linear layer for each of two maps.
+
+    Attributes:
+        filters: Channels of the second map.
+    """
 
     num_classes: int
+    filters: int = 128
 
     @nn.compact
-    def __call__(self, maps: tuple[jax.Array, jax.Array]) -> jax.Array:
-        """[B, H, W, C1], [B, H, W, C2] -> [B, H, W, num_classes]."""
-        low, high = maps
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[B, H, W, C + filters] -> [B, H, W, num_classes]."""
+        low, high = x[..., : -self.filters], x[..., -self.filters :]
         linear = functools.partial(Conv, self.num_classes, 1)
         return linear(name="low")(low) + linear(name="high")(high)
 

@@ -14,7 +14,8 @@ from flax import linen as nn
 import jax
 
 from jaxcnn import models
-from jaxcnn.errors import UserError
+from jaxcnn.errors import UserError, unknown
+from jaxcnn.models import adapter
 from jaxcnn.models import backbone as backbones
 from jaxcnn.models.layers import BatchNorm, Conv, resize
 
@@ -40,7 +41,8 @@ class Segmenter(nn.Module):
         upsample: Function of a map and a (height, width) that gives logits the size of
             the images.
         norm: Normalisation class of the decoder, see ConvNorm. Arguments that are bound
-            to it by functools.partial are bound to that of the backbone, too.
+            to it by functools.partial are bound to that of the backbone, too, if it
+            has one that takes them.
     """
 
     num_classes: int
@@ -56,20 +58,24 @@ class Segmenter(nn.Module):
 
     def __post_init__(self) -> None:
         backbones.check_output_stride(self.output_stride)
-        variant = models.MODELS.get(self.backbone)
-        if variant is not None and variant.task != "classification":
+        if self.backbone not in models.MODELS:
+            raise unknown("backbone", self.backbone, models.MODELS)
+        task = models.MODELS[self.backbone].task
+        if task != "classification":
             raise UserError(
                 f"The backbone {self.backbone!r} is no classifier; it is made for "
-                f"{variant.task}."
+                f"{task}."
             )
         super().__post_init__()
 
     def setup(self) -> None:
         network = models.create_model(self.backbone, 0)
-        bound = _bound(self.norm)
+        bound = {
+            name: value
+            for name, value in _bound(self.norm).items()
+            if adapter.takes(getattr(network, "norm", None), name)
+        }
         if bound:
-            if not hasattr(network, "norm"):
-                raise UserError(f"{self.backbone} has no normalisation for {bound}.")
             network = network.clone(norm=functools.partial(network.norm, **bound))
         self.network = network
         nn.share_scope(self, self.network)

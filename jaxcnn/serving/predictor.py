@@ -370,7 +370,7 @@ def _of_weights(weights: Weights, passes: maps.Passes | None) -> Predictor:
         image_size=expected.size,
         **_predictions(
             transform,
-            functools.partial(transforms.cover, size=expected.size),
+            _seen_size_of(weights),
             forward,
             task,
             jax.device_put(weights.variables),
@@ -407,6 +407,17 @@ def _transform_of(weights: Weights) -> Callable[[np.ndarray], np.ndarray]:
         )
     row = known[expected.transform]
     return functools.partial(row.apply, size=expected.image_size, rng=None)
+
+
+def _seen_size_of(weights: Weights) -> Callable[[tuple[int, int]], tuple[int, int]]:
+    """Function from the size of an image to that in which the network sees it, before
+    anything is cut off."""
+    expected = weights.preprocessing
+    if expected.transform == "crop":
+        covered = tuple(round(side / expected.crop_ratio) for side in expected.size)
+        return functools.partial(transforms.cover, size=covered)
+    row = transforms.find(expected.transform)
+    return lambda shape: row.place(shape, expected.size, None).resized
 
 
 def _task_of(weights: Weights) -> Task:

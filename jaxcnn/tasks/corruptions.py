@@ -59,7 +59,6 @@ def _boxes(image: jax.Array, key: jax.Array, level: jax.Array) -> jax.Array:
         level: Sum of their areas, relative to the image; each has its aspect ratio.
     """
     share = jnp.sqrt(level / NUM_BOXES)
-    missing = jnp.ones(())
     starts = jax.random.uniform(key, (2, NUM_BOXES, 1), image.dtype)
     inside = []
     for start, length in zip(starts, image.shape[:2], strict=True):

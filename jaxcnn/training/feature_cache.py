@@ -73,6 +73,8 @@ def check(run: Run) -> None:
         why = "data.image_size_stages changes the size of the images"
     elif config.average.name == "swa":
         why = "average.name='swa' needs the images"
+    elif getattr(run.model, "backbone", None) is not None:
+        why = f"the decoder of {config.model} reads more than one layer's output"
     elif len(run.plan.boundaries) > 1:
         why = "optim.unfreeze trains more of the network later"
     else:

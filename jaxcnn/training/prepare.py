@@ -237,7 +237,7 @@ def _check_mixing(config: Config, task: Task) -> None:
     if not tasks.changes_inputs(task):
         return
     rule = f"0 for task.name={config.task.name!r}, which changes the images itself"
-    for name in ("mixup", "cutmix", "erasing"):
+    for name in ("mixup", "cutmix", "erasing", "noise"):
         value = getattr(config.augment, name)
         errors.require(not value, f"augment.{name}", value, rule)
 

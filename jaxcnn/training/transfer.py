@@ -194,13 +194,13 @@ def make_start(
                 arrays[path] = array
                 if of_outputs and source.names is None:
                     unnamed.add(group)
-            elif models.is_head(group, groups) and array.ndim != len(shape):
-                left[path] = "the source has another kind of layer"
-            elif models.is_head(group, groups) and array.shape[:-1] == shape[:-1]:
+            elif models.is_head(group, groups) and _of_classes(array.shape, shape):
                 left[path] = (
                     f"{array.shape[-1]} classes in the source, {shape[-1]} in this "
                     "network"
                 )
+            elif models.is_head(group, groups) and array.ndim != len(shape):
+                left[path] = "the source has another kind of layer"
             else:
                 misfits.append(
                     f"{path} has shape {array.shape} in the source and {shape} in this "
@@ -243,6 +243,16 @@ def make_start(
             sorted({path.split("/")[1] for path in unused}, key=models.natural)
         ),
     )
+
+
+def _of_classes(theirs: tuple[int, ...], ours: tuple[int, ...]) -> bool:
+    """Whether two shapes differ by the number of classes alone.
+
+    That is the last axis; of upsampling, as in FCN-8s, the last two.
+    """
+    upsamples = theirs[-2:-1] == theirs[-1:] and ours[-2:-1] == ours[-1:]
+    axes = 2 if upsamples and len(ours) == 4 else 1
+    return len(theirs) == len(ours) and theirs[:-axes] == ours[:-axes]
 
 
 def _behind_maps(groups: Sequence[str], others: Collection[str]) -> set[str]:
