@@ -15,7 +15,6 @@ known family say little about a family that the network has not seen.
 
 from collections.abc import Sequence
 import dataclasses
-import functools
 import os
 import pathlib
 import string
@@ -73,7 +72,6 @@ def matplotlib_paths() -> dict[str, list[pathlib.Path]]:
     }
 
 
-@functools.cache
 def matplotlib_files(part: str) -> tuple[str, ...]:
     """Paths of the fonts of a split of MATPLOTLIB_FONTS."""
     # Imported only when needed, since other datasets do not use it.
