@@ -39,7 +39,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.DEFINE_integer(
         "overlap",
         128,
-        "pixels by which tiles overlap, a multiple of 64",
+        "pixels by which tiles overlap, a multiple of 32",
         flag_values=values,
     )
     flags.DEFINE_list(
@@ -101,6 +101,8 @@ def _passes(values: flags.FlagValues) -> Any:
     names = ("tile", "overlap", "scales", "mirrored")
     if all(values[name].using_default_value for name in names):
         return None
+    if values.tile is None and not values["overlap"].using_default_value:
+        raise UserError("--overlap is of tiles; --tile=PIXELS is missing.")
     try:
         scales = tuple(float(scale) for scale in values.scales)
     except ValueError:

@@ -43,7 +43,13 @@ from PIL import Image
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import groups, images, splits
-from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
+from jaxcnn.data.examples import (
+    BadImageError,
+    Dataset,
+    Examples,
+    fields_used,
+    make_dataset,
+)
 from jaxcnn.data.files import FileExamples, size_of
 from jaxcnn.data.images import Encoded
 from jaxcnn.errors import UserError, require
@@ -557,13 +563,19 @@ def found_coding(
         num_threads: Number of threads that read.
 
     Raises:
-        BadImageError: A file cannot be decoded.
-        UserError: A file is RGB or no mask, or the levels are not 0 to K - 1.
+        UserError: A file cannot be decoded, is RGB or no mask, or the levels are not
+            0 to K - 1.
     """
 
     def levels_of(index: int) -> np.ndarray:
-        image, where = read(index)
-        pixels = pixels_of(image, where)
+        try:
+            image, where = read(index)
+            pixels = pixels_of(image, where)
+        except BadImageError as error:
+            raise UserError(
+                f"{error}. Without {CLASSES_FILE} every mask must be readable, since "
+                "the masks say which classes there are."
+            ) from error
         if pixels.ndim == 3:
             Coding(("", " "), source=CLASSES_FILE)._of_colours(pixels, where)
         if pixels.dtype == np.uint8:

@@ -387,7 +387,8 @@ def _depth(group: str) -> tuple[int, ...]:
 def is_a(value: Any, hint: Any) -> bool:
     """Whether a value has a type.
 
-    Only numbers, strings, None and tuples of them are checked; other types always pass.
+    Only numbers, strings, None, tuples of them and what can be called are checked;
+    other types always pass.
     """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:
@@ -398,6 +399,8 @@ def is_a(value: Any, hint: Any) -> bool:
         if arguments[-1] is Ellipsis:
             return all(is_a(item, arguments[0]) for item in value)
         return len(value) == len(arguments) and all(map(is_a, value, arguments))
+    if origin is Callable:
+        return callable(value)
     if hint is float:
         return type(value) in (int, float)
     if hint in (int, str, bool, type(None)):

@@ -40,11 +40,13 @@ class Passes:
     mirrored: bool = False
 
     def __post_init__(self) -> None:
-        rule = f"a multiple of {2 * ALIGNED} pixels"
-        holds = self.overlap > 0 and self.overlap % (2 * ALIGNED) == 0
+        rule = f"a multiple of {ALIGNED} pixels"
+        holds = self.overlap > 0 and self.overlap % ALIGNED == 0
         require(holds, "overlap", self.overlap, rule)
         if self.tile is not None:
-            rule = f"a multiple of {ALIGNED} pixels, over the overlap of {self.overlap}"
+            rule = (
+                f"a multiple of {ALIGNED} pixels, over overlap, which is {self.overlap}"
+            )
             holds = self.tile % ALIGNED == 0 and self.tile > self.overlap
             require(holds, "tile", self.tile, rule)
         holds = len(self.scales) > 0 and all(
