@@ -39,6 +39,7 @@ SHAPES = {
     "shapes": (5, 1),
     "disc": (3, 1),
     "text_lines": (27, 1),
+    "glyph_scenes": (11, 3),
 }
 # Data sets whose target is no class -> its kind and dtype.
 KINDS = {
@@ -66,6 +67,7 @@ COMPILED = {
     "resnetv2_50_imagenet": 32,
     "shapes_multi_label": 32,
     "shufflenet_g3_w1_imagenet": 32,
+    "unet_glyph_scenes": 32,
 }
 QUICK = ("lenet5_digits",)  # of those that are compiled
 SLOW = ("inception", "resnetv2_1001", "xception")
@@ -135,6 +137,9 @@ def fake(config):
             numbers = np.arange(num_classes)
             rows = (numbers + numbers[:, None]) % num_classes
         column = rows[column]
+    if config.name == "glyph_scenes":
+        targets = {"mask": Target("mask", "uint8", names=names, fill=255)}
+        column = rng.integers(0, num_classes, (count, *size), np.uint8)
     examples = ArrayExamples(images, {name: column for name in targets})
     return make_dataset(
         {"train": examples, "validation": examples, "test": examples},
@@ -167,6 +172,8 @@ def smaller(model):
         fields["filters"] = {"vgg16": (8,) * 5}.get(model, 16)
     if model == "vgg16":
         fields["hidden"] = (16, 16)
+    if model == "unet_resnet18":
+        return {"backbone": "resnet20_cifar"}
     if model == "crnn":
         fields |= {"filters": (4,) * 7, "hidden": 4}
     if model.startswith("mobilenet") and hasattr(network, "width"):
