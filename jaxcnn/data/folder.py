@@ -415,9 +415,10 @@ def _refuse_pairs(path: str, folders: Sequence[str]) -> None:
 def _check_classes(split: str, found: list[str], expected: list[str]) -> None:
     """Raises UserError unless a split has the same classes as the training split."""
     if len(expected) < 2:
+        hint = " Images with masks need masks/ beside images/."
         raise UserError(
             f"There is one class, {expected[0]!r}; at least two are needed, each in a "
-            "sub-folder of its own."
+            f"sub-folder of its own.{hint if expected[0] == 'images' else ''}"
         )
     if found != expected:
         extra = sorted(set(found) - set(expected)) or "none"
