@@ -1,6 +1,7 @@
 """Maps of whole images: tiles, scales, mirrors."""
 
 import functools
+import types
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from scipy import ndimage, special
 
 from jaxcnn import models
 from jaxcnn.errors import UserError
-from jaxcnn.serving import maps
+from jaxcnn.serving import maps, predictor
 from jaxcnn.serving.maps import Passes
 from jaxcnn.tasks import Segmentation
 
@@ -117,3 +118,22 @@ def test_the_mean_of_logits_is_that_of_probabilities():
 def test_passes_that_cannot_be_are_refused(fields, text):
     with pytest.raises(UserError, match=text):
         Passes(**fields)
+
+
+@pytest.mark.parametrize(
+    ("transform", "size"),
+    [
+        ("resize", (224, 224)),
+        ("crop", (256, 426)),  # torchvision's: 500 * 256 / 300, rounded down
+        ("center_crop", (256, 426)),
+        ("pad", (134, 224)),
+        ("center_patch", (300, 500)),
+    ],
+)
+def test_imported_weights_see_an_image_in_the_scale_of_their_transform(transform, size):
+    # By hand, for images of 300 x 500 pixels.
+    preprocessing = types.SimpleNamespace(
+        transform=transform, size=(224, 224), crop_ratio=0.875
+    )
+    weights = types.SimpleNamespace(preprocessing=preprocessing)
+    assert predictor._seen_size_of(weights)((300, 500)) == size

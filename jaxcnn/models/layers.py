@@ -103,6 +103,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 # nn.init.kaiming_normal_(mode="fan_out"), as in torchvision's ResNet.
 kaiming_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+he_uniform = nn.initializers.he_uniform()  # segmentation-models-pytorch's decoders
 # The default of nn.Conv2d and nn.Linear: uniform in +-1/sqrt(fan_in).
 torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 

@@ -24,12 +24,12 @@ from jaxcnn.models.layers import (
     ConvNorm,
     Dropout,
     adaptive_avg_pool,
+    he_uniform,
 )
 from jaxcnn.models.segmenter import Segmenter, aligned
 from jaxcnn.models.variant import Variant
 
 BINS = (1, 2, 3, 6)  # per axis
-he_uniform = nn.initializers.he_uniform()
 
 
 class PyramidPooling(nn.Module):

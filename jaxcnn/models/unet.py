@@ -33,6 +33,7 @@ from jaxcnn.models.layers import (
     ConvNorm,
     ConvTranspose,
     Dropout,
+    he_uniform,
     head,
     max_pool,
     relu,
@@ -46,7 +47,6 @@ STRIDES = (16, 8, 4, 2)  # of the copies
 nearest = functools.partial(resize, method="nearest")
 zeros = nn.initializers.zeros
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # section 3
-he_uniform = nn.initializers.he_uniform()  # theirs
 
 
 class UNetDecoder(nn.Module):
