@@ -32,12 +32,10 @@ import jax.numpy as jnp
 
 from jaxcnn import ops
 from jaxcnn.errors import UserError, require, unknown
+from jaxcnn.ops.taps import Padding, Pair
 
 PROBE_PIXELS = 512  # large, so that padding hardly changes the ratio of two sizes
 OUTPUT_STRIDES = (8, 16, 32)
-
-Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]
 
 
 @flax.struct.dataclass
