@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import PIL
-from PIL import Image, ImageDraw, ImageFont, features
+from PIL import Image, ImageDraw, features
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import arrays, glyphs
@@ -262,7 +262,7 @@ def inks(font: str, letter: str) -> tuple[np.ndarray, ...]:
 
     Their heights are _INK_HEIGHTS or a pixel more.
     """
-    reference = ImageFont.truetype(font, 256)
+    reference = glyphs.open_font(font, 256)
     _, top, _, bottom = reference.getbbox(letter, anchor="ls")
     found = []
     for height in _INK_HEIGHTS:

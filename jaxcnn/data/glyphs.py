@@ -106,7 +106,7 @@ def folder_of_fonts(path: str, config: DataConfig) -> Dataset:
     for font in fonts:
         try:
             if _has_all_letters(font):
-                family, _ = ImageFont.truetype(font, 16).getname()
+                family, _ = open_font(font, 16).getname()
                 families.setdefault(family or font.stem, []).append(font)
         except (OSError, RuntimeError) as error:  # from Pillow, from matplotlib
             raise UserError(f"{font}: not a readable font ({error}).") from None
@@ -141,10 +141,19 @@ def _dataset(
     return arrays.of_classes(name, LETTERS, parts, config)
 
 
+def open_font(path: str | pathlib.Path, size: float) -> ImageFont.FreeTypeFont:
+    """A font of some size, pixels, that measures and draws the same on each machine.
+
+    Pillow's other layout, Raqm, is there only where libfribidi is installed and has
+    other widths of letters.
+    """
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+
+
 def render(path: pathlib.Path) -> np.ndarray:
     """Renders a to z at each size in ascending order: uint8 [13 * 26, 32, 32, 1]."""
     # The box is proportional to the font size, except for rounding by the hinter.
-    reference = ImageFont.truetype(path, 256)
+    reference = open_font(path, 256)
     longer_side = max(_line_box(reference)[2:])
     images = []
     for pixels in BOX_PIXELS:
@@ -182,5 +191,5 @@ def _has_all_letters(path: pathlib.Path) -> bool:
     shapes = ft2font.FT2Font(str(path)).get_charmap()
     if len({shapes.get(ord(letter), 0) for letter in LETTERS} - {0}) < len(LETTERS):
         return False
-    font = ImageFont.truetype(path, 64)
+    font = open_font(path, 64)
     return all(font.getmask(letter).getbbox() for letter in LETTERS)

@@ -75,7 +75,7 @@ def draw_text(rng: np.random.Generator) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _font(path: pathlib.Path, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(path, size)
+    return glyphs.open_font(path, size)
 
 
 @functools.lru_cache(maxsize=2**16)
