@@ -33,11 +33,13 @@ KINDS = {
     "image": "moves as the image does, interpolated: [H, W, C]",
     "mask": "moves as the image does, nearest pixel: integers [H, W], classes 0 to "
     "len(names) - 1 or fill where there are names",
+    "counts": "each moves to the pixel where the centre of its own comes, and those "
+    "that meet add up: integers [H, W]",
     "boxes": "corners move: (y1, x1, y2, x2) in pixels, [..., 4]",
     "points": "each moves: (y, x) in pixels, [..., 2]",
     "text": "stays: integers, each the number of a character in names, [N]",
 }
-SPATIAL = frozenset({"image", "mask"})  # as high and wide as the image
+SPATIAL = frozenset({"image", "mask", "counts"})  # as high and wide as the image
 MOVED = SPATIAL | {"boxes", "points"}  # by a change of geometry
 VOID = 255  # of a mask's pixels without a class, where there are up to 255 classes
 MIN_SIDE_PIXELS = 0.01  # smallest side of a moved box that still counts as visible
@@ -97,6 +99,12 @@ class Target:
         if self.kind == "mask":  # a class between two others would be a third
             rule = "an integer or bool of kind 'mask'"
             require(dtype.kind in "iub", "A target's dtype", self.dtype, rule)
+        if self.kind == "counts":
+            rule = "uint8 or uint16 of kind 'counts'"
+            holds = self.dtype in ("uint8", "uint16")
+            require(holds, "A target's dtype", self.dtype, rule)
+            rule = "0 of kind 'counts': nothing is counted outside"
+            require(not self.fill, "A target's fill", self.fill, rule)
         rule = f"False of kind {self.kind!r}, which is as high and wide as the image"
         require(not (self.ragged and spatial), "A target's ragged", self.ragged, rule)
         rule = "of at least one axis for a ragged target"
@@ -269,6 +277,29 @@ def _limits(dtype: np.dtype) -> range:
 
 
 Targets = Mapping[str, Target]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scattered:
+    """A map of counts [H, W] that is made when it is asked for.
+
+    It stands for the array where most pixels have no count, as np.asarray(scattered)
+    says, without the memory.
+
+    Attributes:
+        places: Row and column of the pixel of each that is counted, int [N, 2].
+        shape: Height and width of the map, pixels.
+    """
+
+    places: np.ndarray
+    shape: tuple[int, int]
+
+    def __array__(
+        self, dtype: np.dtype | None = None, copy: bool | None = None
+    ) -> np.ndarray:
+        counts = np.zeros(self.shape, np.uint32)
+        np.add.at(counts, tuple(self.places.T), 1)
+        return counts if dtype is None else counts.astype(dtype)
 
 
 def classes(names: Sequence[str]) -> dict[str, Target]:

@@ -1,4 +1,4 @@
-"""Moves targets with their image, on the device: masks, boxes and points."""
+"""Moves targets with their image, on the device: masks, counts, boxes and points."""
 
 from collections.abc import Callable, Mapping
 import functools
@@ -24,7 +24,8 @@ def move_targets(
     image. Boxes that are completely outside are dropped if their number may vary
     (Target.ragged), together with the items that belong to them (Target.of): their mask
     becomes false and their numbers 0. If the number of boxes is fixed, such a box
-    becomes empty. A point outside the image keeps its position there.
+    becomes empty. A point outside the image keeps its position there; counts outside it
+    are gone.
 
     Args:
         batch: Batch with "image" [B, H, W, C] and each target.
@@ -39,6 +40,8 @@ def move_targets(
             moved[name] = _each(nearest, target)(batch[name], *maps)
         elif target.kind == "image":
             moved[name] = _each(sample, target)(batch[name], *maps)
+        elif target.kind == "counts":
+            moved[name] = jax.vmap(_counts)(batch[name], *maps)
         elif target.kind == "points":
             moved[name] = jax.vmap(_points)(batch[name], *maps)
         elif target.kind == "boxes":
@@ -74,6 +77,18 @@ def _each(sample: Sampler, target: Target) -> Callable[..., jax.Array]:
         return moved.astype(x.dtype)
 
     return jax.vmap(move)
+
+
+def _counts(counts: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
+    """[H, W, ...] -> [H, W, ...], see data.transforms.place_counts."""
+    size, most = counts.shape[:2], jnp.iinfo(counts.dtype).max
+    pixels = jnp.stack(jnp.indices(size), axis=-1).astype(float)
+    places = jnp.floor(outputs(pixels, matrix, offset) + 0.5).astype(int)
+    empty = jnp.zeros(counts.shape, jnp.int32)  # whose sums do not depend on the order
+    moved = empty.at[places[..., 0], places[..., 1]].add(
+        counts.astype(jnp.int32), mode="drop", wrap_negative_indices=False
+    )
+    return jnp.minimum(moved, most).astype(counts.dtype)
 
 
 def _points(points: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import hashlib
 import os
 from typing import Any
 
 import numpy as np
 
-from jaxcnn.data import images
+from jaxcnn.config import DataConfig
+from jaxcnn.data import groups, images, splits
+from jaxcnn.data.examples import Dataset, Examples, fields_used, make_dataset
+from jaxcnn.targets import Targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,3 +58,49 @@ def size_of(path: str) -> int:
         return os.stat(path).st_size
     except OSError:
         return 0
+
+
+def dataset(
+    parts: Mapping[str, Examples],
+    targets: Targets,
+    channels: int,
+    config: DataConfig,
+    *,
+    missing: Sequence[str],
+    about: str,
+    made_with: Sequence[str] = (),
+    remarks: Sequence[str] = (),
+) -> Dataset:
+    """The Dataset of image files whose targets fall into no classes.
+
+    Args:
+        parts: Split -> its examples, which are FileExamples or Subsets of such.
+        targets: Targets of each example.
+        channels: 1 for grey, 3 for RGB.
+        config: Gives the cuts.
+        missing: Splits that are cut off train, see splits.complete.
+        about: Text that changes when the examples do.
+        made_with: Fields of config, besides max_pixels, that the parts depend on.
+        remarks: Messages for the log of a run.
+
+    Raises:
+        UserError: A cut is not possible.
+    """
+    mean, std = images.STATISTICS[channels]
+    digest = hashlib.sha256(f"{about} {groups.digest(config.groups)}".encode())
+    return make_dataset(
+        splits.complete(parts, targets, config, stratify_by=None, missing=missing),
+        targets=targets,
+        channels=channels,
+        mean=mean,
+        std=std,
+        fingerprint=digest.hexdigest(),
+        made_with=fields_used(
+            config,
+            *("max_pixels", *made_with),
+            validation="validation" in missing and "validation" not in parts,
+            test="test" in missing and "test" not in parts,
+        ),
+        decoder=images.decoder(),
+        remarks=remarks,
+    )

@@ -1,6 +1,7 @@
 """A folder of images: `folder:PATH`, with one subfolder per class.
 
-(A folder with images/ and masks/ is read by mask_folder.py.)
+(A folder with images/ and masks/ is read by mask_folder.py, one with images/ and
+fixations/ by fixation_folder.py.)
 
     PATH/cat/1.jpg, PATH/dog/a/2.png, ...                      split by data.split_seed
     PATH/train/cat/1.jpg, ..., PATH/val/..., PATH/test/...     split already
@@ -56,14 +57,17 @@ def load(path: str, config: DataConfig) -> Dataset:
     """
     if not os.path.isdir(path):
         raise UserError(f"There is no folder {path!r} of images.")
-    from jaxcnn.data import mask_folder  # which uses the functions below
+    # They use the functions below.
+    from jaxcnn.data import fixation_folder, mask_folder, paired_folder
 
-    has_masks = config.target_kind != "none" and mask_folder.has_masks(path)
-    if config.target_kind == "mask" or has_masks:
-        return mask_folder.load(path, config)
+    for kind, module in (("mask", mask_folder), ("fixations", fixation_folder)):
+        implied = config.target_kind != "none" and paired_folder.has(path, module.KINDS)
+        if config.target_kind == kind or implied:
+            return module.load(path, config)
     rule = (
-        "'label' for a folder per class, 'mask' for one with images/ and masks/, or "
-        "'none' for images without classes"
+        "'label' for a folder per class, 'mask' for one with images/ and masks/, "
+        "'fixations' for one with images/ and fixations/ or maps/, or 'none' for "
+        "images without classes"
     )
     holds = config.target_kind in ("label", "none")
     require(holds, "data.target_kind", config.target_kind, rule)

@@ -33,7 +33,6 @@ from collections.abc import Callable, Mapping, Sequence
 import concurrent.futures
 import dataclasses
 import functools
-import hashlib
 import os
 import re
 from typing import Any
@@ -42,14 +41,9 @@ import numpy as np
 from PIL import Image
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import groups, images, splits
-from jaxcnn.data.examples import (
-    BadImageError,
-    Dataset,
-    Examples,
-    fields_used,
-    make_dataset,
-)
+from jaxcnn.data import files as files_lib
+from jaxcnn.data import images
+from jaxcnn.data.examples import BadImageError, Dataset, Examples
 from jaxcnn.data.files import FileExamples, size_of
 from jaxcnn.data.images import Encoded
 from jaxcnn.errors import UserError, require
@@ -379,23 +373,14 @@ def dataset(
     """
     rule = "at least two"
     require(len(names) > 1, "The classes of the masks", tuple(names), rule)
-    targets, channels = mask_target(names), channels_of(config)
-    mean, std = images.STATISTICS[channels]
-    digest = hashlib.sha256(f"{about} {groups.digest(config.groups)}".encode())
-    return make_dataset(
-        splits.complete(parts, targets, config, stratify_by=None, missing=missing),
-        targets=targets,
-        channels=channels,
-        mean=mean,
-        std=std,
-        fingerprint=digest.hexdigest(),
-        made_with=fields_used(
-            config,
-            *("max_pixels", *made_with),
-            validation="validation" in missing and "validation" not in parts,
-            test="test" in missing and "test" not in parts,
-        ),
-        decoder=images.decoder(),
+    return files_lib.dataset(
+        parts,
+        mask_target(names),
+        channels_of(config),
+        config,
+        missing=missing,
+        about=about,
+        made_with=made_with,
         remarks=remarks,
     )
 

@@ -22,7 +22,14 @@ from PIL import Image
 from jaxcnn import names
 from jaxcnn.data.images import Box, Encoded
 from jaxcnn.errors import UserError, require
-from jaxcnn.targets import MIN_SIDE_PIXELS, SPATIAL, Target, Targets, to_batch
+from jaxcnn.targets import (
+    MIN_SIDE_PIXELS,
+    SPATIAL,
+    Scattered,
+    Target,
+    Targets,
+    to_batch,
+)
 
 CROP_FRACTION = 0.875  # 224 of 256, the usual evaluation on ImageNet
 AREA = (0.08, 1.0)  # of a random crop, relative to the image
@@ -318,6 +325,34 @@ def place_mask(
     return _on_canvas(mask[rows[:, None], columns], placement, fill)
 
 
+def place_counts(
+    counts: np.ndarray | Scattered, placement: Placement, dtype: str
+) -> np.ndarray:
+    """Counts [H, W, ...] -> [height, width, ...] of the canvas, none of them split.
+
+    The count of a pixel goes to the pixel in which the centre of the old one lies, and
+    counts that meet add up. Those outside the window or the canvas are gone.
+
+    Args:
+        counts: The counts.
+        placement: Position of their image.
+        dtype: An unsigned integer, whose largest number stands for all above it.
+    """
+    if isinstance(counts, Scattered):
+        places, numbers = counts.places, np.ones(len(counts.places), np.int64)
+    else:
+        places = np.argwhere(counts.reshape(*counts.shape[:2], -1).any(axis=-1))
+        numbers = counts[tuple(places.T)]
+    start, window = np.split(np.array(placement.window), 2)
+    inside = places - start
+    moved = (2 * inside + 1) * placement.resized // (2 * window) + placement.origin
+    kept = (inside >= 0) & (inside < window) & (moved >= 0)
+    kept = np.all(kept & (moved < placement.canvas), axis=1)
+    canvas = np.zeros((*placement.canvas, *numbers.shape[1:]), np.int64)
+    np.add.at(canvas, tuple(moved[kept].T), numbers[kept])
+    return np.minimum(canvas, np.iinfo(dtype).max).astype(dtype)
+
+
 def _on_canvas(part: np.ndarray, placement: Placement, fill: float) -> np.ndarray:
     """The visible part of a resized window on the canvas, and fill beside it."""
     (top, left), (height, width) = placement.origin, placement.canvas
@@ -362,6 +397,8 @@ def _moved(
         return place_mask(value, placement, fill=target.fill), None
     if target.kind == "image":
         return place_image(value, placement, fill=target.fill), None
+    if target.kind == "counts":
+        return place_counts(value, placement, target.dtype), None
     if target.kind == "points":
         points = move_points(target.array(value), placement)
         return points.astype(target.dtype), None
