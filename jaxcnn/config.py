@@ -76,7 +76,8 @@ class DataConfig(Section):
         "csv:PATH: kind of the targets: label (the name of a class), labels (any "
         "number of them), value (numbers), mask (a file) or text (what is written in "
         "the image); tfds:NAME and folder:PATH: label or mask, which images/ and "
-        "masks/ in a folder imply; folder:PATH: none (images alone)",
+        "masks/ in a folder imply; folder:PATH: fixations, which images/ and "
+        "fixations/ imply, or none (images alone)",
     )
     target_columns: tuple[str, ...] = choice(
         (), "csv:PATH: the columns that are targets; (): all except image and split"
@@ -316,7 +317,7 @@ class TaskConfig(Section):
         None,
         "regression: squared, absolute or huber; segmentation: cross_entropy, focal, "
         "dice, jaccard, lovasz, or a sum, such as cross_entropy+dice; restoration: "
-        "squared, absolute or ssim; None: the first",
+        "squared, absolute or ssim; saliency: kl or log_likelihood; None: the first",
     )
     huber_delta: float = choice(
         1.0,
@@ -359,6 +360,18 @@ class TaskConfig(Section):
         "levels (25); masking and boxes: fraction of the image (0.25); downsample: "
         "factor (2); (): that in brackets",
         allowed="[0, 255]",
+    )
+    fixation_sigma: float = choice(
+        0.034,
+        "saliency: standard deviation of the Gaussian by which fixations become a "
+        "density, as a share of the longer side of the image: 35 of 1024 pixels, one "
+        "degree of the visual field in MIT1003",
+        allowed="(0, 1]",
+    )
+    centre_bias: bool = choice(
+        True,
+        "saliency: the density of all training fixations, whatever the image, is part "
+        "of the prediction",
     )
     beam_width: int = choice(
         1,

@@ -471,7 +471,7 @@ def test_every_network_has_a_table_with_all_its_parameters_and_macs(name):
     if name == "autoencoder":  # a linear layer, whose numbers are the pixels
         assert (last.output_size, last.channels) == ((1, 1), 28 * 28)
         return
-    is_map = variant.task in ("restoration", "segmentation")
+    is_map = variant.task in ("restoration", "saliency", "segmentation")
     size = shape[:2] if is_map else (1, 1)
     assert (last.output_size, last.channels) == (size, variant.num_classes)
 

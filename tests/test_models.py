@@ -29,7 +29,7 @@ SLOW = pytest.mark.slow
 LARGE = {
     *("googlenet", "inception_v3", "inception_resnet_v1"),
     *("efficientnet_b0", "mobilenet_v3_small", "fcn_resnet50", "pspnet_resnet50"),
-    *("deeplabv3_resnet50", "lraspp_mobilenet_v3_large"),
+    *("deeplabv3_resnet50", "lraspp_mobilenet_v3_large", "deepgaze2"),
 }
 
 
@@ -48,6 +48,8 @@ def one_of_each(slow):
 # halved twice, and the last kernel has two of them.
 FRAMES = {"crnn": (24,)}
 
+MAPS = ("segmentation", "restoration", "saliency")  # tasks of networks that give maps
+
 ONE_OF_EACH = one_of_each(LARGE.__contains__)
 TWO_OF_THEM = one_of_each(lambda name: name not in ("lenet5", "resnet18"))
 
@@ -65,7 +67,7 @@ def place(name):
     """Axes of the logits that are those of the image, or of a line of text."""
     if name in FRAMES:
         return FRAMES[name]
-    is_map = models.MODELS[name].task in ("segmentation", "restoration")
+    is_map = models.MODELS[name].task in MAPS
     return image_shape(name)[:2] if is_map else ()
 
 

@@ -1,4 +1,4 @@
-"""Backbones, and the segmentation networks that no other library has.
+"""Backbones, and the networks of segmentation and saliency that no other library has.
 
 Those that another library has are in tests/parity/segmentation.py. What torch computes
 is in tests/reference/paper_networks.npz, see make_paper_networks_reference.py.
@@ -21,22 +21,43 @@ from tests.reference import compare, filling
 from tests.small_networks import small
 
 NARROW = (4, 6, 8, 10, 12)
-SIZES = {"unet_2015": (20, 36), "fcn": (70, 101), "segnet": (37, 50)}
+SIZES = {
+    "unet_2015": (20, 36),
+    "fcn": (70, 101),
+    "segnet": (37, 50),
+    "salnet": (30, 47),
+    "deepgaze2": (50, 37),
+}
 THEIRS = {"scale": "weight", "var": "running_var"}  # names that filling.py knows
 FCN = {"filters": NARROW, "hidden": (14, 14)}
+SALIENCY = {  # which gives one number for each pixel
+    "salnet": ("salnet", {"filters": (4, 6, 8, 8, 8, 6, 5, 4)}),
+    "deepgaze2": ("deepgaze2", {}),
+}
 NETWORKS = {
+    **SALIENCY,
     "unet_2015": ("unet_2015", {"filters": NARROW}),
     "segnet": ("segnet", {"filters": NARROW}),
     **{f"fcn{stride}s": (f"fcn{stride}s_vgg16", FCN) for stride in (32, 16, 8)},
 }
 # Published counts: torchvision's documentation (21 classes, without the auxiliary
-# head); the U-Net of 2015 and SegNet in countless copies of them.
+# head); the U-Net of 2015 and SegNet in countless copies of them. Pan et al. 2016,
+# section 3.2: 25.8 million. DeepGaze II: the convolutions of VGG-19 (torchvision's
+# 143,667,240 without three linear layers), 5 * 512 inputs of layers of 16, 32, 2 and 1
+# filters with biases, and one width.
 PARAMETERS = {
     "fcn_resnet50": (21, 32_957_013),
     "deeplabv3_resnet50": (21, 39_638_869),
     "deeplabv3_mobilenet_v3_large": (21, 11_025_477),
     "lraspp_mobilenet_v3_large": (21, 3_221_538),
     "unet_2015": (2, 31_030_658),
+    "salnet": (1, 25_806_209),
+    "deepgaze2": (
+        1,
+        143_667_240
+        - (25_088 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 1000 + 1000)
+        + (2560 * 16 + 16 + 16 * 32 + 32 + 32 * 2 + 2 + 2 * 1 + 1 + 1),
+    ),
 }
 
 
@@ -75,7 +96,8 @@ def filled(variables):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_papers_are_those_written_in_torch(name):
     model_name, fields = NETWORKS[name]
-    model = models.create_model(model_name, 3, **fields)
+    num_classes = 1 if name in SALIENCY else 3
+    model = models.create_model(model_name, num_classes, **fields)
     size = SIZES["fcn" if name.startswith("fcn") else name]
     images = filling.images((2, *size, 3))
     with np.load(compare.FOLDER / "paper_networks.npz") as file:
@@ -87,14 +109,14 @@ def test_networks_of_papers_are_those_written_in_torch(name):
             compiler_options=compare.IN_A_HURRY,
         )
         logits = apply(variables, images)
-    assert logits.shape == (2, *size, 3)
+    assert logits.shape == (2, *size, num_classes)
     assert compare.relative_error(logits[:, ::4, ::3], theirs) < 1e-12
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_as_many_as_published(name):
     num_classes, number = PARAMETERS[name]
-    fields = {"aux": None} if name != "unet_2015" and "lraspp" not in name else {}
+    fields = {"aux": None} if name.startswith(("fcn", "deeplab")) else {}
     model = models.create_model(name, num_classes, **fields)
     shape = (64, 64, models.MODELS[name].channels)
     assert models.count_params(model, shape) == number

@@ -28,6 +28,7 @@ from jaxcnn.models import (
     convnext,
     counting,
     crnn,
+    deepgaze,
     deeplab,
     densenet,
     dncnn,
@@ -51,6 +52,7 @@ from jaxcnn.models import (
     resnet_keras,
     resnet_v2,
     resnext,
+    salnet,
     segnet,
     senet,
     shufflenet_v1,
@@ -105,6 +107,8 @@ MODELS: dict[str, Variant] = {
     **unet.VARIANTS,
     **dncnn.VARIANTS,
     **autoencoder.VARIANTS,
+    **salnet.VARIANTS,
+    **deepgaze.VARIANTS,
 }
 
 CATALOGUE = pathlib.Path(__file__).with_name("catalogue.json")

@@ -1,7 +1,8 @@
-"""Colours of classes that people with colour-blindness can tell apart."""
+"""Colours that people with colour-blindness can tell apart, of classes and numbers."""
 
 import functools
 
+import matplotlib
 import numpy as np
 
 # Okabe and Ito, "Color Universal Design", 2008, https://jfly.uni-koeln.de/color/:
@@ -16,6 +17,15 @@ OKABE_ITO = (
     (213, 94, 0),
     (204, 121, 167),
 )
+
+
+def heat(shares: np.ndarray) -> np.ndarray:
+    """The colour of each number from 0 to 1: [...] -> uint8 [..., 3].
+
+    From dark blue over green to yellow: "viridis" of Matplotlib, whose lightness grows
+    evenly (van der Walt and Smith, 2015, https://bids.github.io/colormap).
+    """
+    return matplotlib.colormaps["viridis"](shares, bytes=True)[..., :3]
 
 
 @functools.cache

@@ -10,12 +10,14 @@ from PIL import Image, ImageDraw, ImageFont
 from jaxcnn.report import contact_sheet, letters, palette
 
 if TYPE_CHECKING:
-    from jaxcnn.tasks.parts import Caption, Mark, Picture, Regions
+    from jaxcnn.tasks.parts import Caption, HeatMap, Mark, Picture, Regions
 
 _SIDE = 512  # pixels; side of the square that an image is fitted into
 _MARGIN, _LINE = 6, 20  # pixels
 _INK, _PAPER = "#222222", "#ffffff"
 _OPACITY = 0.55  # of the colour of a region; the image shows through
+_HEAT_OPACITY = 0.65  # of the colour of the largest number of a heat map
+_RADIUS = 9  # pixels; of the circle around the number of a place
 _SWATCH = 12  # pixels; side of a square of colour in a key
 _MAX_NAME = 60  # letters of a file name; each has at most four bytes, of 255
 
@@ -110,8 +112,31 @@ def _with_key(picture: Image.Image, key: Mapping[int, str]) -> Image.Image:
     return page
 
 
+def _heat_map(picture: Image.Image, mark: "HeatMap") -> Image.Image:
+    """Lays the colours of numbers over a grey picture, and numbers its places.
+
+    Where the numbers are small, more of the picture shows through.
+    """
+    levels = Image.fromarray(np.asarray(mark.levels, np.float32) / 65535)
+    shares = np.asarray(levels.resize(picture.size, Image.Resampling.BILINEAR))
+    shares = np.clip(shares, 0, 1)[..., None]
+    grey = np.asarray(picture.convert("L").convert("RGB"))
+    opacity = _HEAT_OPACITY * (0.5 + 0.5 * shares)
+    mixed = (1 - opacity) * grey + opacity * palette.heat(shares[..., 0])
+    page = Image.fromarray(np.uint8(np.round(mixed)))
+    draw, font = ImageDraw.Draw(page), letters.font(12, "0123456789")
+    scale = np.array(picture.size[::-1]) / np.shape(mark.levels)
+    for number, place in enumerate(mark.places, start=1):
+        y, x = np.array(place) * scale
+        corners = (x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS)
+        draw.ellipse(corners, fill=_PAPER, outline=_INK)
+        draw.text((x, y), str(number), _INK, font, anchor="mm")
+    return page
+
+
 _DRAWERS: Mapping[str, Callable[..., Image.Image]] = {
     "caption": _caption,
+    "heat_map": _heat_map,
     "picture": _beside,
     "regions": _regions,
 }
@@ -128,6 +153,11 @@ def _mask_file(mark: "Regions") -> Image.Image:
     return image
 
 
+def _heat_map_file(mark: "HeatMap") -> Image.Image:
+    """The levels as a grey PNG of 16 bits."""
+    return Image.fromarray(np.asarray(mark.levels, np.uint16))
+
+
 def _picture_file(mark: "Picture") -> Image.Image:
     """The image itself, of its own size."""
     return contact_sheet.as_image(mark.pixels)
@@ -136,6 +166,7 @@ def _picture_file(mark: "Picture") -> Image.Image:
 # Kind of a mark -> (folder of the files that are written beside the pictures, function
 # that makes one).
 _FILES: Mapping[str, tuple[str, Callable[..., Image.Image]]] = {
+    "heat_map": ("saliency", _heat_map_file),
     "picture": ("restored", _picture_file),
     "regions": ("masks", _mask_file),
 }

@@ -11,6 +11,7 @@ from jaxcnn.tasks.classification import Classification
 from jaxcnn.tasks.multi_label import MultiLabel
 from jaxcnn.tasks.regression import Regression
 from jaxcnn.tasks.restoration import Restoration
+from jaxcnn.tasks.saliency import Saliency
 from jaxcnn.tasks.segmentation import Segmentation
 from jaxcnn.tasks.task import Metric, Task, changes_inputs, metric_table
 from jaxcnn.tasks.text import Text
@@ -22,6 +23,7 @@ __all__ = [
     "MultiLabel",
     "Regression",
     "Restoration",
+    "Saliency",
     "Segmentation",
     "Task",
     "Text",
@@ -36,6 +38,7 @@ TASKS: Mapping[str, type[Task]] = {
     "multi_label": MultiLabel,
     "regression": Regression,
     "restoration": Restoration,
+    "saliency": Saliency,
     "segmentation": Segmentation,
     "text": Text,
 }

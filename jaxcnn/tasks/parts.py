@@ -105,4 +105,18 @@ class Regions:
     key: Mapping[int, str]
 
 
-Mark = Caption | Picture | Regions
+@dataclasses.dataclass(frozen=True, eq=False)
+class HeatMap:
+    """A number for each pixel, drawn as colours over the image.
+
+    Attributes:
+        levels: uint16 [H, W], 65535 for the largest number, for the whole image.
+        places: (y, x) in pixels of places that are marked.
+    """
+
+    kind: ClassVar[str] = "heat_map"
+    levels: np.ndarray
+    places: Sequence[tuple[float, float]] = ()
+
+
+Mark = Caption | HeatMap | Picture | Regions

@@ -2,9 +2,10 @@
 
     python tests/reference/make_paper_networks_reference.py
 
-No library has FCN on VGG-16, SegNet and the U-Net of 2015 as their papers describe
-them. They stand here a second time, as functions of torch; parameters have the names
-and shapes of ours and are made from those by filling.py. All is computed in float64.
+No library has FCN on VGG-16, SegNet, the U-Net of 2015, SalNet and DeepGaze II as their
+papers describe them. They stand here a second time, as functions of torch; parameters
+have the names and shapes of ours and are made from those by filling.py. All is computed
+in float64.
 """
 
 from pathlib import Path
@@ -19,11 +20,19 @@ UNET = (4, 6, 8, 10, 12)  # filters
 VGG = (4, 6, 8, 10, 12)
 DEPTHS = (2, 2, 3, 3, 3)
 HIDDEN = 14
-SIZES = {"unet_2015": (20, 36), "fcn": (70, 101), "segnet": (37, 50)}
+SALNET = ((4, 7), (6, 5), (8, 3), (8, 5), (8, 5), (6, 7), (5, 11), (4, 11))
+VGG19 = ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512))  # depths, filters
+SIZES = {
+    "unet_2015": (20, 36),
+    "fcn": (70, 101),
+    "segnet": (37, 50),
+    "salnet": (30, 47),
+    "deepgaze2": (50, 37),
+}
 
 
 def get(name: str, *shape: int) -> torch.Tensor:
-    return torch.from_numpy(filling.tensors({name: shape})[name])
+    return torch.from_numpy(np.asarray(filling.tensors({name: shape})[name]))
 
 
 def conv(x: torch.Tensor, name: str, filters: int, size: int, padding: int):
@@ -119,6 +128,51 @@ def segnet(x: torch.Tensor) -> torch.Tensor:
     return conv(x, "head", CLASSES, 3, 1)
 
 
+def salnet(x: torch.Tensor) -> torch.Tensor:
+    size = x.shape[2:]
+    for i, (filters, side) in enumerate(SALNET, start=1):
+        name = "stem/conv1/conv" if i == 1 else f"stage{i}_block1/conv"
+        x = F.relu(conv(x, name, filters, side, side // 2))
+        if i == 1:
+            x = F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0)
+        if i <= 2:
+            x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+    x = conv(x, "head/conv", 1, 13, 6)
+    kernel = get("head/up/kernel", 8, 8, 1, 1).permute(2, 3, 0, 1)
+    x = F.conv_transpose2d(x, kernel, stride=4, padding=2)
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
+def deepgaze2(x: torch.Tensor) -> torch.Tensor:
+    size, maps = x.shape[2:], {}
+    for i, (depth, filters) in enumerate(VGG19, start=1):
+        x = F.max_pool2d(x, 2) if i > 1 else x
+        for j in range(1, depth + 1):
+            y = conv(x, f"stage{i}_block{j}/conv", filters, 3, 1)
+            x = F.relu(y)
+            maps[f"conv{i}_{j}"], maps[f"relu{i}_{j}"] = y, x
+    half = [-(-side // 2) for side in size]
+    names = "conv5_1", "relu5_1", "relu5_2", "conv5_3", "relu5_4"
+    features = [
+        F.interpolate(maps[n], half, mode="bilinear", align_corners=False)
+        for n in names
+    ]
+    kernels = [get(f"decoder/conv1_map{i}/kernel", 1, 1, 512, 16) for i in range(1, 6)]
+    kernel, bias = torch.cat(kernels, dim=2), get("decoder/conv1_map1/bias", 16)
+    # All features in one map, as in the paper.
+    x = F.conv2d(torch.cat(features, dim=1), kernel.permute(3, 2, 0, 1), bias)
+    for i, filters in (2, 32), (3, 2):
+        x = conv(F.relu(x), f"decoder/conv{i}", filters, 1, 0)
+    x = conv(F.relu(x), "head/conv", 1, 1, 0)
+    reach = max(half)
+    line = torch.arange(-reach, reach + 1, dtype=x.dtype) / get("head/log_sigma").exp()
+    kernel = torch.exp(-0.5 * (line[:, None] ** 2 + line**2))[None, None]
+    # What the Gaussian has outside of the image is left out.
+    x = F.conv2d(x, kernel, padding=reach)
+    x = x / F.conv2d(torch.ones_like(x), kernel, padding=reach)
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
 def images(name: str) -> torch.Tensor:
     pixels = filling.images((2, *SIZES[name], 3))
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
@@ -128,6 +182,8 @@ if __name__ == "__main__":
     found = {
         "unet_2015": unet_2015(images("unet_2015")),
         "segnet": segnet(images("segnet")),
+        "salnet": salnet(images("salnet")),
+        "deepgaze2": deepgaze2(images("deepgaze2")),
         **{f"fcn{32 // 2**i}s": fcn(images("fcn"), i + 1) for i in range(3)},
     }
     for name, y in found.items():
