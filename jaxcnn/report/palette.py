@@ -25,7 +25,8 @@ def heat(shares: np.ndarray) -> np.ndarray:
     From dark blue over green to yellow: "viridis" of Matplotlib, whose lightness grows
     evenly (van der Walt and Smith, 2015, https://bids.github.io/colormap).
     """
-    return matplotlib.colormaps["viridis"](shares, bytes=True)[..., :3]
+    colour_map = matplotlib.colormaps["viridis"]
+    return np.array(colour_map(np.asarray(shares, np.float64), bytes=True))[..., :3]
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from jaxcnn.tasks import (
     MultiLabel,
     Regression,
     Restoration,
+    Saliency,
     Segmentation,
     Task,
 )
@@ -81,7 +82,7 @@ def _describe(config: Config, info: DatasetInfo, task: Task) -> Description:
     described = {}
     if type(task) is not Classification:
         described["name"] = config.task.name
-    if type(task) in (MultiLabel, Regression, Restoration, Segmentation):
+    if type(task) in (MultiLabel, Regression, Restoration, Saliency, Segmentation):
         described |= dataclasses.asdict(task)
     return Description(
         model=config.model,

@@ -433,13 +433,15 @@ def _task_of(weights: Weights) -> Task:
     if name not in tuple(TASKS):
         raise errors.unknown("task of imported weights", str(name)[:80], TASKS)
     hints = typing.get_type_hints(TASKS[name])
-    fields = {
-        field.name: hints[field.name] for field in dataclasses.fields(TASKS[name])
-    }
+    fields = {field.name: field for field in dataclasses.fields(TASKS[name])}
+
+    def is_allowed(field: str, value: Any) -> bool:
+        lengths = fields[field].metadata.get("lengths", (weights.num_classes,))
+        fits = not isinstance(value, tuple) or len(value) in lengths
+        return fits and models.is_a(value, hints[field])
+
     holds = values.keys() == fields.keys() and all(
-        models.is_a(value, fields[field])
-        and (not isinstance(value, tuple) or len(value) == weights.num_classes)
-        for field, value in values.items()
+        is_allowed(field, value) for field, value in values.items()
     )
     if not holds:
         raise errors.UserError(

@@ -93,7 +93,9 @@ class Saliency(Task):
     maps: str | None = None
     loss_name: str = "kl"
     fixation_sigma: float = 0.034
-    centre_bias: tuple[float, ...] = ()
+    centre_bias: tuple[float, ...] = dataclasses.field(
+        default=(), metadata={"lengths": (0, CELLS**2)}
+    )
 
     @classmethod
     def measure(

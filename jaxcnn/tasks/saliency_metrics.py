@@ -110,7 +110,11 @@ def _mean_over(counts: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _centred(x: jax.Array) -> jax.Array:
-    return x - jnp.mean(x, PIXELS, keepdims=True)
+    """x without its mean over the pixels; 0 where it is the same everywhere."""
+    mean, low, high = (
+        f(x, PIXELS, keepdims=True) for f in (jnp.mean, jnp.min, jnp.max)
+    )
+    return jnp.where(low == high, 0, x - mean)  # the mean may be rounded
 
 
 def _inverse_root(x: jax.Array) -> jax.Array:

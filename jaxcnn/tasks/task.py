@@ -53,6 +53,9 @@ def metric_table(*metrics: Metric) -> dict[str, Metric]:
 class Task(abc.ABC):
     """A target, a loss and metrics; what is not abstract has a useful default.
 
+    A field that is a tuple has an item for each output of the network, or its metadata
+    has "lengths", those that it can have; a file of weights is checked by that.
+
     Attributes:
         METRICS: Metrics that a checkpoint can be the best by; the first is the
             default.
