@@ -141,7 +141,7 @@ def check(
         found: Stem -> file beside it.
         folders: That of the images and that of the files beside them.
         what: Their name in the singular, for errors.
-        suffix: What their names must end in, for errors.
+        suffix: End of their names, for errors.
     """
     without = sorted(images.keys() - found.keys())
     if without:

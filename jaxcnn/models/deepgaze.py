@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcnn.models.backbone import Maps
-from jaxcnn.models.layers import BatchNorm, Conv, he_uniform, relu
+from jaxcnn.models.layers import BatchNorm, Conv, convolve, he_uniform, relu
 from jaxcnn.models.segmenter import Segmenter, bilinear
 from jaxcnn.models.variant import Variant
 
@@ -92,16 +92,25 @@ class Blurred(nn.Module):
         x = Conv1x1(self.num_classes, name="conv")(x)
         start = nn.initializers.constant(math.log(self.start_pixels))
         log_sigma = self.param("log_sigma", start, (), jnp.float32)
-        rows, columns = (
-            _weights(side, jnp.exp(log_sigma)).astype(x.dtype) for side in x.shape[1:3]
-        )
-        return jnp.einsum("yh,bhwc,xw->byxc", rows, x, columns, precision="highest")
+        groups = x.shape[-1]
+        lines = [_gaussian(side, jnp.exp(log_sigma)) for side in x.shape[1:3]]
+        for line, shape in zip(lines, ((-1, 1), (1, -1)), strict=True):
+            kernel = jnp.tile(line.reshape(*shape, 1, 1), groups).astype(x.dtype)
+            x = convolve(x, kernel, groups=groups)
+        inside = jnp.outer(*map(_inside, lines)).astype(x.dtype)
+        return x / inside[..., None]
 
 
-def _weights(side: int, sigma: jax.Array) -> jax.Array:
-    """Share of each pixel of a line (column) in each blurred one (row)."""
-    distance = jnp.arange(side)[:, None] - jnp.arange(side)
-    return jax.nn.softmax(-0.5 * jnp.square(distance / sigma), axis=1)
+def _gaussian(side: int, sigma: jax.Array) -> jax.Array:
+    """Values of a Gaussian that reaches over a line of pixels, [2 * side - 1]."""
+    return jax.nn.softmax(-0.5 * jnp.square(jnp.arange(1 - side, side) / sigma))
+
+
+def _inside(line: jax.Array) -> jax.Array:
+    """Share of a Gaussian around each pixel of a line that lies on the line, [side]."""
+    side = (len(line) + 1) // 2
+    up_to = jnp.concatenate([jnp.zeros(1), jnp.cumsum(line)])
+    return up_to[side:] - up_to[:side]
 
 
 _row = functools.partial(
@@ -121,7 +130,10 @@ VARIANTS = {
         reference="the paper's section 2.1; torch",
     ),
     **{
-        f"deepgaze2_{name}": _row(functools.partial(_deepgaze, backbone=name))
+        f"deepgaze2_{name}": _row(
+            functools.partial(_deepgaze, backbone=name),
+            reference="its parts: deepgaze2, and the backbone",
+        )
         for name in ("mobilenet_v2", "resnet50")
     },
 }
