@@ -251,6 +251,7 @@ def test_metrics_leave_out_images_without_fixations():
     for name in task.METRICS:
         assert found[name] == others[name]
     assert found["images_without_fixations"] == 1
+    assert "images_without_fixations" not in others
     none = task.metrics({}, {name: x[1:2] for name, x in records.items()})
     assert math.isnan(none["kl"])
     of_maps = task_of(MAPS)
@@ -263,18 +264,20 @@ def test_metrics_leave_out_images_without_fixations():
 
 def test_an_answer_has_the_places_and_the_map():
     density = np.zeros((20, 40), np.float32)
-    density[3, 5], density[3, 6], density[15, 30] = 0.5, 0.1, 0.4
+    density[3, 5:13] = 0.5, 0.05, 0.02, 0.012, 0.01, 0.02 / 3, 0.006, 0.004  # a flank
+    density[15, 30], density[10, 10] = 0.35, 0.001
     task = task_of(fixation_sigma=0.05)  # 2 pixels, so a place has a radius of 4
     answer = json.loads(json.dumps(task.answer({"density": density}, 5)))
-    assert [(p["x"], p["y"]) for p in answer["places"]] == [(5.5, 3.5), (30.5, 15.5)]
+    places = [(p["x"], p["y"]) for p in answer["places"]]
+    assert places == [(5.5, 3.5), (30.5, 15.5)]
     shares = [p["share"] for p in answer["places"]]
-    assert shares == pytest.approx([0.6, 0.4])
+    assert shares == pytest.approx([0.592, 0.35])
     levels = np.frombuffer(base64.b64decode(answer["levels"]), "<u2").reshape(20, 40)
-    assert (levels[3, 5], levels[15, 30]) == (65535, 52428)
+    assert (levels[3, 5], levels[15, 30]) == (65535, 45874)
     assert answer["peak"] == 0.5
     assert len(task.answer({"density": density}, 1)["places"]) == 1
-    assert task.cells(answer) == ["(6, 4) 60.0%", "(30, 16) 40.0%"]
-    assert task.rows(answer)[0] == {"x": "5.5", "y": "3.5", "share": "0.600000"}
+    assert task.cells(answer) == ["(6, 4) 59.2%", "(30, 16) 35.0%"]
+    assert task.rows(answer)[0] == {"x": "5.5", "y": "3.5", "share": "0.592000"}
     assert task.spread({"density": density})["x"] == "5.5"
 
 
@@ -292,7 +295,9 @@ def test_a_heat_map_is_drawn_over_the_image_and_written_on_its_own(tmp_path):
     np.testing.assert_array_equal(np.unique(levels), [43690, 65535])
     with Image.open(paths[0]) as image:
         drawn = np.asarray(image)
-    assert drawn.shape[1] == 480  # 12 times as large
+    assert drawn.shape[1] == 2 * 480 + 6  # 12 times as large, and the map beside it
+    assert (drawn[:240, :480] == 100).all()
+    drawn = drawn[:, 486:]
     assert drawn.shape[0] == 240 + 20  # and a line for the place
     # The largest: 0.65 of its colour over 0.35 of the grey; by hand yellow, viridis'
     # last colour (253, 231, 36).

@@ -260,6 +260,7 @@ def source(name, num_classes=10):
         ("lraspp_mobilenet_v3_large", {}, "mobilenet_v3_large"),
         ("fcn8s_vgg16", {}, "vgg16"),
         ("segnet", {}, "vgg16_bn"),
+        ("deepgaze2", {}, "vgg19"),
     ],
 )
 def test_the_weights_of_a_classifier_start_a_segmenter(name, fields, backbone):

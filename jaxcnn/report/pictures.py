@@ -37,7 +37,11 @@ def draw(pixels: np.ndarray, marks: Sequence["Mark"]) -> Image.Image:
 
 def _beside(picture: Image.Image, mark: "Picture") -> Image.Image:
     """Adds an image at the right of a picture."""
-    other = contact_sheet.fit(mark.pixels, _SIDE)
+    return _pair(picture, contact_sheet.fit(mark.pixels, _SIDE))
+
+
+def _pair(picture: Image.Image, other: Image.Image) -> Image.Image:
+    """Two pictures, one beside the other."""
     width = picture.width + _MARGIN + other.width
     page = Image.new("RGB", (width, max(picture.height, other.height)), _PAPER)
     page.paste(picture)
@@ -113,7 +117,7 @@ def _with_key(picture: Image.Image, key: Mapping[int, str]) -> Image.Image:
 
 
 def _heat_map(picture: Image.Image, mark: "HeatMap") -> Image.Image:
-    """Lays the colours of numbers over a grey picture, and numbers its places.
+    """Adds the picture in grey under the colours of numbers, and numbers its places.
 
     Where the numbers are small, more of the picture shows through.
     """
@@ -131,7 +135,7 @@ def _heat_map(picture: Image.Image, mark: "HeatMap") -> Image.Image:
         corners = (x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS)
         draw.ellipse(corners, fill=_PAPER, outline=_INK)
         draw.text((x, y), str(number), _INK, font, anchor="mm")
-    return page
+    return _pair(picture, page)
 
 
 _DRAWERS: Mapping[str, Callable[..., Image.Image]] = {

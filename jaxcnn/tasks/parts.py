@@ -107,7 +107,7 @@ class Regions:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class HeatMap:
-    """A number for each pixel, drawn as colours over the image.
+    """A number for each pixel, drawn as colours over the image, beside the image.
 
     Attributes:
         levels: uint16 [H, W], 65535 for the largest number, for the whole image.

@@ -55,6 +55,7 @@ LOSSES = ("kl", "log_likelihood")
 STATISTIC = "centre_bias"
 HIGHEST = 65535  # level of the largest density in a map that is written
 PLACE_SIGMAS = 2.0  # radius of a place that is looked at, in fixation_sigma
+SMALLEST_SHARE = 0.01  # of all fixations at a place that is named after the first
 
 _OF_DENSITY = ("kl", "cc", "sim")
 _OF_COUNTS = ("nss", "auc_judd", "information_gain")
@@ -249,8 +250,8 @@ class Saliency(Task):
         Returns:
             "kl" (nats), "cc", "sim" and "loss"; where there are counts of fixations,
             "nss", "auc_judd" and "information_gain" over the centre bias (bits per
-            fixation); "images_without_fixations", which are left out. A mean of no
-            image is NaN.
+            fixation); where there are such, the number of
+            "images_without_fixations", which are left out. A mean of no image is NaN.
         """
         has_density = np.asarray(records["has_density"], bool)
         has_counts = np.asarray(records.get("has_counts", has_density), bool)
@@ -258,10 +259,11 @@ class Saliency(Task):
         over = dict.fromkeys(_OF_DENSITY, has_density) | {"loss": of_loss}
         if self.fixations is not None:
             over |= dict.fromkeys(_OF_COUNTS, has_counts)
-        return {
-            **{name: _mean(records[name], which) for name, which in over.items()},
-            "images_without_fixations": float(np.sum(~(has_density & has_counts))),
-        }
+        found = {name: _mean(records[name], which) for name, which in over.items()}
+        left_out = np.sum(~(has_density & has_counts))
+        if left_out:
+            found["images_without_fixations"] = float(left_out)
+        return found
 
     def predict(self, output: jax.Array) -> dict[str, jax.Array]:
         """The predicted density, "density" [B, H, W], which sums to 1 over an image."""
@@ -279,8 +281,9 @@ class Saliency(Task):
         Returns:
             "places": up to `limit`, each {"x", "y", "share"}, pixels from the upper
             left corner and the share of all fixations that fall within PLACE_SIGMAS of
-            fixation_sigma of it, and within those of no place before it. Each is the
-            pixel of the highest density that is left.
+            fixation_sigma of it, and within those of no place before it. Each is a
+            local maximum of the density, the largest first, and those after the first
+            have a share of at least SMALLEST_SHARE.
             "height" and "width"; "peak", the largest density; "levels", the density
             row by row in base64, of each pixel round(65535 * density / peak) as
             a little-endian uint16.
@@ -299,14 +302,17 @@ class Saliency(Task):
     def _places(self, density: np.ndarray, limit: int) -> list[dict[str, float]]:
         """The places of answer."""
         left, found = density.copy(), []
+        peaks = np.where(_is_peak(density), density, 0)
         radius = PLACE_SIGMAS * self.fixation_sigma * max(density.shape)
         rows, columns = np.ogrid[: density.shape[0], : density.shape[1]]
-        while len(found) < limit and left.max() > 0:
-            y, x = np.unravel_index(np.argmax(left), left.shape)
+        while len(found) < limit and peaks.max() > 0:
+            y, x = np.unravel_index(np.argmax(peaks), peaks.shape)
             near = (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
             share = float(left[near].sum())
+            if found and share < SMALLEST_SHARE:
+                break
             found.append({"x": float(x) + 0.5, "y": float(y) + 0.5, "share": share})
-            left[near] = 0
+            left[near] = peaks[near] = 0
         return found
 
     def rows(self, answer: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -373,6 +379,20 @@ def _in_cells(values: np.ndarray) -> np.ndarray:
     weights = values[tuple(places.T)]
     cells = np.bincount(rows * CELLS + columns, weights, minlength=CELLS**2)
     return cells.reshape(CELLS, CELLS)
+
+
+def _is_peak(values: np.ndarray) -> np.ndarray:
+    """Whether none of the eight neighbours of a pixel is larger, bool [H, W]."""
+    height, width = values.shape
+    around = np.pad(values, 1)
+    return np.all(
+        [
+            values >= around[y : y + height, x : x + width]
+            for y in range(3)
+            for x in range(3)
+        ],
+        axis=0,
+    )
 
 
 def _kernel(side: int, sigma: float) -> np.ndarray:
