@@ -3,8 +3,9 @@
 A scene is RGB, as large as data.image_size, and has 1 to 6 capital letters of LETTERS
 that do not overlap. Each has a font, size, angle and colour of its own. The fonts are
 those of glyphs.MATPLOTLIB_FONTS, split by family, so that a network is tested on fonts
-it has not seen. Background: a gradient of two colours, soft blobs, lines, ellipses and
-arcs; grey noise over everything.
+it has not seen. In training, what tells fonts apart varies, too: a letter is stretched
+and slanted, and its strokes are thicker or thinner, see Shape. Background: a gradient
+of two colours, soft blobs, lines, ellipses and arcs; grey noise over everything.
 
 Each scene has four targets:
   mask    the class of each pixel: 0 background, 1 + number of the letter where it
@@ -30,7 +31,8 @@ from typing import Any
 
 import numpy as np
 import PIL
-from PIL import Image, ImageDraw, features
+from PIL import Image, ImageDraw, ImageFont, features
+from scipy import ndimage
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import arrays, glyphs
@@ -83,7 +85,7 @@ class GlyphScenes:
         number = list(NUM_EXAMPLES).index(self.split)
         fonts = glyphs.matplotlib_files(self.split)
         rng = np.random.default_rng((number, index))
-        return scene(rng, fonts, self.size)
+        return scene(rng, fonts, self.size, varied=self.split == "train")
 
     def column(self, target: str) -> np.ndarray:
         return self._columns[target]
@@ -131,11 +133,50 @@ def load(config: DataConfig) -> Dataset:
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """How a letter differs from that of its font. The defaults are the font's.
+
+    Attributes:
+        stretch: Factor of the width.
+        slant: Columns by which a row is moved to the right for each row above the
+            lowest.
+        weight: What is added to the thickness of strokes that are horizontal, and of
+            vertical ones, in hundredths of the height.
+    """
+
+    stretch: float = 1.0
+    slant: float = 0.0
+    weight: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "Shape":
+        """One at random, for training."""
+        return cls(
+            stretch=math.exp(rng.uniform(-0.25, 0.25)),
+            slant=rng.uniform(-0.1, 0.25),
+            weight=(
+                int(rng.choice([-4, -2, 0, 2])),
+                int(rng.choice([-4, -2, 0, 2, 4])),
+            ),
+        )
+
+
 def scene(
-    rng: np.random.Generator, fonts: tuple[str, ...], size: tuple[int, int]
+    rng: np.random.Generator,
+    fonts: tuple[str, ...],
+    size: tuple[int, int],
+    varied: bool = False,
 ) -> dict[str, Any]:
     """One scene: image uint8 [H, W, 3], mask uint8 [H, W], boxes float32 [n, 4] and
-    labels and text int32 [n]."""
+    labels and text int32 [n].
+
+    Args:
+        rng: Generator of everything at random.
+        fonts: Files of the fonts.
+        size: Height and width, pixels.
+        varied: Whether letters differ from those of the fonts, see Shape.
+    """
     pixels = background(rng, size)
     mask = np.zeros(size, np.uint8)
     taken: list[tuple[int, int, int, int]] = []  # top, left, bottom, right
@@ -146,10 +187,13 @@ def scene(
     while len(found) < wanted and (tries > 0 or not found):
         tries -= 1
         number = int(rng.integers(len(LETTERS)))
+        font = fonts[int(rng.integers(len(fonts)))]
+        shape = Shape.draw(rng) if varied else Shape()
         letter = Letter(
-            inks(fonts[int(rng.integers(len(fonts)))], LETTERS[number]),
+            inks(font, LETTERS[number], shape.weight),
             height=least * (most / least) ** rng.random() * min(size),
             angle=math.radians(rng.uniform(-ANGLE_DEGREES, ANGLE_DEGREES)),
+            shape=shape,
         )
         high, wide = letter.size
         place = _free_place(rng, letter.size, size, taken)
@@ -257,21 +301,56 @@ def _fill(rng: np.random.Generator) -> tuple[int, int, int]:
 
 
 @functools.cache
-def inks(font: str, letter: str) -> tuple[np.ndarray, ...]:
+def inks(
+    font: str, letter: str, weight: tuple[int, int] = (0, 0)
+) -> tuple[np.ndarray, ...]:
     """The coverage of a letter, uint8 [h, w] cut to its ink, in three sizes.
 
     Their heights are _INK_HEIGHTS or a pixel more.
+
+    Args:
+        font: File of the font.
+        letter: The letter.
+        weight: See Shape.
     """
     reference = glyphs.open_font(font, 256)
     _, top, _, bottom = reference.getbbox(letter, anchor="ls")
-    found = []
-    for height in _INK_HEIGHTS:
-        scaled = reference.font_variant(size=256 * height / (bottom - top))
-        box = scaled.getbbox(letter, anchor="ls")
-        image = Image.new("L", (box[2] - box[0], box[3] - box[1]))
-        ImageDraw.Draw(image).text((-box[0], -box[1]), letter, 255, scaled, anchor="ls")
-        found.append(np.asarray(image.crop(image.getbbox())))
-    return tuple(found)
+    if weight != (0, 0):
+        return _reweighted(_ink(reference, letter), weight)
+    sizes = (256 * height / (bottom - top) for height in _INK_HEIGHTS)
+    return tuple(_ink(reference.font_variant(size=size), letter) for size in sizes)
+
+
+def _ink(font: ImageFont.FreeTypeFont, letter: str) -> np.ndarray:
+    """The coverage of a letter, uint8 [h, w] cut to its ink."""
+    box = font.getbbox(letter, anchor="ls")
+    image = Image.new("L", (box[2] - box[0], box[3] - box[1]))
+    ImageDraw.Draw(image).text((-box[0], -box[1]), letter, 255, font, anchor="ls")
+    return np.asarray(image.crop(image.getbbox()))
+
+
+def _reweighted(ink: np.ndarray, weight: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    """A large ink with other strokes in the sizes of _INK_HEIGHTS; see Shape."""
+    height = len(ink)
+    ink = np.pad(ink, round(0.05 * height))
+    for axis, change in enumerate(weight):
+        if change:
+            change_ink = (
+                ndimage.maximum_filter1d if change > 0 else ndimage.minimum_filter1d
+            )
+            ink = change_ink(ink, 1 + round(abs(change) / 100 * height), axis=axis)
+    image = Image.fromarray(ink)
+    image = image.crop(image.getbbox())
+    scales = (target / image.height for target in _INK_HEIGHTS)
+    return tuple(
+        np.asarray(
+            image.resize(
+                (max(1, round(image.width * scale)), round(image.height * scale)),
+                Image.Resampling.BOX,
+            )
+        )
+        for scale in scales
+    )
 
 
 class Letter:
@@ -284,32 +363,40 @@ class Letter:
         size: Height and width of the smallest window that holds it, pixels.
     """
 
-    def __init__(self, inks: tuple[np.ndarray, ...], height: float, angle: float):
+    def __init__(
+        self,
+        inks: tuple[np.ndarray, ...],
+        height: float,
+        angle: float,
+        shape: Shape = Shape(),
+    ):
         """Measures the letter.
 
         Args:
             inks: Its coverage in several sizes, the largest first; see inks.
             height: Its height before it is turned, pixels.
             angle: Angle in radians.
+            shape: How it is stretched and slanted.
         """
         self._ink = next((x for x in reversed(inks) if x.shape[0] >= height), inks[0])
-        self._scale = height / self._ink.shape[0]
-        self._turn = math.cos(angle), math.sin(angle)
-        cosine, sine = map(abs, self._turn)
-        h, w = (side * self._scale for side in self._ink.shape)
-        self.size = math.ceil(sine * w + cosine * h), math.ceil(cosine * w + sine * h)
+        scale = height / self._ink.shape[0]
+        cosine, sine = math.cos(angle), math.sin(angle)
+        # From a place (x, y) in the ink to one in the window, from centre to centre.
+        lean = np.array([[shape.stretch, -shape.slant], [0, 1]])
+        self._matrix = scale * np.array([[cosine, sine], [-sine, cosine]]) @ lean
+        h, w = self._ink.shape
+        wide, high = np.abs(self._matrix) @ (w, h)
+        self.size = math.ceil(high), math.ceil(wide)
 
     def coverage(self) -> np.ndarray:
         """Coverage of each pixel of the window, uint8 [h, w]."""
         (high, wide), (h, w) = self.size, self._ink.shape
-        cosine, sine = (part / self._scale for part in self._turn)
-        # From a place (x, y) in the window to one in the ink; the centres correspond.
-        to_x = cosine, -sine, (w - cosine * wide + sine * high) / 2
-        to_y = sine, cosine, (h - sine * wide - cosine * high) / 2
+        back = np.linalg.inv(self._matrix)
+        shift = (np.array([w, h]) - back @ (wide, high)) / 2
         image = Image.fromarray(self._ink).transform(
             (wide, high),
             Image.Transform.AFFINE,
-            (*to_x, *to_y),
+            (*back[0], shift[0], *back[1], shift[1]),
             Image.Resampling.BILINEAR,
         )
         return np.asarray(image)
