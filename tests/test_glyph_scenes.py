@@ -123,10 +123,56 @@ def test_a_letter_is_turned_as_scipy_turns_it():
     assert np.abs(half.astype(float) - small).mean() < 4
 
 
+def test_a_letter_is_stretched_and_slanted():
+    ink = np.zeros((40, 30), np.uint8)
+    ink[:, 11:19] = 255  # an I
+    shape = glyph_scenes.Shape(stretch=1.5, slant=0.25)
+    letter = glyph_scenes.Letter((ink,), 40, 0.0, shape)
+    assert letter.size == (40, 55)  # 1.5 * 30 + 0.25 * 40
+    levels = letter.coverage() / 255
+    x = np.arange(55) + 0.5
+    assert levels[1:-1].sum(axis=1) == pytest.approx(1.5 * 8, abs=0.1)
+    centres = (levels @ x) / levels.sum(axis=1)
+    # Each row is a quarter of a column to the right of the one below it.
+    expected = 55 / 2 - 0.25 * (np.arange(40) - 19.5)
+    np.testing.assert_allclose(centres[1:-1], expected[1:-1], atol=0.1)
+
+
+def test_strokes_become_thinner_and_thicker():
+    # The H of a font with serifs: its bar in the middle, and its two stems above it.
+    font = glyphs.matplotlib_files("train")[4]
+    inks = {
+        w: glyph_scenes.inks(font, "H", w)[0] for w in ((0, 0), (-4, 0), (0, 4), (2, 2))
+    }
+    for ink in inks.values():
+        assert abs(ink.shape[0] - 64) <= 1
+
+    def thickness(weight, axis):
+        ink = inks[weight] / 255
+        return (ink[:, ink.shape[1] // 2] if axis == 0 else ink[16]).sum()
+
+    bar, stems = thickness((0, 0), 0), thickness((0, 0), 1)
+    assert bar - thickness((-4, 0), 0) == pytest.approx(2.56, abs=0.6)
+    assert thickness((0, 4), 1) - stems == pytest.approx(2 * 2.56, abs=0.6)
+    assert thickness((2, 2), 0) - bar == pytest.approx(1.28, abs=0.6)
+
+
+def test_only_letters_of_training_differ_from_their_fonts(dataset, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        glyph_scenes, "inks", lambda *args: asked.append(args[2]) or (INK,)
+    )
+    for split in dataset.splits:
+        asked.clear()
+        for i in range(20):
+            dataset.splits[split][i]
+        assert (len(set(asked)) == 1) == (split != "train")
+
+
 def test_each_split_is_drawn_with_its_fonts(dataset, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        glyph_scenes, "inks", lambda font, letter: asked.append(font) or (INK,)
+        glyph_scenes, "inks", lambda font, *_: asked.append(font) or (INK,)
     )
     for split in dataset.splits:
         asked.clear()
