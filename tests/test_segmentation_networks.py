@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from jaxcnn import models
-from jaxcnn.models import backbone, unet
+from jaxcnn.models import backbone, dilation, unet
 from jaxcnn.training import intercept, transfer
 from tests.reference import compare, filling
 from tests.small_networks import small
@@ -107,6 +107,38 @@ def test_parameters_are_as_many_as_published(name):
     model = models.create_model(name, num_classes, **fields)
     shape = (64, 64, models.MODELS[name].channels)
     assert models.count_params(model, shape) == number
+
+
+# Table 1 of the paper: C channels, or 2C, 2C, 4C, 8C, 16C, 32C, 32C, and C.
+@pytest.mark.parametrize(
+    ("context", "multiples"),
+    [
+        (dilation.BASIC, [1, 1, 1, 1, 1, 1, 1, 1]),
+        (dilation.LARGE, [2, 2, 4, 8, 16, 32, 32, 1]),
+    ],
+)
+def test_a_context_module_starts_as_the_identity(context, multiples):
+    classes = dilation.Classes(3, context)
+    maps = jax.random.uniform(jax.random.key(0), (1, 24, 20, 3))
+    params = classes.init(jax.random.key(1), maps)["params"]
+    params["score"]["kernel"] = jnp.eye(3)[None, None]
+    found = classes.apply({"params": params}, maps)
+    assert compare.relative_error(found, maps) < (1e-6 if max(multiples) == 1 else 0.05)
+    widths = [params[f"context{i}"]["bias"].size for i in range(1, 9)]
+    assert widths == [3 * multiple for multiple in multiples]
+
+
+def test_a_context_module_sees_what_its_table_says():
+    model = dilation.Classes(3, dilation.BASIC)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 80, 80, 3)))
+    ones = jax.tree.map(jnp.ones_like, variables)
+
+    def centre(maps):
+        return model.apply(ones, maps)[0, 40, 40, 0]
+
+    seen = jax.grad(centre)(jnp.ones((1, 80, 80, 3)))[0, ..., 0] > 0
+    rows = np.flatnonzero(seen.any(axis=1))
+    assert rows[-1] - rows[0] + 1 == 67  # Table 1
 
 
 def test_unet_sees_and_gives_what_figure_1_says():

@@ -36,31 +36,32 @@ LARGE = (2, 2, 4, 8, 16, 32, 32)
 zeros = nn.initializers.zeros
 
 
-def identity_kernel(num_classes: int, stddev: float = 0.01) -> Callable[..., jax.Array]:
+def identity_kernel(num_classes: int, noise: float = 0.01) -> Callable[..., jax.Array]:
     """Initializer of a convolution that passes each class on (equation 5).
 
-    A filter averages the channels that stand for its own class: the first c / C of c
-    channels for the first of C classes, and so on. Everything else is Gaussian noise,
-    and there is none where channels and filters are as many as classes (equation 4).
+    A filter sees the channels of its own class in the middle of its window: the first
+    c / C of c channels are those of the first of C classes, and so are the first f / C
+    of f filters. Its weights there are C / f, so that a class is the sum over its
+    channels. Everything else is Gaussian noise, or zero where there are C channels and
+    C filters (equation 4).
 
     Args:
         num_classes: C, of which the numbers of channels and filters are multiples.
-        stddev: Standard deviation of the noise.
+        noise: Standard deviation of the noise, relative to C / f.
     """
 
     def init(
         key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32
     ) -> jax.Array:
         height, width, inputs, filters = shape
-        of_input = np.arange(inputs) * num_classes // inputs
-        of_filter = np.arange(filters) * num_classes // filters
-        passed = np.zeros(shape)
-        same = of_input[:, None] == of_filter
-        passed[height // 2, width // 2] = same * num_classes / inputs
+        class_of_input = np.arange(inputs) * num_classes // inputs
+        class_of_filter = np.arange(filters) * num_classes // filters
+        passes = np.zeros(shape, bool)
+        passes[height // 2, width // 2] = class_of_input[:, None] == class_of_filter
         if inputs == filters == num_classes:
-            return jnp.asarray(passed, dtype)
-        noise = stddev * jax.random.normal(key, shape, dtype)
-        return jnp.where(passed > 0, jnp.asarray(passed, dtype), noise)
+            return jnp.asarray(passes, dtype)
+        others = noise * jax.random.normal(key, shape, dtype)
+        return jnp.where(passes, 1.0, others) * (num_classes / filters)
 
     return init
 
