@@ -27,7 +27,6 @@ SIZES = {
     "dilated": (72, 96),
     "segnet": (37, 50),
 }
-THEIRS = {"scale": "weight", "var": "running_var"}  # names that filling.py knows
 FCN = {"filters": NARROW, "hidden": (14, 14)}
 NETWORKS = {
     "unet_2015": ("unet_2015", {"filters": NARROW}),
@@ -71,16 +70,6 @@ class Maps(nn.Module):
         )
 
 
-def filled(variables):
-    """Values for variables, each by its path and shape."""
-    values = {}
-    for path, leaf in traverse_util.flatten_dict(variables).items():
-        path_of_theirs = (*path[1:-1], THEIRS.get(path[-1], path[-1]))
-        name = "/".join(path_of_theirs)
-        values[path] = filling.tensors({name: leaf.shape})[name]
-    return traverse_util.unflatten_dict(values)
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_papers_are_those_written_in_torch(name):
     model_name, fields = NETWORKS[name]
@@ -90,7 +79,7 @@ def test_networks_of_papers_are_those_written_in_torch(name):
     with np.load(compare.FOLDER / "paper_networks.npz") as file:
         theirs = file[name]
     with jax.enable_x64(True):
-        variables = filled(models.abstract_variables(model, (*size, 3)))
+        variables = compare.filled(models.abstract_variables(model, (*size, 3)))
         apply = jax.jit(
             functools.partial(model.apply, train=False),
             compiler_options=compare.IN_A_HURRY,
@@ -166,7 +155,7 @@ def test_dilated_maps_have_the_old_values_at_the_old_places(family):
     network = network.clone(num_classes=0)
     images = filling.images((2, 64, 96, channels))
     init = functools.partial(Maps(network).init, train=False)
-    variables = filled(
+    variables = compare.filled(
         jax.eval_shape(init, jax.random.key(0), images.astype(np.float32))
     )
 
@@ -314,7 +303,7 @@ def test_a_classifier_is_no_start_for_a_segmenter_on_another():
 def test_gradients_do_not_depend_on_what_is_recomputed(name, fields):
     model = models.create_model(name, 3, **fields)
     images = filling.images((2, 32, 32, 3)).astype(np.float32)
-    variables = filled(models.abstract_variables(model, (32, 32, 3)))
+    variables = compare.filled(models.abstract_variables(model, (32, 32, 3)))
     variables = jax.tree.map(np.float32, variables)
     params, others = variables.pop("params"), variables
 

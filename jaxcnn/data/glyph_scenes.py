@@ -141,8 +141,8 @@ class Shape:
         stretch: Factor of the width.
         slant: Columns by which a row is moved to the right for each row above the
             lowest.
-        weight: What is added to the thickness of strokes that are horizontal, and of
-            vertical ones, in hundredths of the height.
+        weight: Change of the thickness of strokes that are horizontal, and of vertical
+            ones, in hundredths of the height.
     """
 
     stretch: float = 1.0
@@ -376,7 +376,7 @@ class Letter:
             inks: Its coverage in several sizes, the largest first; see inks.
             height: Its height before it is turned, pixels.
             angle: Angle in radians.
-            shape: How it is stretched and slanted.
+            shape: Its stretch and slant.
         """
         self._ink = next((x for x in reversed(inks) if x.shape[0] >= height), inks[0])
         scale = height / self._ink.shape[0]

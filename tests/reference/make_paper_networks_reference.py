@@ -2,10 +2,10 @@
 
     python tests/reference/make_paper_networks_reference.py
 
-No library has FCN on VGG-16, dilated VGG-16 and its context module, SegNet and the
-U-Net of 2015 as their papers describe them. They stand here a second time, as functions
-of torch; parameters have the names and shapes of ours and are made from those by
-filling.py. All is computed in float64.
+No library has FCN on VGG-16, dilated VGG-16 and its context module, SegNet, the U-Net
+of 2015 and a CRNN with residual convolutions as their papers describe them. They stand
+here a second time, as functions of torch; parameters have the names and shapes of ours
+and are made from those by filling.py. All is computed in float64.
 """
 
 from pathlib import Path
@@ -25,7 +25,10 @@ SIZES = {
     "fcn": (70, 101),
     "dilated": (72, 96),
     "segnet": (37, 50),
+    "crnn_resnet": (32, 43),
 }
+CRNN = (4, 6, 8, 10, 12, 12)  # filters
+CRNN_HIDDEN = 5
 
 
 def get(name: str, *shape: int) -> torch.Tensor:
@@ -155,6 +158,69 @@ def segnet(x: torch.Tensor) -> torch.Tensor:
     return conv(x, "head", CLASSES, 3, 1)
 
 
+def crnn_resnet(x: torch.Tensor) -> torch.Tensor:
+    """The layers in Table 6 of Baek et al. 2019, two bidirectional LSTMs."""
+
+    def unit(x, name, filters, size=3, stride=1, padding=1):
+        kernel = get(f"{name}/conv/kernel", size, size, x.shape[1], filters)
+        x = F.conv2d(x, kernel.permute(3, 2, 0, 1), stride=stride, padding=padding)
+        return norm(x, f"{name}/norm")
+
+    def block(x, name, filters):
+        y = F.relu(unit(x, f"{name}/conv1", filters))
+        y = unit(y, f"{name}/conv2", filters)
+        if x.shape[1] != filters:
+            x = unit(x, f"{name}/proj", filters, 1, padding=0)
+        return F.relu(x + y)
+
+    first, second, *stages = CRNN
+    x = F.relu(unit(x, "stem/conv1", first))
+    x = F.relu(unit(x, "stem/conv2", second))
+    for i, (filters, depth) in enumerate(zip(stages, (1, 2, 5, 3), strict=True), 1):
+        if i < 3:
+            x = F.max_pool2d(x, 2)
+        elif i == 3:
+            x = F.max_pool2d(x, 2, (2, 1), (0, 1))
+        for j in range(1, depth + 1):
+            x = block(x, f"stage{i}_block{j}", filters)
+        name = f"stage{i}_block{depth + 1}"
+        if i < 4:
+            x = F.relu(unit(x, name, filters))
+        else:
+            x = F.relu(unit(x, name, filters, 2, (2, 1), (0, 1)))
+            x = F.relu(unit(x, f"stage4_block{depth + 2}", filters, 2, padding=0))
+    x = x[:, :, 0].permute(0, 2, 1)  # [B, T, C]
+    x = both_ways(x, "stage5_block1")
+    kernel = get("stage5_block1/join/kernel", 2 * CRNN_HIDDEN, CRNN_HIDDEN)
+    x = x @ kernel + get("stage5_block1/join/bias", CRNN_HIDDEN)
+    x = both_ways(x, "stage5_block2")
+    kernel = get("head/kernel", 2 * CRNN_HIDDEN, CLASSES)
+    return x @ kernel + get("head/bias", CLASSES)
+
+
+def both_ways(x: torch.Tensor, name: str) -> torch.Tensor:
+    forward = lstm(x, f"{name}/forward")
+    backward = lstm(x.flip(1), f"{name}/backward").flip(1)
+    return torch.cat([forward, backward], dim=2)
+
+
+def lstm(x: torch.Tensor, name: str) -> torch.Tensor:
+    network = torch.nn.LSTM(x.shape[2], CRNN_HIDDEN, batch_first=True).double()
+    gates = [f"{name}/{{}}{gate}" for gate in "ifgo"]  # the order of PyTorch
+    inputs = [get(f"{g.format('i')}/kernel", x.shape[2], CRNN_HIDDEN) for g in gates]
+    hidden = [get(f"{g.format('h')}/kernel", CRNN_HIDDEN, CRNN_HIDDEN) for g in gates]
+    biases = [get(f"{g.format('h')}/bias", CRNN_HIDDEN) for g in gates]
+    state = {
+        "weight_ih_l0": torch.cat(inputs, dim=1).T,
+        "weight_hh_l0": torch.cat(hidden, dim=1).T,
+        "bias_ih_l0": torch.cat(biases),
+        "bias_hh_l0": torch.zeros(4 * CRNN_HIDDEN),
+    }
+    network.load_state_dict(state)
+    with torch.no_grad():
+        return network(x)[0]
+
+
 def images(name: str) -> torch.Tensor:
     pixels = filling.images((2, *SIZES[name], 3))
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
@@ -173,4 +239,6 @@ if __name__ == "__main__":
     for name, y in found.items():
         print(name, tuple(y.shape), float(y.square().mean().sqrt()))
     arrays = {n: y[:, :, ::4, ::3].permute(0, 2, 3, 1) for n, y in found.items()}
+    arrays["crnn_resnet"] = crnn_resnet(images("crnn_resnet"))
+    print("crnn_resnet", tuple(arrays["crnn_resnet"].shape))
     np.savez_compressed(Path(__file__).with_name("paper_networks.npz"), **arrays)
