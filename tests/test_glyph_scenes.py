@@ -9,7 +9,16 @@ import pytest
 from scipy import ndimage
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import batches, datasets, glyph_scenes, glyphs, memory, transforms
+from jaxcnn.data import (
+    batches,
+    datasets,
+    drawn_letters,
+    glyph_crops,
+    glyph_scenes,
+    glyphs,
+    memory,
+    transforms,
+)
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.errors import UserError
 
@@ -103,10 +112,10 @@ def test_the_mask_is_where_the_background_is_covered():
 def test_a_letter_is_turned_as_scipy_turns_it():
     ink = np.zeros((40, 30), np.uint8)
     ink[4:36, 4:12] = ink[28:36, 4:26] = 255  # an L
-    upright = glyph_scenes.Letter((ink,), 40, 0.0)
+    upright = drawn_letters.Letter((ink,), 40, 0.0)
     assert upright.size == (40, 30)
     np.testing.assert_array_equal(upright.coverage(), ink)
-    turned = glyph_scenes.Letter((ink,), 40, math.radians(20)).coverage()
+    turned = drawn_letters.Letter((ink,), 40, math.radians(20)).coverage()
     expected = ndimage.rotate(ink.astype(float), 20, order=1)  # anticlockwise
     # Of sizes that may differ by a pixel: compared around the centre.
     high, wide = (
@@ -118,7 +127,7 @@ def test_a_letter_is_turned_as_scipy_turns_it():
         return x[top : top + high, left : left + wide].astype(float) / 255
 
     assert np.abs(middle(turned) - middle(expected)).mean() < 0.02
-    half = glyph_scenes.Letter((ink,), 20, 0.0).coverage()
+    half = drawn_letters.Letter((ink,), 20, 0.0).coverage()
     small = np.asarray(Image.fromarray(ink).reduce(2))
     assert np.abs(half.astype(float) - small).mean() < 4
 
@@ -126,8 +135,8 @@ def test_a_letter_is_turned_as_scipy_turns_it():
 def test_a_letter_is_stretched_and_slanted():
     ink = np.zeros((40, 30), np.uint8)
     ink[:, 11:19] = 255  # an I
-    shape = glyph_scenes.Shape(stretch=1.5, slant=0.25)
-    letter = glyph_scenes.Letter((ink,), 40, 0.0, shape)
+    shape = drawn_letters.Shape(stretch=1.5, slant=0.25)
+    letter = drawn_letters.Letter((ink,), 40, 0.0, shape)
     assert letter.size == (40, 55)  # 1.5 * 30 + 0.25 * 40
     levels = letter.coverage() / 255
     x = np.arange(55) + 0.5
@@ -142,7 +151,8 @@ def test_strokes_become_thinner_and_thicker():
     # The H of a font with serifs: its bar in the middle, and its two stems above it.
     font = glyphs.matplotlib_files("train")[4]
     inks = {
-        w: glyph_scenes.inks(font, "H", w)[0] for w in ((0, 0), (-4, 0), (0, 4), (2, 2))
+        w: drawn_letters.inks(font, "H", w)[0]
+        for w in ((0, 0), (-4, 0), (0, 4), (2, 2))
     }
     for ink in inks.values():
         assert abs(ink.shape[0] - 64) <= 1
@@ -247,3 +257,26 @@ def test_the_size_is_that_of_the_config():
 def test_what_it_cannot_do_is_refused(changes, text):
     with pytest.raises(UserError, match=text):
         datasets.load(DataConfig(name="glyph_scenes", **changes))
+
+
+def test_a_crop_has_its_letter_in_the_middle(monkeypatch):
+    monkeypatch.setattr(
+        glyph_crops, "NUM_SCENES", {"train": 12, "validation": 3, "test": 3}
+    )
+    dataset = datasets.load(DataConfig(name="glyph_crops"))
+    assert dataset.info.targets["label"].names == tuple(glyph_scenes.LETTERS)
+    columns = dataset.splits["test"]
+    shown = [columns[i] for i in range(len(columns))]
+    fonts, first = glyphs.matplotlib_files("test"), 0
+    for index in range(3):
+        rng = np.random.default_rng((2, index, 1))
+        scene = glyph_scenes.scene(rng, fonts, (64, 64))
+        for box, label in zip(scene["boxes"], scene["labels"], strict=True):
+            example = shown[first]
+            assert example["label"] == label
+            y, x = (int(box[i] + box[i + 2]) // 2 for i in (0, 1))
+            np.testing.assert_array_equal(
+                example["image"][16, 16], scene["image"][y, x]
+            )
+            first += 1
+    assert first == len(shown)

@@ -4,7 +4,8 @@ A scene is RGB, as large as data.image_size, and has 1 to 6 capital letters of L
 that do not overlap. Each has a font, size, angle and colour of its own. The fonts are
 those of glyphs.MATPLOTLIB_FONTS, split by family, so that a network is tested on fonts
 it has not seen. In training, what tells fonts apart varies, too: a letter is stretched
-and slanted, and its strokes are thicker or thinner, see Shape. Background: a gradient
+and slanted, and its strokes are thicker or thinner, see
+drawn_letters.Shape. Background: a gradient
 of two colours, soft blobs, lines, ellipses and arcs; grey noise over everything.
 
 Each scene has four targets:
@@ -31,11 +32,11 @@ from typing import Any
 
 import numpy as np
 import PIL
-from PIL import Image, ImageDraw, ImageFont, features
-from scipy import ndimage
+from PIL import Image, ImageDraw, features
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import arrays, glyphs
+from jaxcnn.data.drawn_letters import Letter, Shape, inks
 from jaxcnn.data.examples import Dataset, fields_used, make_dataset
 from jaxcnn.data.transforms import check_size, height_and_width
 from jaxcnn.errors import require
@@ -51,7 +52,6 @@ CONTRAST = 90.0  # least distance in RGB of a letter from the mean of what is be
 SMALLEST_SIDE = 32  # pixels of an image, in which the smallest letters have 7
 _TRIES = 4  # letters that are tried for each that is wanted; colours of a letter
 _PLACES = 40  # that are tried for a letter
-_INK_HEIGHTS = (64, 32, 16)  # pixels of the glyphs that letters are scaled from
 _MEASURED = 256  # training scenes that mean and std are of
 
 TARGETS = {
@@ -131,35 +131,6 @@ def load(config: DataConfig) -> Dataset:
         made_with=fields_used(config, "image_size"),
         decoder=f"Pillow {PIL.__version__}, FreeType {features.version('freetype2')}",
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """How a letter differs from that of its font. The defaults are the font's.
-
-    Attributes:
-        stretch: Factor of the width.
-        slant: Columns by which a row is moved to the right for each row above the
-            lowest.
-        weight: Change of the thickness of strokes that are horizontal, and of vertical
-            ones, in hundredths of the height.
-    """
-
-    stretch: float = 1.0
-    slant: float = 0.0
-    weight: tuple[int, int] = (0, 0)
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> "Shape":
-        """One at random, for training."""
-        return cls(
-            stretch=math.exp(rng.uniform(-0.25, 0.25)),
-            slant=rng.uniform(-0.1, 0.25),
-            weight=(
-                int(rng.choice([-4, -2, 0, 2])),
-                int(rng.choice([-4, -2, 0, 2, 4])),
-            ),
-        )
 
 
 def scene(
@@ -298,105 +269,3 @@ def background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 
 def _fill(rng: np.random.Generator) -> tuple[int, int, int]:
     return tuple(rng.integers(0, 256, 3).tolist())
-
-
-@functools.cache
-def inks(
-    font: str, letter: str, weight: tuple[int, int] = (0, 0)
-) -> tuple[np.ndarray, ...]:
-    """The coverage of a letter, uint8 [h, w] cut to its ink, in three sizes.
-
-    Their heights are _INK_HEIGHTS or a pixel more.
-
-    Args:
-        font: File of the font.
-        letter: The letter.
-        weight: See Shape.
-    """
-    reference = glyphs.open_font(font, 256)
-    _, top, _, bottom = reference.getbbox(letter, anchor="ls")
-    if weight != (0, 0):
-        return _reweighted(_ink(reference, letter), weight)
-    sizes = (256 * height / (bottom - top) for height in _INK_HEIGHTS)
-    return tuple(_ink(reference.font_variant(size=size), letter) for size in sizes)
-
-
-def _ink(font: ImageFont.FreeTypeFont, letter: str) -> np.ndarray:
-    """The coverage of a letter, uint8 [h, w] cut to its ink."""
-    box = font.getbbox(letter, anchor="ls")
-    image = Image.new("L", (box[2] - box[0], box[3] - box[1]))
-    ImageDraw.Draw(image).text((-box[0], -box[1]), letter, 255, font, anchor="ls")
-    return np.asarray(image.crop(image.getbbox()))
-
-
-def _reweighted(ink: np.ndarray, weight: tuple[int, int]) -> tuple[np.ndarray, ...]:
-    """A large ink with other strokes in the sizes of _INK_HEIGHTS; see Shape."""
-    height = len(ink)
-    ink = np.pad(ink, round(0.05 * height))
-    for axis, change in enumerate(weight):
-        if change:
-            change_ink = (
-                ndimage.maximum_filter1d if change > 0 else ndimage.minimum_filter1d
-            )
-            ink = change_ink(ink, 1 + round(abs(change) / 100 * height), axis=axis)
-    image = Image.fromarray(ink)
-    image = image.crop(image.getbbox())
-    scales = (target / image.height for target in _INK_HEIGHTS)
-    return tuple(
-        np.asarray(
-            image.resize(
-                (max(1, round(image.width * scale)), round(image.height * scale)),
-                Image.Resampling.BOX,
-            )
-        )
-        for scale in scales
-    )
-
-
-class Letter:
-    """A letter of some height, turned anticlockwise.
-
-    It is sampled linearly from the smallest ink that is at least as high, or from the
-    largest, so that no pixel of it is skipped.
-
-    Attributes:
-        size: Height and width of the smallest window that holds it, pixels.
-    """
-
-    def __init__(
-        self,
-        inks: tuple[np.ndarray, ...],
-        height: float,
-        angle: float,
-        shape: Shape = Shape(),
-    ):
-        """Measures the letter.
-
-        Args:
-            inks: Its coverage in several sizes, the largest first; see inks.
-            height: Its height before it is turned, pixels.
-            angle: Angle in radians.
-            shape: Its stretch and slant.
-        """
-        self._ink = next((x for x in reversed(inks) if x.shape[0] >= height), inks[0])
-        scale = height / self._ink.shape[0]
-        cosine, sine = math.cos(angle), math.sin(angle)
-        # From a place (x, y) in the ink to one in the window, from centre to centre.
-        lean = np.array([[shape.stretch, -shape.slant], [0, 1]])
-        self._matrix = scale * np.array([[cosine, sine], [-sine, cosine]]) @ lean
-        h, w = self._ink.shape
-        wide, high = np.abs(self._matrix) @ (w, h)
-        self.size = math.ceil(high), math.ceil(wide)
-
-    def coverage(self) -> np.ndarray:
-        """Coverage of each pixel of the window, uint8 [h, w]."""
-        (high, wide), (h, w) = self.size, self._ink.shape
-        back = np.linalg.inv(self._matrix)
-        shift = (np.array([w, h]) - back @ (wide, high)) / 2
-        image = Image.fromarray(self._ink).transform(
-            (wide, high),
-            Image.Transform.AFFINE,
-            (*back[0], shift[0], *back[1], shift[1]),
-            Image.Resampling.BILINEAR,
-        )
-        return np.asarray(image)
