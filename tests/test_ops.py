@@ -411,7 +411,7 @@ def test_every_operation_is_called_by_a_layer():
 # Blocks of these networks that end with the ReLU of a sum, by their papers' figures.
 RESIDUAL_JOINS = {
     **dict.fromkeys(("deeplab", "fcn", "pspnet"), 8),
-    "unet": 9,
+    **dict.fromkeys(("deepgaze", "unet"), 9),
     "inception_resnet": 3,
     "regnet": 5,
     "resnet": 4,

@@ -92,8 +92,10 @@ class Blurred(nn.Module):
         x = Conv1x1(self.num_classes, name="conv")(x)
         start = nn.initializers.constant(math.log(self.start_pixels))
         log_sigma = self.param("log_sigma", start, (), jnp.float32)
-        groups = x.shape[-1]
-        lines = [_gaussian(side, jnp.exp(log_sigma)) for side in x.shape[1:3]]
+        # Sums over a line need more digits than bfloat16 has.
+        wide = jnp.promote_types(log_sigma.dtype, jnp.float32)
+        sigma, groups = jnp.exp(log_sigma.astype(wide)), x.shape[-1]
+        lines = [_gaussian(side, sigma) for side in x.shape[1:3]]
         for line, shape in zip(lines, ((-1, 1), (1, -1)), strict=True):
             kernel = jnp.tile(line.reshape(*shape, 1, 1), groups).astype(x.dtype)
             x = convolve(x, kernel, groups=groups)
@@ -103,7 +105,8 @@ class Blurred(nn.Module):
 
 def _gaussian(side: int, sigma: jax.Array) -> jax.Array:
     """Values of a Gaussian that reaches over a line of pixels, [2 * side - 1]."""
-    return jax.nn.softmax(-0.5 * jnp.square(jnp.arange(1 - side, side) / sigma))
+    line = jnp.exp(-0.5 * jnp.square(jnp.arange(1 - side, side) / sigma))
+    return line / jnp.sum(line)
 
 
 def _inside(line: jax.Array) -> jax.Array:
