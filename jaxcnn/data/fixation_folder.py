@@ -64,11 +64,13 @@ class FixationImages(FileExamples):
         for index in range(len(self)):
             if target == "maps":
                 column[index] = _Map(self.map_paths[index], self.max_pixels)
+                continue
+            try:
+                size = super().encoded(index)["image"].shape[:2]
+            except BadImageError:
+                column[index] = Scattered(np.zeros((0, 2), np.int64), (1, 1))
             else:
-                try:
-                    column[index] = self.encoded(index)[target]
-                except BadImageError:
-                    column[index] = Scattered(np.zeros((0, 2), np.int64), (1, 1))
+                column[index] = self._scattered(index, size)
         return column
 
     def encoded(self, index: int) -> dict[str, Any]:
@@ -83,17 +85,17 @@ class FixationImages(FileExamples):
 
     def _scattered(self, index: int, size: tuple[int, int]) -> Scattered:
         """The fixations of an image of that size; UserError for one outside of it."""
-        places = np.floor(self.points[index]).astype(np.int64)
-        outside = np.any((places < 0) | (places >= size), axis=1)
+        points = self.points[index]
+        outside = np.any((points < 0) | (points >= size), axis=1)
         if outside.any():
             path = self.point_paths[index]
             line = read_points(path)[0][np.argmax(outside)]
-            y, x = self.points[index][np.argmax(outside)]
+            y, x = points[np.argmax(outside)]
             raise UserError(
                 f"{path}, line {line}: the point x={x:g}, y={y:g} is outside of the "
                 f"image, which has {size[1]} x {size[0]} pixels."
             )
-        return Scattered(places, size)
+        return Scattered(np.floor(points).astype(np.int64), size)
 
     @property
     def other_paths(self) -> Sequence[str]:
