@@ -7,10 +7,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 import pytest
 
-from jaxcnn import __main__, data, fit
+from jaxcnn import __main__, config_fields, data, fit
 from jaxcnn.config import Config, DataConfig, OptimConfig, TaskConfig
 from jaxcnn.data import glyphs, text_lines, transforms
 from jaxcnn.errors import UserError
+from jaxcnn.training import prepare
 from tests.interrupted import assert_same_bits, last_state, records, signalled
 
 FONTS = {
@@ -343,6 +344,26 @@ def test_every_verb_takes_lines_of_text(tmp_path, capsys):
     assert __main__.main(["predict", workdir, image, "--format=json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["text"] in ("", *words)
+    # The run has the words, so their file may be elsewhere.
+    (tmp_path / "words.txt").unlink()
+    assert __main__.main(["evaluate", workdir, "--format=json"]) == 0
+    assert __main__.main(["train", *flags, *beam, workdir]) == 0
+    capsys.readouterr()
+    assert __main__.main(["predict", workdir, image, "--format=json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [row]
+
+
+def test_each_column_of_targets_is_read_once(short_lines, monkeypatch):
+    read, column = [], text_lines.Lines.column
+    monkeypatch.setattr(
+        text_lines.Lines,
+        "column",
+        lambda self, target: read.append(self.seed) or column(self, target),
+    )
+    config = tiny_config()
+    stages = ((32, 64), 0.0), ((32, 128), 1.0)
+    prepare.prepare(config_fields.replace(config, {"data.image_size_stages": stages}))
+    assert sorted(read) == [0, 1, 2]
 
 
 # Training.

@@ -74,9 +74,11 @@ class Task(abc.ABC):
     def measure(
         cls, config: TaskConfig, targets: Targets, column: Column
     ) -> dict[str, Any]:
-        """What must be known of the training targets, as JSON has it.
+        """What must be known of the training targets, and of files that the config
+        names, as JSON has it.
 
-        A run's folder keeps it, so that nothing is measured twice.
+        A run's folder keeps it, so that nothing is measured twice. When a run is
+        resumed with other options, it is measured again.
 
         Args:
             config: The task's options.
@@ -116,6 +118,14 @@ class Task(abc.ABC):
             UserError: It cannot be done for such images.
         """
         return self
+
+    def remarks(self, config: TaskConfig) -> list[str]:
+        """Messages for the log of a run that begins or is resumed.
+
+        Args:
+            config: The task's options.
+        """
+        return []
 
     # Training.
 

@@ -153,6 +153,8 @@ def fit(
         old_config, info = existing
         config = workdir.resolve_auto(config, old_config)
         workdir.check_config(folder, old_config, config)
+        if config.task != old_config.task:  # such as by another lexicon
+            info = dataclasses.replace(info, statistics={})
     run = prepare.prepare(config, info, dataset, model=model, task=task)
     if profile_steps is not None:
         profile.check(profile_steps, run.num_steps)

@@ -160,7 +160,7 @@ def _with_task(
     def with_task(dataset: Dataset) -> tuple[Dataset, Task]:
         statistics: Mapping[str, Any]
         targets, train = dataset.info.targets, dataset.splits["train"]
-        if info is not None:
+        if info is not None and info.statistics:
             statistics = info.statistics
         elif given is None or isinstance(given, type):
             cls = tasks.find(config.task, given)
@@ -251,12 +251,17 @@ def _check_examples(
     sizes += [size for size, _ in config.data.image_size_stages]
     if type(task).problems is Task.problems:
         return
+    # Each column is read once for all sizes.
+    columns = {
+        split: functools.cache(examples.column)
+        for split, examples in dataset.splits.items()
+    }
     for size in dict.fromkeys(map(height_and_width, sizes)):
         shape = (*size, dataset.info.channels)
         init = functools.partial(init_with_output, model, image_shape=shape)
         output, _ = jax.eval_shape(init, jax.random.key(0))
         for split, examples in dataset.splits.items():
-            for index, problem in task.problems(output, examples.column):
+            for index, problem in task.problems(output, columns[split]):
                 path = path_of(examples, index)
                 where = "" if path is None else f" ({path})"
                 raise errors.UserError(
