@@ -59,6 +59,8 @@ class Task(abc.ABC):
         OPTIONS: Fields of TaskConfig that the task uses, besides name, target and
             aux_weight; another value of any other field is refused.
         IMBALANCE_ADVICE: Advice for data in which some groups are small.
+        LISTS: Fields that are tuples of any length; other tuples have an item for each
+            class, number or character.
         IS_MAP: Whether the network's output is an array [B, H, W, ...] as high and wide
             as its images. What is predicted is then that of an image's own size.
     """
@@ -68,6 +70,7 @@ class Task(abc.ABC):
     )
     OPTIONS: ClassVar[frozenset[str]] = frozenset({"fields"})
     IMBALANCE_ADVICE: ClassVar[str] = ""
+    LISTS: ClassVar[frozenset[str]] = frozenset()
     IS_MAP: ClassVar[bool] = False
 
     @classmethod
@@ -153,6 +156,12 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def outputs(self) -> dict[str, Any]:
         """Fields that the network is built with, such as {"num_classes": 10}."""
+
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """Name of each of the network's outputs; None: they are not known."""
+        named = [target.names for target in self.targets.values() if target.names]
+        return named[0] if len(named) == 1 else None
 
     @property
     def output_shape(self) -> tuple[int | None, ...] | None:

@@ -35,6 +35,7 @@ from jaxcnn.tasks.task import (
 )
 
 SPACE = " "
+BLANK = "(blank)"  # name of the last output, which is no character
 LISTED = 20  # lines in the table of a report
 
 
@@ -101,6 +102,7 @@ class Text(Task):
         Metric("loss", greater_is_better=False),
     )
     OPTIONS: ClassVar[frozenset[str]] = frozenset({"beam_width", "lexicon"})
+    LISTS: ClassVar[frozenset[str]] = frozenset({"words"})
 
     characters: tuple[str, ...]
     longest: int
@@ -173,6 +175,10 @@ class Text(Task):
     @property
     def outputs(self) -> dict[str, Any]:
         return {"num_classes": self.num_classes}
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return (*self.characters, BLANK)
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:

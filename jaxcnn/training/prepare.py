@@ -35,7 +35,7 @@ from jaxcnn.training.averaging import make_average
 from jaxcnn.training.precision import make_precision
 from jaxcnn.training.run import Run
 from jaxcnn.training.state import init_variables, init_with_output
-from jaxcnn.training.transfer import Start, make_start, open_source, output_names
+from jaxcnn.training.transfer import Start, make_start, open_source
 
 _MAX_STEPS = 2**31 - 1  # the number of a step is an int32
 _MAX_BATCH_BYTES = 2**32  # on one host
@@ -106,8 +106,8 @@ def prepare(
     start = None
     if info is None and config.init_from.path:
         only, skip = config.init_from.only, config.init_from.skip
-        names = output_names(task)
-        start = make_start(open_source(config), model, shape, only, skip, names)
+        source = open_source(config)
+        start = make_start(source, model, shape, only, skip, task.output_names)
     dataset = _with_scale(dataset, info or start, models.normalisation(config.model))
     run = Run(
         config=config,
