@@ -47,6 +47,7 @@ from jaxcnn.data.examples import (
     BadImageError,
     Dataset,
     Examples,
+    Unread,
     fields_used,
     make_dataset,
 )
@@ -334,14 +335,10 @@ class MaskedImages(FileExamples):
 
     masks: Callable[[int, Encoded], Mask]
 
-    def column(self, target: str) -> np.ndarray:
-        """The masks of all images, an object array. They are read each time."""
+    def column(self, target: str) -> np.ndarray | Unread:
         if target != "mask":
             return super().column(target)
-        column = np.empty(len(self), object)
-        for index in range(len(self)):
-            column[index] = self.encoded(index)["mask"]
-        return column
+        return Unread(lambda i: self.encoded(i)["mask"], np.arange(len(self)))
 
     def encoded(self, index: int) -> dict[str, Any]:
         example = super().encoded(index)

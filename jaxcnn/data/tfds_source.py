@@ -24,7 +24,7 @@ from PIL import Image
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import arrays, images, masks, splits
-from jaxcnn.data.examples import Dataset, fields_used, make_dataset
+from jaxcnn.data.examples import Dataset, Unread, fields_used, make_dataset
 from jaxcnn.errors import UserError, require
 from jaxcnn.targets import classes
 
@@ -229,14 +229,10 @@ class TfdsExamples:
     max_pixels: int = images.MAX_PIXELS
     coding: masks.Coding | None = None
 
-    def column(self, target: str) -> np.ndarray:
-        """The labels, or an object array of the masks, which are read each time."""
+    def column(self, target: str) -> np.ndarray | Unread:
         if self.coding is None:
             return {"label": self._labels}[target]
-        column = np.empty(len(self), object)
-        for index in range(len(self)):
-            column[index] = self.encoded(index)[target]
-        return column
+        return Unread(lambda i: self.encoded(i)[target], np.arange(len(self)))
 
     @functools.cached_property
     def _labels(self) -> np.ndarray:

@@ -101,9 +101,10 @@ class Segmentation(Task):
         if config.class_weights != "balanced":
             return {}
         name = only_target(config, targets, "mask")
-        masks, number = column(name), len(targets[name].names)
-        targets[name].check(masks, "train")
-        counts = sum(_pixels(mask, number) for mask in masks)
+        counts = np.zeros(len(targets[name].names), np.int64)
+        for index, mask in enumerate(column(name)):  # one after another: they are large
+            targets[name].check(mask[None], "train", index)
+            counts += _pixels(mask, len(counts))
         return {"counts": counts.tolist()}
 
     @classmethod

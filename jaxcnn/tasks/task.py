@@ -22,7 +22,8 @@ from jaxcnn.targets import Targets
 from jaxcnn.tasks.parts import Caption, Mark, Part
 
 Batch = Mapping[str, jax.Array]  # each target [B, ...]; in evaluation "weight" [B]
-Column = Callable[[str], np.ndarray]  # name of a target -> its values, [N, ...]
+# Name of a target -> its values, [N, ...], or each of them as it is iterated over.
+Column = Callable[[str], Any]
 Predicted = Mapping[str, np.ndarray]  # what Task.predict says of one example
 
 
@@ -87,6 +88,8 @@ class Task(abc.ABC):
             config: The task's options.
             targets: Targets of the data set.
             column: Gives one target of all training examples; may read all of them.
+                Targets as large as their images, such as masks, are read as they are
+                iterated over, without those of examples that cannot be read.
         """
         return {}
 

@@ -3,7 +3,7 @@
 Nothing is compiled and nothing is written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import itertools
@@ -19,7 +19,8 @@ from jaxcnn import augment, config_fields, data, errors, models, optim, tasks
 from jaxcnn import targets as targets_lib
 from jaxcnn.config import AUTO, AugmentConfig, Config
 from jaxcnn.data import batches, splits, transforms
-from jaxcnn.data.examples import Dataset, DatasetInfo, path_of
+from jaxcnn.data.bad_images import BadImages
+from jaxcnn.data.examples import Dataset, DatasetInfo, Unread, path_of
 from jaxcnn.data.transforms import check_size, height_and_width, size_text
 from jaxcnn.models.adapter import Adapted
 from jaxcnn.ops import backends
@@ -159,12 +160,12 @@ def _with_task(
 
     def with_task(dataset: Dataset) -> tuple[Dataset, Task]:
         statistics: Mapping[str, Any]
-        targets, train = dataset.info.targets, dataset.splits["train"]
+        targets = dataset.info.targets
         if info is not None and info.statistics:
             statistics = info.statistics
         elif given is None or isinstance(given, type):
             cls = tasks.find(config.task, given)
-            statistics = cls.measure(config.task, targets, train.column)
+            statistics = cls.measure(config.task, targets, _readable(config, dataset))
         else:
             statistics = {}
         measured = dataclasses.replace(dataset.info, statistics=statistics)
@@ -180,6 +181,21 @@ def _with_task(
     return with_task(
         splits.few(dataset, strata, task.strata_names, number, config.seed)
     )
+
+
+def _readable(config: Config, dataset: Dataset) -> Callable[[str], Any]:
+    """The columns of the training examples; of those that are read as they are iterated
+    over, without unreadable examples, where the config skips them."""
+    train, number = dataset.splits["train"], sum(dataset.info.num_examples.values())
+    bad_images = BadImages(config.data.bad_images, "train", number)
+
+    def column(target: str) -> Any:
+        values = train.column(target)
+        if isinstance(values, Unread):
+            return values.readable(bad_images.handle)
+        return values
+
+    return column
 
 
 def _with_scale(
