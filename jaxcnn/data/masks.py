@@ -61,6 +61,7 @@ CLASSES_FILE = "classes.txt"
 VOC_BORDER = (224, 224, 192)  # colour of index 255 in the palette of PASCAL VOC
 _LOSSY = ("JPEG", "WEBP")
 _NONE = -1  # a level without a meaning
+_MANY_LEVELS = 32  # more of them, with gaps between, are hardly those of classes
 # EXIF orientations that swap the sides -> what Pillow's exif_transpose does.
 _TURNS = {
     5: lambda mask: mask.T,
@@ -564,7 +565,7 @@ def found_coding(
             0 to K - 1.
     """
 
-    def levels_of(index: int) -> np.ndarray:
+    def levels_of(index: int) -> tuple[list[int], str]:
         try:
             image, where = read(index)
             pixels = pixels_of(image, where)
@@ -575,21 +576,56 @@ def found_coding(
             ) from error
         if pixels.ndim == 3:
             Coding(("", " "), source=CLASSES_FILE)._of_colours(pixels, where)
-        if pixels.dtype == np.uint8:
-            return levels_in(pixels)
-        return np.unique(pixels)
+        is_small = pixels.dtype == np.uint8
+        return (levels_in(pixels) if is_small else np.unique(pixels)).tolist(), where
 
+    first: dict[int, str] = {}  # level -> the first mask that holds it
     with concurrent.futures.ThreadPoolExecutor(max(1, num_threads)) as threads:
-        found = sorted(set().union(*threads.map(levels_of, range(number))))
-    found = [int(level) for level in found]
+        for levels, where in threads.map(levels_of, range(number)):
+            for level in levels:
+                first.setdefault(level, where)
+    found = sorted(first)
     is_small = not found or found[-1] <= VOID
     classes = [level for level in found if level != VOID or not is_small]
     if classes != [*range(len(classes))] or len(classes) < 2:
-        shown = ", ".join(map(str, found[:10])) + (", ..." if len(found) > 10 else "")
-        raise UserError(
-            f"The masks hold the levels {shown}. Without {CLASSES_FILE} they must be 0 "
-            f"to K - 1 for K classes, at least two, and {VOID} for pixels without a "
-            f"class. {CLASSES_FILE} names each class with its level, in lines such as: "
-            f"object = {max(found)}."
-        )
+        raise UserError(_no_classes(first, classes))
     return Coding(tuple(f"class {level}" for level in classes), source="the masks")
+
+
+def _no_classes(first: Mapping[int, str], classes: Sequence[int]) -> str:
+    """Why the levels of masks are not those of classes, and what can be done.
+
+    Args:
+        first: Level -> the first mask that holds it.
+        classes: The levels that are not void, in order.
+    """
+    without = f"Without {CLASSES_FILE}"
+    found = sorted(first)
+    if not found:
+        return "There is no mask."
+    if len(found) == 1:
+        what = f"{VOID} stands for no class" if not classes else "that is one class"
+        return (
+            f"All pixels of all masks are {found[0]}. {without}, {what}; at least two "
+            "classes are needed."
+        )
+    if found == [0, VOID]:
+        return (
+            f"The masks hold the levels 0 and {VOID}, as {first[VOID]} does. "
+            f"{without}, {VOID} stands for no class, so there is one class, 0. If "
+            f"{VOID} is a class, {CLASSES_FILE} must say so, in two lines such as: "
+            f"background = 0 and: object = {VOID}."
+        )
+    wrong = next(level for k, level in enumerate(classes) if level != k)
+    shown = ", ".join(map(str, found[:10])) + (", ..." if len(found) > 10 else "")
+    smooth = (
+        " So many are those of a photo, or of a mask that was resized with smoothing."
+        if len(found) > _MANY_LEVELS
+        else ""
+    )
+    return (
+        f"{first[wrong]} holds the level {wrong}, and the masks hold {shown}.{smooth} "
+        f"{without} they must be 0 to K - 1 for K classes, and {VOID} for pixels "
+        f"without a class. {CLASSES_FILE} names each class with its level, in lines "
+        f"such as: object = {wrong}."
+    )
