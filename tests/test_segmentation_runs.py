@@ -114,6 +114,18 @@ def test_a_network_learns_to_tell_the_pixels_apart(run):
     assert info["statistics"] == {"counts": counts}
 
 
+def test_a_run_is_not_resumed_with_other_classes(run):
+    # Before the pixels of three classes are taken for those of four.
+    chosen = config(loss="cross_entropy+dice", class_weights="balanced")
+    targets = {"mask": Target("mask", "uint8", names=(*NAMES, "new"), fill=255)}
+    other = jaxcnn.Dataset.from_arrays(
+        *scenes(48, 0), targets=targets, test=scenes(21, 1), validation=scenes(8, 2)
+    )
+    text = r"another run \(dataset's targets.mask.names from 3 on: none -> 'new'\)"
+    with pytest.raises(UserError, match=text):
+        jaxcnn.fit(chosen, run[0], dataset=other)
+
+
 def test_eight_devices_measure_what_one_does(run):
     folder, result = run
     assert jax.device_count() == 8  # of which the run used one

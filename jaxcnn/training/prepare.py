@@ -24,6 +24,7 @@ from jaxcnn.data.examples import Dataset, DatasetInfo, Unread, path_of
 from jaxcnn.data.transforms import check_size, height_and_width, size_text
 from jaxcnn.models.adapter import Adapted
 from jaxcnn.ops import backends
+from jaxcnn.targets import Targets
 from jaxcnn.tasks import Task
 from jaxcnn.training import (
     early_stopping,
@@ -51,6 +52,7 @@ def prepare(
     *,
     model: Any = None,
     task: Any = None,
+    check_targets: Callable[[Targets], None] | None = None,
 ) -> Run:
     """Checks the choices of a config and puts the parts of a run together.
 
@@ -64,6 +66,8 @@ def prepare(
         model: A Linen module, or a class or function that gives one; None: the one
             that config.model names.
         task: A task, or its class; None: the one that config.task names.
+        check_targets: Called with the targets of the data set before a task is made
+            for them; may refuse them. None: it is not called.
 
     Raises:
         UserError: A choice that is not allowed, or data that is not there or not
@@ -81,6 +85,8 @@ def prepare(
     if info is None or info.fingerprint == dataset.info.fingerprint:
         _check_made_with(config, dataset)  # other examples are cut as they are
     targets_lib.check_targets(dataset.info.targets)
+    if check_targets is not None:
+        check_targets(dataset.info.targets)
     dataset, task = _with_task(config, dataset, info, task)
     _check_statistics(dataset)
     model = network.make_model(config, task, model)
