@@ -4,7 +4,7 @@ The network gives logits [B, H, W, K], as high and wide as the image. Pixels of 
 whose value is none of the K classes are void; they count in no loss and no metric.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 import dataclasses
 import math
 from typing import Any, ClassVar
@@ -319,10 +319,13 @@ class Segmentation(Task):
             "confidence": jnp.exp(largest),
         }
 
-    def mean_output(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+    def mean_output(self, outputs: Iterable[np.ndarray]) -> np.ndarray:
         """The logarithm of the mean of the probabilities."""
-        logs = jax.nn.log_softmax(np.stack(outputs), axis=-1)
-        return np.asarray(jax.nn.logsumexp(logs, axis=0)) - math.log(len(outputs))
+        total, number = np.float32(-np.inf), 0
+        for output in outputs:
+            total = np.logaddexp(total, jax.nn.log_softmax(output, axis=-1))
+            number += 1
+        return total - np.float32(math.log(number))
 
     def answer(self, predicted: Predicted, limit: int) -> dict[str, Any]:
         """The classes by size, and the mask.

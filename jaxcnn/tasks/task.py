@@ -6,7 +6,7 @@ user's own that config.task.name names as "module:attribute".
 """
 
 import abc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import inspect
 import math
@@ -239,10 +239,18 @@ class Task(abc.ABC):
     def predict(self, output: Any) -> dict[str, jax.Array]:
         """What is said of each example, [B, ...], from what the network gives."""
 
-    def mean_output(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+    def mean_output(self, outputs: Iterable[np.ndarray]) -> np.ndarray:
         """The output for an image that the network has seen several times, mirrored or
-        at other scales, of those outputs: here their mean."""
-        return np.mean(outputs, axis=0)
+        at other scales: here the mean.
+
+        Args:
+            outputs: Those outputs, each computed when it is asked for. They are large:
+                keep one at a time.
+        """
+        total, number = 0.0, 0
+        for output in outputs:
+            total, number = total + output, number + 1
+        return total / number
 
     def answer(self, predicted: Predicted, limit: int) -> dict[str, Any]:
         """What predict says of one example, as JSON has it.
