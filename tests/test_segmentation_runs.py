@@ -262,6 +262,29 @@ def test_the_loss_of_a_mixture_is_the_cross_entropy_of_its_mixed_classes():
     np.testing.assert_allclose(losses, expected.mean(axis=(1, 2)), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("fcn8s_vgg16", {"filters": (2, 2, 3, 3, 4), "hidden": (4, 4)}),
+        ("unet_2015", {"filters": (2, 3, 4)}),
+    ],
+)
+def test_networks_that_do_not_normalise_take_no_norm(name, fields):
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32), np.uint8)
+    arrays = images, {"mask": images % 3}
+    given = jaxcnn.Dataset.from_arrays(*arrays, targets=TARGETS, validation=arrays)
+    chosen = dataclasses.replace(config(), model=name)
+    chosen.data = dataclasses.replace(chosen.data, image_size=32)
+    chosen.model_fields = tuple(fields.items())
+    assert prepare.prepare(chosen, dataset=given).variable_shapes["batch_stats"] == {}
+    rule = f"norm_examples must be None for {name}, which has no BatchNorm, not 4"
+    with pytest.raises(UserError, match=rule):
+        prepare.prepare(dataclasses.replace(chosen, norm_examples=4), dataset=given)
+    chosen.model_fields += (("norm", "LayerNorm"),)
+    with pytest.raises(UserError, match=f"Unknown field of {name} 'norm'"):
+        prepare.prepare(chosen, dataset=given)
+
+
 def balanced_folder(root, number, side):
     """A config of a folder with that many random masks of classes 0 and 1, and the
     masks."""

@@ -15,7 +15,6 @@ the first hidden layer pads its map by 3 pixels, and images of any size of at le
 pixels will do.
 """
 
-from collections.abc import Callable
 import functools
 from typing import ClassVar
 
@@ -23,7 +22,6 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.models import layers
 from jaxcnn.models.layers import (
     Conv,
     ConvTranspose,
@@ -117,7 +115,6 @@ class FCN(nn.Module):
         depths, filters: Those of VGG-16, see vgg.VGG.
         hidden: Width of each hidden layer.
         dropout: Dropout rate of the hidden layers.
-        norm: Unused, since VGG-16 does not normalise.
         backbone: Name of the classifier that it begins as.
     """
 
@@ -129,7 +126,6 @@ class FCN(nn.Module):
     filters: tuple[int, ...] = (64, 128, 256, 512, 512)
     hidden: tuple[int, ...] = (4096, 4096)
     dropout: float = 0.5
-    norm: Callable[..., nn.Module] = layers.BatchNorm
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -140,7 +136,7 @@ class FCN(nn.Module):
         ):
             for j in range(depth):
                 name = f"stage{i + 1}_block{j + 1}"
-                x = ConvRelu(filters, self.norm, name=name)(x, train=train)
+                x = ConvRelu(filters, name=name)(x, train=train)
             x = max_pool(x, 2, 2)  # [B, H/2, W/2, filters]
             pooled.append(x)
         for j, (width, kernel) in enumerate(zip(self.hidden, (7, 1), strict=True)):

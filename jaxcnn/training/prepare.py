@@ -12,7 +12,6 @@ from typing import Any
 
 from flax import linen as nn
 import jax
-from jax.sharding import Mesh
 import numpy as np
 
 from jaxcnn import augment, config_fields, data, errors, models, optim, tasks
@@ -136,7 +135,7 @@ def prepare(
     run.tx(0)  # refuses what the optimizer does not take
     augment.check(config.augment, run.info.channels, task.targets)
     _check_mixing(config, task)
-    _check_norm(config, model, mesh)
+    _check_norm(run)
     _check_adapted(run)
     return run
 
@@ -405,13 +404,16 @@ def _check_auxiliary(config: Config, params: Any) -> None:
     errors.require(holds, "task.aux_weight", weight, rule)
 
 
-def _check_norm(config: Config, model: nn.Module, mesh: Mesh) -> None:
+def _check_norm(run: Run) -> None:
     """Raises UserError where BatchNorm cannot take its batch in groups."""
+    config, mesh = run.config, run.mesh
     number, batch_size = config.norm_examples, config.data.batch_size
     if number is None:
         return
     rule = f"None for {config.model}, which has no BatchNorm"
-    has_norm = network.norm_takes(model, "num_examples")
+    # The networks of VGG's paper have the field `norm`, but no layer that uses it.
+    has_norm = bool(run.variable_shapes["batch_stats"])
+    has_norm = has_norm and network.norm_takes(run.model, "num_examples")
     errors.require(has_norm, "norm_examples", number, rule)
     parts = config.data.micro_batch_size
     rule = "None with data.micro_batch_size, whose parts have their own statistics"
