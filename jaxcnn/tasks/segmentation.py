@@ -372,6 +372,10 @@ class Segmentation(Task):
     def cells(self, answer: Mapping[str, Any]) -> list[str]:
         return [f"{row['class']} {row['share']:.1%}" for row in answer["classes"]]
 
+    def titles(self, number: int) -> list[str]:
+        first = "largest, share of pixels"
+        return [first, *super().titles(number)[1:]]
+
     def marks(self, answer: Mapping[str, Any]) -> list[Mark]:
         """The mask, with the name and share of each class in its key."""
         key, mask = {}, np.zeros(answer["mask"][0]["size"], np.int32)

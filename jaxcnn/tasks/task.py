@@ -269,6 +269,10 @@ class Task(abc.ABC):
         """Cells of one row of a table that people read, for an answer."""
         return [f"{name} {value}" for name, value in answer.items()]
 
+    def titles(self, number: int) -> list[str]:
+        """Titles of the first `number` of the columns of these cells."""
+        return [str(i) for i in range(1, number + 1)]
+
     def marks(self, answer: Mapping[str, Any]) -> list[Mark]:
         """What is drawn on the image for an answer."""
         return [Caption(cell) for cell in self.cells(answer)]

@@ -307,6 +307,9 @@ class Text(Task):
     def cells(self, answer: Mapping[str, Any]) -> list[str]:
         return [answer["text"], f"{answer['confidence']:.4f}"]
 
+    def titles(self, number: int) -> list[str]:
+        return ["text", "confidence"]
+
     def spread(self, predicted: Predicted) -> dict[str, str]:
         text, confidence = self._read(predicted)
         return {"text": text, "confidence": f"{confidence:.6f}"}
