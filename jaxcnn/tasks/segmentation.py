@@ -408,13 +408,15 @@ class Segmentation(Task):
 def _check_loss(loss: str, config: TaskConfig) -> None:
     """Raises UserError for an unknown loss, or for an option that it ignores."""
     names = loss.split("+")
+    rule = f"one of {', '.join(LOSSES)}, or a sum of different ones such as "
+    rule += "cross_entropy+dice"
+    holds = "" not in names and len({*names}) == len(names)
+    require(holds, "task.loss", loss, rule)
     used = set()
     for name in names:
         if name not in LOSSES:
             raise unknown("loss", name, LOSSES)
         used |= LOSSES[name].options
-    rule = "a sum of different losses"
-    require(len({*names}) == len(names), "task.loss", loss, rule)
     default = TaskConfig()
     for option in (
         "class_weights",
