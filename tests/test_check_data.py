@@ -440,5 +440,5 @@ def test_scenes_of_letters_are_checked(monkeypatch):
     for sample in shown:
         scene = loaded.splits[sample.place.split][sample.place.index]
         np.testing.assert_array_equal(sample.mask, scene["mask"])
-    assert report.class_names[0] == "background"
-    assert report.class_names[-1] == "(void)"
+    assert report.mask_names[0] == "background"
+    assert report.mask_names[-1] == "(void)"

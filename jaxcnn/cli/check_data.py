@@ -65,7 +65,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
                 for sample in study.samples(dataset, report, group, _SHEET)
             )
             file = re.sub(r"[^\w.-]", "_", f"{number:03}_{name[:60]}.png")
-            heading, classes = f"{name}: {title}", report.class_names
+            heading, classes = f"{name}: {title}", report.mask_names
             contact_sheet.write(output / file, heading, cells, classes)
         if values.format == "table":
             print(

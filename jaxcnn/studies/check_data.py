@@ -112,7 +112,7 @@ class Report:
     mask: str | None = None
 
     @property
-    def class_names(self) -> dict[int, str]:
+    def mask_names(self) -> dict[int, str]:
         """Number of a pixel in Sample.mask -> the name of its class."""
         names = [name for name in self.pixels if name != VOID]
         return {**dict(enumerate(names)), -1: VOID} if names else {}
@@ -220,7 +220,7 @@ def samples(
         example, mask = examples[index], None
         if report.mask is not None:
             mask = np.asarray(example[report.mask]).astype(np.int32)
-            mask = np.where(mask < len(report.class_names) - 1, mask, -1)
+            mask = np.where(mask < len(report.mask_names) - 1, mask, -1)
         yield Sample(place, example["image"], notes.get((split, index), ""), mask)
 
 
