@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 import pytest
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import batches, datasets, masks, transforms
+from jaxcnn.data import batches, datasets, mask_coding, transforms
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import BadImageError, path_of
 from jaxcnn.errors import UserError
@@ -293,7 +293,7 @@ def test_the_mask_with_a_level_that_is_no_class_is_named(tmp_path):
 def test_a_file_of_classes_that_cannot_be_is_refused(tmp_path, text, error):
     (tmp_path / "classes.txt").write_text(text)
     with pytest.raises(UserError, match=error):
-        masks.read_coding(str(tmp_path / "classes.txt"))
+        mask_coding.read_coding(str(tmp_path / "classes.txt"))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

@@ -19,7 +19,7 @@ from jaxcnn.config import Config, DataConfig, TaskConfig
 from jaxcnn.data import arrays, duplicates
 from jaxcnn.data.examples import BadImageError, Dataset, Examples, path_of, paths_of
 from jaxcnn.data.folder import other_files
-from jaxcnn.data.masks import CLASSES_FILE
+from jaxcnn.data.mask_coding import CLASSES_FILE
 from jaxcnn.data.transforms import check_size, height_and_width, size_text
 from jaxcnn.errors import UserError, require
 from jaxcnn.targets import SPATIAL, Target, Targets
