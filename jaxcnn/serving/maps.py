@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.data import transforms
+from jaxcnn.data import placement
 from jaxcnn.errors import require
 
 ALIGNED = 32  # pixels; tiles begin at multiples of the largest stride of a network
@@ -83,12 +83,12 @@ def _maps(
     fit into memory."""
     for scale in passes.scales:
         scaled = tuple(max(1, round(scale * side)) for side in seen_size)
-        seen = transforms.resized(image, scaled)
+        seen = placement.resized(image, scaled)
         for is_mirrored in (False, True)[: 1 + passes.mirrored]:
             flipped = seen[:, ::-1] if is_mirrored else seen
             found = tiled(forward, flipped, passes.tile, passes.overlap)
             found = found[:, ::-1] if is_mirrored else found
-            yield transforms.resized(found, image.shape[:2])
+            yield placement.resized(found, image.shape[:2])
 
 
 def tiled(
