@@ -50,7 +50,7 @@ class ConvRelu(nn.Module):
     """
 
     filters: int
-    norm: Callable[..., nn.Module] | None = None
+    norm: Callable[..., nn.Module]
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
