@@ -169,7 +169,7 @@ class Target:
         JAX would train on it: one_hot gives zeros and a gather clamps.
 
         Args:
-            values: [N, ...], the target of N examples; of a ragged target N arrays.
+            values: [N, ...], the target of N examples, or N arrays one by one.
             split: Name of their split, for errors.
             first: Index of the first of them in the split.
         """
@@ -178,10 +178,10 @@ class Target:
 
     def problems(self, values: Any) -> Iterator[tuple[int, str]]:
         """(index of the example, what is wrong) for each number that is not allowed."""
-        if not self.ragged and not _is_objects(values):
-            yield from self._problems(np.asarray(values))
+        if not self.ragged and _is_one_array(values):
+            yield from self._problems(values)
             return
-        for index, value in enumerate(values):  # of shapes that differ
+        for index, value in enumerate(values):  # of shapes that differ, or unread
             value = np.asarray(value)
             if value.size:
                 for _, problem in self._problems(value[None]):
@@ -264,8 +264,8 @@ def _numeric(name: str) -> np.dtype:
     return dtype
 
 
-def _is_objects(values: Any) -> bool:
-    return isinstance(values, np.ndarray) and values.dtype.kind == "O"
+def _is_one_array(values: Any) -> bool:
+    return isinstance(values, np.ndarray) and values.dtype.kind != "O"
 
 
 def _limits(dtype: np.dtype) -> range:
@@ -277,29 +277,6 @@ def _limits(dtype: np.dtype) -> range:
 
 
 Targets = Mapping[str, Target]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Scattered:
-    """A map of counts [H, W] that is made when it is asked for.
-
-    It stands for the array where most pixels have no count, as np.asarray(scattered)
-    says, without the memory.
-
-    Attributes:
-        places: Row and column of the pixel of each that is counted, int [N, 2].
-        shape: Height and width of the map, pixels.
-    """
-
-    places: np.ndarray
-    shape: tuple[int, int]
-
-    def __array__(
-        self, dtype: np.dtype | None = None, copy: bool | None = None
-    ) -> np.ndarray:
-        counts = np.zeros(self.shape, np.uint32)
-        np.add.at(counts, tuple(self.places.T), 1)
-        return counts if dtype is None else counts.astype(dtype)
 
 
 def classes(names: Sequence[str]) -> dict[str, Target]:

@@ -12,9 +12,9 @@ from jaxcnn import augment, data
 from jaxcnn.augment import geometry
 from jaxcnn.config import AugmentConfig, DataConfig
 from jaxcnn.data import fixation_folder, transforms
-from jaxcnn.data.transforms import Placement
+from jaxcnn.data.placement import Placement, move_points, place_counts
 from jaxcnn.errors import UserError
-from jaxcnn.targets import Scattered, Target
+from jaxcnn.targets import Target
 
 TARGETS = {"fixations": Target("counts", "uint16")}
 SIZE = (11, 14)
@@ -38,7 +38,7 @@ def test_counts_move_as_the_points_at_the_centres_of_their_pixels(name):
         moved = transforms.for_batch(row, example, TARGETS, size, rng)["fixations"]
         expected = np.zeros(size, int)
         centres = np.argwhere(before) + 0.5
-        inside = transforms.move_points(centres, placement)
+        inside = move_points(centres, placement)
         start, window = np.split(np.array(placement.window), 2)
         for point, old in zip(inside, centres, strict=True):
             y, x = np.floor(point + 1e-9).astype(int)
@@ -51,26 +51,24 @@ def test_counts_move_as_the_points_at_the_centres_of_their_pixels(name):
             assert moved.sum() == before.sum()
 
 
-def test_counts_that_are_scattered_are_those_of_their_map():
-    places = np.random.default_rng(0).integers(0, SIZE, (30, 2))
-    few = Scattered(places, SIZE)
-    whole = np.asarray(few)
-    assert whole.sum() == 30
-    assert whole[tuple(places[0])] == np.sum((places == places[0]).all(axis=1))
-    placement = Placement((2, 3, 7, 9), (5, 20), (1, -4), (8, 12))
-    found = transforms.place_counts(few, placement, "uint8")
-    np.testing.assert_array_equal(
-        found, transforms.place_counts(whole, placement, "uint8")
-    )
-    assert 0 < found.sum() < 30
-    assert found[0].sum() == 0  # above the window
+def test_counts_outside_the_window_are_gone():
+    before = np.zeros(SIZE, np.uint8)
+    before[1, 5], before[2, 4], before[8, 11], before[9, 5] = 1, 2, 3, 4
+    moved = place_counts(before, Placement((2, 3, 7, 9), (14, 18), (1, -4), (14, 12)))
+    # By hand, twice as large: the centre of (8, 11) is in row 14, column 13.
+    assert moved.sum() == 0
+    moved = place_counts(before, Placement((2, 3, 7, 9), (14, 18), (1, 4), (20, 24)))
+    assert {tuple(p): moved[tuple(p)] for p in np.argwhere(moved)} == {
+        (2, 7): 2,
+        (14, 21): 3,
+    }
 
 
 def test_a_pixel_holds_as_many_as_its_dtype():
     full = np.full((4, 4), 200, np.uint8)
     placement = Placement((0, 0, 4, 4), (2, 2), (0, 0), (2, 2))
-    assert (transforms.place_counts(full, placement, "uint8") == 255).all()
-    assert (transforms.place_counts(full, placement, "uint16") == 800).all()
+    assert (place_counts(full, placement) == 255).all()
+    assert (place_counts(full.astype(np.uint16), placement) == 800).all()
 
 
 def test_counts_move_on_the_device_as_points_do():

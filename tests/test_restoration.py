@@ -334,7 +334,7 @@ def test_a_picture_stands_beside_the_image_and_is_written_on_its_own(tmp_path):
     answer = task.answer({"restored": restored}, 5)
     json.dumps(answer)
     (mark,) = task.marks(answer)
-    assert task.cells(answer) == ["restored: 16 x 12 pixels, RGB"]
+    assert task.cells(answer) == ["16 x 12 pixels, RGB"]
     assert task.rows(answer) == [{"height": 16, "width": 12, "channels": 3}]
     pixels = np.zeros((8, 8, 1), np.uint8)
     pictures.write(tmp_path, "a.png", pixels, [mark])

@@ -497,5 +497,5 @@ def test_exported_weights_say_what_the_task_is():
 
     assert read(told) == task
     told["centre_bias"].pop()
-    with pytest.raises(UserError, match="which its task saliency does not describe"):
+    with pytest.raises(UserError, match="none or 256 numbers, not 255"):
         read(told)

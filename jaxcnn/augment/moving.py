@@ -80,7 +80,7 @@ def _each(sample: Sampler, target: Target) -> Callable[..., jax.Array]:
 
 
 def _counts(counts: jax.Array, matrix: jax.Array, offset: jax.Array) -> jax.Array:
-    """[H, W, ...] -> [H, W, ...], see data.transforms.place_counts."""
+    """[H, W, ...] -> [H, W, ...], see data.placement.place_counts."""
     size, most = counts.shape[:2], jnp.iinfo(counts.dtype).max
     pixels = jnp.stack(jnp.indices(size), axis=-1).astype(float)
     places = jnp.floor(outputs(pixels, matrix, offset) + 0.5).astype(int)

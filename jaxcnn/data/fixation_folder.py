@@ -27,11 +27,11 @@ import numpy as np
 from jaxcnn.config import DataConfig
 from jaxcnn.data import files as files_lib
 from jaxcnn.data import images, masks, paired_folder
-from jaxcnn.data.examples import BadImageError, Dataset, Examples
+from jaxcnn.data.examples import Dataset, Examples, Unread
 from jaxcnn.data.files import FileExamples, size_of
 from jaxcnn.data.folder import other_files
 from jaxcnn.errors import UserError
-from jaxcnn.targets import Scattered, Target
+from jaxcnn.targets import Target
 
 KINDS = ("images", "fixations")
 SUFFIXES = (".csv", ".tsv")
@@ -55,36 +55,20 @@ class FixationImages(FileExamples):
     point_paths: Sequence[str] = ()
     map_paths: Sequence[str] = ()
 
-    def column(self, target: str) -> np.ndarray:
-        """Of each image something that np.asarray makes a map of, in an object array.
-
-        The maps are not kept. An image that cannot be read has no fixations here.
-        """
-        column = np.empty(len(self), object)
-        for index in range(len(self)):
-            if target == "maps":
-                column[index] = _Map(self.map_paths[index], self.max_pixels)
-                continue
-            try:
-                size = super().encoded(index)["image"].shape[:2]
-            except BadImageError:
-                column[index] = Scattered(np.zeros((0, 2), np.int64), (1, 1))
-            else:
-                column[index] = self._scattered(index, size)
-        return column
+    def column(self, target: str) -> Unread:
+        return Unread(lambda i: self.encoded(i)[target], np.arange(len(self)))
 
     def encoded(self, index: int) -> dict[str, Any]:
         example = super().encoded(index)
         size = example["image"].shape[:2]
         if self.points:
-            example["fixations"] = self._scattered(index, size)
+            example["fixations"] = self._counts(index, size)
         if self.map_paths:
-            found = _Map(self.map_paths[index], self.max_pixels)
-            example["maps"] = found.of_size(size)
+            example["maps"] = read_map(self.map_paths[index], size, self.max_pixels)
         return example
 
-    def _scattered(self, index: int, size: tuple[int, int]) -> Scattered:
-        """The fixations of an image of that size; UserError for one outside of it."""
+    def _counts(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        """Fixations at each pixel, uint16 [*size]; UserError for one outside of it."""
         points = self.points[index]
         outside = np.any((points < 0) | (points >= size), axis=1)
         if outside.any():
@@ -95,7 +79,9 @@ class FixationImages(FileExamples):
                 f"{path}, line {line}: the point x={x:g}, y={y:g} is outside of the "
                 f"image, which has {size[1]} x {size[0]} pixels."
             )
-        return Scattered(np.floor(points).astype(np.int64), size)
+        counts = np.zeros(size, np.uint16)
+        np.add.at(counts, tuple(np.floor(points).astype(np.int64).T), 1)
+        return counts
 
     @property
     def other_paths(self) -> Sequence[str]:
@@ -103,38 +89,22 @@ class FixationImages(FileExamples):
         return self.map_paths or self.point_paths
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Map:
-    """A file of a map, which is read when it is asked for.
+def read_map(path: str, size: tuple[int, int], max_pixels: int) -> np.ndarray:
+    """The map of an image of that height and width, uint8 [*size, 1].
 
-    Attributes:
-        path: Path of the file.
-        max_pixels: Number of pixels above which it is not decoded.
+    Raises:
+        BadImageError: It cannot be decoded.
+        UserError: It has another size, or nothing in it.
     """
-
-    path: str
-    max_pixels: int
-
-    def of_size(self, size: tuple[int, int]) -> np.ndarray:
-        """uint8 [*size, 1]; UserError if it has another size, or nothing in it."""
-        levels = images.decode(self.path, 1, None, self.max_pixels)
-        if levels.shape[:2] != size:
-            raise UserError(
-                f"{self.path}: this map has {levels.shape[1]} x {levels.shape[0]} "
-                f"pixels and its image {size[1]} x {size[0]}; they must be equal."
-            )
-        if not levels.any():
-            raise UserError(f"{self.path}: this map is black everywhere.")
-        return levels
-
-    def __array__(
-        self, dtype: np.dtype | None = None, copy: bool | None = None
-    ) -> np.ndarray:
-        try:
-            levels = images.decode(self.path, 1, None, self.max_pixels)
-        except BadImageError as error:
-            raise UserError(f"Unreadable map: {error}.") from error
-        return levels if dtype is None else levels.astype(dtype)
+    levels = images.decode(path, 1, None, max_pixels)
+    if levels.shape[:2] != size:
+        raise UserError(
+            f"{path}: this map has {levels.shape[1]} x {levels.shape[0]} pixels and "
+            f"its image {size[1]} x {size[0]}; they must be equal."
+        )
+    if not levels.any():
+        raise UserError(f"{path}: this map is black everywhere.")
+    return levels
 
 
 def load(path: str, config: DataConfig) -> Dataset:

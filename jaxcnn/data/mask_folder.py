@@ -6,11 +6,11 @@
 
 Split folders are called as in folder.py. A mask has the path and name of its image, up
 to the suffix. PATH/classes.txt names the classes and may say what their levels or
-colours are, see masks.py; without it, all masks are read to find the classes.
+colours are, see mask_coding.py; without it, all masks are read to find the classes.
 """
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import masks, paired_folder
+from jaxcnn.data import mask_coding, masks, paired_folder
 from jaxcnn.data.examples import Dataset, Examples
 
 KINDS = ("images", "masks")
@@ -29,7 +29,7 @@ def load(path: str, config: DataConfig) -> Dataset:
         for split, folders in paired_folder.splits(path, KINDS).items()
     }
     mask_files = [mask for _, found in pairs.values() for mask in found]
-    coding, remarks = masks.coding_in(path, mask_files, config)
+    coding, remarks = mask_coding.coding_in(path, mask_files, config)
     whole = {
         split: masks.listed(
             files,

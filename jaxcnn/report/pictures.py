@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxcnn.report import contact_sheet, letters, palette
+from jaxcnn.report import contact_sheet, letters, overlay, palette
+from jaxcnn.report.overlay import INK, LINE, MARGIN, PAPER
 
 if TYPE_CHECKING:
     from jaxcnn.tasks.parts import Caption, HeatMap, Mark, Picture, Regions
 
 _SIDE = 512  # pixels; side of the square that an image is fitted into
-_MARGIN, _LINE = 6, 20  # pixels
-_INK, _PAPER = "#222222", "#ffffff"
-_OPACITY = 0.55  # of the colour of a region; the image shows through
 _HEAT_OPACITY = 0.65  # of the colour of the largest number of a heat map
 _RADIUS = 9  # pixels; of the circle around the number of a place
-_SWATCH = 12  # pixels; side of a square of colour in a key
 _MAX_NAME = 60  # letters of a file name; each has at most four bytes, of 255
 
 
@@ -42,10 +39,10 @@ def _beside(picture: Image.Image, mark: "Picture") -> Image.Image:
 
 def _pair(picture: Image.Image, other: Image.Image) -> Image.Image:
     """Two pictures, one beside the other."""
-    width = picture.width + _MARGIN + other.width
-    page = Image.new("RGB", (width, max(picture.height, other.height)), _PAPER)
+    width = picture.width + MARGIN + other.width
+    page = Image.new("RGB", (width, max(picture.height, other.height)), PAPER)
     page.paste(picture)
-    page.paste(other, (picture.width + _MARGIN, 0))
+    page.paste(other, (picture.width + MARGIN, 0))
     return page
 
 
@@ -53,13 +50,13 @@ def _caption(picture: Image.Image, mark: "Caption") -> Image.Image:
     """Adds the text below a picture, in as many lines as it needs."""
     text = letters.drawable(mark.text)
     font = letters.font(14, text)
-    width = max(picture.width, min(round(font.getlength(text)) + 2 * _MARGIN, _SIDE))
-    lines = _lines(text, font, width - 2 * _MARGIN)
-    page = Image.new("RGB", (width, picture.height + _LINE * len(lines)), _PAPER)
+    width = max(picture.width, min(round(font.getlength(text)) + 2 * MARGIN, _SIDE))
+    lines = _lines(text, font, width - 2 * MARGIN)
+    page = Image.new("RGB", (width, picture.height + LINE * len(lines)), PAPER)
     page.paste(picture)
     draw = ImageDraw.Draw(page)
     for number, line in enumerate(lines):
-        draw.text((_MARGIN, picture.height + number * _LINE), line, _INK, font)
+        draw.text((MARGIN, picture.height + number * LINE), line, INK, font)
     return page
 
 
@@ -77,43 +74,8 @@ def _lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 
 def _regions(picture: Image.Image, mark: "Regions") -> Image.Image:
-    """Lays the colours of the classes over a picture, and adds a key below it.
-
-    Each region has an outline in its full colour, at the resolution of the picture.
-    """
-    numbers = Image.fromarray(np.asarray(mark.mask, np.int32))
-    numbers = np.asarray(numbers.resize(picture.size, Image.Resampling.NEAREST))
-    colours = palette.colours(int(numbers.max()) + 1)[numbers]  # [H, W, 3]
-    is_edge = np.zeros(numbers.shape, bool)
-    is_edge[:-1] |= numbers[:-1] != numbers[1:]
-    is_edge[:, :-1] |= numbers[:, :-1] != numbers[:, 1:]
-    opacity = np.where(is_edge, 1.0, _OPACITY)[..., None]
-    mixed = (1 - opacity) * np.asarray(picture) + opacity * colours
-    return _with_key(Image.fromarray(np.uint8(np.round(mixed))), mark.key)
-
-
-def _with_key(picture: Image.Image, key: Mapping[int, str]) -> Image.Image:
-    """Adds squares of the colours of classes, each with its text, in rows below."""
-    texts = {number: letters.drawable(text) for number, text in key.items()}
-    font = letters.font(14, "".join(texts.values()))
-    left = _SWATCH + 2 * _MARGIN  # of the text of an entry
-    widths = {n: left + round(font.getlength(t)) + _MARGIN for n, t in texts.items()}
-    width = max(picture.width, *widths.values(), 1)
-    places, x, y = {}, 0, picture.height
-    for number, length in widths.items():
-        if x and x + length > width:
-            x, y = 0, y + _LINE
-        places[number] = x, y
-        x += length
-    page = Image.new("RGB", (width, y + _LINE), _PAPER)
-    page.paste(picture)
-    draw, colours = ImageDraw.Draw(page), palette.colours(max(key, default=0) + 1)
-    for number, (x, y) in places.items():
-        top = y + (_LINE - _SWATCH) // 2
-        corners = (x + _MARGIN, top, x + _MARGIN + _SWATCH - 1, top + _SWATCH - 1)
-        draw.rectangle(corners, fill=tuple(colours[number]), outline=_INK)
-        draw.text((x + left, y), texts[number], _INK, font)
-    return page
+    """Lays the colours of the classes over a picture, and adds a key below it."""
+    return overlay.with_key(overlay.painted(picture, mark.mask), mark.key)
 
 
 def _heat_map(picture: Image.Image, mark: "HeatMap") -> Image.Image:
@@ -133,8 +95,8 @@ def _heat_map(picture: Image.Image, mark: "HeatMap") -> Image.Image:
     for number, place in enumerate(mark.places, start=1):
         y, x = np.array(place) * scale
         corners = (x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS)
-        draw.ellipse(corners, fill=_PAPER, outline=_INK)
-        draw.text((x, y), str(number), _INK, font, anchor="mm")
+        draw.ellipse(corners, fill=PAPER, outline=INK)
+        draw.text((x, y), str(number), INK, font, anchor="mm")
     return _pair(picture, page)
 
 

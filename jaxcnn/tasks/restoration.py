@@ -209,7 +209,10 @@ class Restoration(Task):
 
     def cells(self, answer: Mapping[str, Any]) -> list[str]:
         colours = "grey" if answer["channels"] == 1 else "RGB"
-        return [f"restored: {answer['height']} x {answer['width']} pixels, {colours}"]
+        return [f"{answer['height']} x {answer['width']} pixels, {colours}"]
+
+    def titles(self, number: int) -> list[str]:
+        return ["restored, height x width"]
 
     def marks(self, answer: Mapping[str, Any]) -> list[Mark]:
         levels = np.frombuffer(base64.b64decode(answer["pixels"]), np.uint8)

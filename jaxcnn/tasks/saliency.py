@@ -23,7 +23,7 @@ metric.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 import dataclasses
 import math
 from typing import Any, ClassVar
@@ -88,15 +88,19 @@ class Saliency(Task):
     OPTIONS: ClassVar[frozenset[str]] = frozenset(
         {"loss", "fixation_sigma", "centre_bias"}
     )
+    LISTS: ClassVar[frozenset[str]] = frozenset({"centre_bias"})
     IS_MAP: ClassVar[bool] = True
 
     fixations: str | None = "fixations"
     maps: str | None = None
     loss_name: str = "kl"
     fixation_sigma: float = 0.034
-    centre_bias: tuple[float, ...] = dataclasses.field(
-        default=(), metadata={"lengths": (0, CELLS**2)}
-    )
+    centre_bias: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        holds = len(self.centre_bias) in (0, CELLS**2)
+        rule = f"none or {CELLS**2} numbers"
+        require(holds, "Length of centre_bias", len(self.centre_bias), rule)
 
     @classmethod
     def measure(
@@ -269,11 +273,14 @@ class Saliency(Task):
         """The predicted density, "density" [B, H, W], which sums to 1 over an image."""
         return {"density": jnp.exp(self.log_density(output))}
 
-    def mean_output(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+    def mean_output(self, outputs: Iterable[np.ndarray]) -> np.ndarray:
         """An output whose density is the mean of the densities of the outputs."""
-        logs = jnp.stack([self.log_density(jnp.asarray(x)[None])[0] for x in outputs])
-        mean = jax.nn.logsumexp(logs, axis=0) - math.log(len(outputs))
-        return np.asarray(mean - self.log_baseline(mean.shape))[..., None]
+        total, number = np.float32(-np.inf), 0
+        for output in outputs:
+            log_p = self.log_density(jnp.asarray(output)[None])[0]
+            total, number = np.logaddexp(total, log_p), number + 1
+        baseline = np.asarray(self.log_baseline(total.shape))
+        return (total - np.float32(math.log(number)) - baseline)[..., None]
 
     def answer(self, predicted: Predicted, limit: int) -> dict[str, Any]:
         """The places that are looked at most, and the map.
@@ -325,6 +332,9 @@ class Saliency(Task):
         return [
             f"({p['x']:.0f}, {p['y']:.0f}) {p['share']:.1%}" for p in answer["places"]
         ]
+
+    def titles(self, number: int) -> list[str]:
+        return ["most looked at: (x, y), share", *super().titles(number)[1:]]
 
     def marks(self, answer: Mapping[str, Any]) -> list[Mark]:
         """The map over the image, its places in their order, and their shares."""
