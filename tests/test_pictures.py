@@ -6,7 +6,7 @@ import pytest
 
 from jaxcnn.report import contact_sheet, palette, pictures
 from jaxcnn.tasks import Classification
-from jaxcnn.tasks.parts import Caption, Regions
+from jaxcnn.tasks.parts import Caption, Picture, Regions
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -124,6 +124,21 @@ def test_a_key_has_as_many_rows_as_it_needs_and_is_as_wide_as_its_widest_entry()
     assert heights == [20, 20, 40, 40, 100]
     wide = pictures.draw(pixels, [Regions(mask, {0: "w" * 100})])
     assert wide.width > 512
+
+
+def test_a_gallery_has_a_row_for_each_example(tmp_path):
+    greys = [np.full((4, 6, 1), level, np.uint8) for level in (0, 90, 180)]
+    rows = [[(g, []), (255 - g, [Picture(g), Caption("x")])] for g in greys]
+    pictures.write_gallery(tmp_path / "page.png", rows)
+    with Image.open(tmp_path / "page.png") as page:
+        found = np.asarray(page)[..., 0]
+    high, wide, gap = 4 * 32, 6 * 32, 6  # 192 = 6 * 32
+    assert found.shape == (gap + 3 * (high + 20 + gap), gap + 3 * (wide + gap))
+    for i, grey in enumerate(greys):
+        top = gap + i * (high + 20 + gap)
+        for k, level in enumerate((grey[0, 0, 0], 255 - grey[0, 0, 0], grey[0, 0, 0])):
+            left = gap + k * (wide + gap)
+            assert (found[top : top + high, left : left + wide] == level).all()
 
 
 def test_a_mask_is_written_beside_its_picture_as_it_is(tmp_path):

@@ -309,6 +309,20 @@ def test_a_heat_map_is_drawn_over_the_image_and_written_on_its_own(tmp_path):
     np.testing.assert_allclose(drawn[230, 10], low, atol=2)
 
 
+def test_the_truth_is_the_density_over_the_image():
+    image, counts = np.zeros((*SIZE, 3), np.uint8), np.zeros(SIZE, np.uint16)
+    counts[5, 7] = 3
+    task = task_of()
+    seen, (mark,) = task.truth({"image": image, "fixations": counts})
+    assert seen is image
+    density = np.asarray(task.density({"fixations": jnp.asarray(counts)[None]})[0])
+    expected = np.round(65535 * density / density[5, 7])
+    np.testing.assert_allclose(mark.levels, expected, atol=1)
+    assert mark.levels[5, 7] == 65535
+    _, (mark,) = task.truth({"image": image, "fixations": 0 * counts})
+    assert not mark.levels.any()
+
+
 def test_the_mean_of_several_outputs_is_that_of_their_densities():
     rng = np.random.default_rng(0)
     outputs = rng.normal(size=(3, *SIZE, 1)).astype(np.float32)

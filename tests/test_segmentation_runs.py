@@ -21,7 +21,7 @@ from jaxcnn.data.examples import Joined, path_of, paths_of
 from jaxcnn.errors import UserError
 from jaxcnn.models import layers
 from jaxcnn.models.variant import Variant
-from jaxcnn.report import palette
+from jaxcnn.report import evaluation, palette
 from jaxcnn.serving import measure
 from jaxcnn.targets import Target
 from jaxcnn.tasks import Segmentation
@@ -112,6 +112,21 @@ def test_a_network_learns_to_tell_the_pixels_apart(run):
     info = json.loads((folder / "dataset.json").read_text())
     counts = [int((masks == k).sum()) for k in range(3)]
     assert info["statistics"] == {"counts": counts}
+
+
+def test_samples_are_the_first_images_with_what_is_predicted_and_true(run):
+    folder, _ = run
+    done = measure.evaluate(folder, num_samples=18, dataset=dataset())
+    images, targets = scenes(21, 1)
+    expected = jaxcnn.load(folder)(list(images[:18]))["mask"]
+    rows = evaluation.gallery(done)
+    assert len(rows) == 18
+    for i, ((image, marks), (same, truth)) in enumerate(rows):
+        np.testing.assert_array_equal(image[..., 0], images[i])
+        np.testing.assert_array_equal(same, image)
+        np.testing.assert_array_equal(marks[0].mask, expected[i])
+        np.testing.assert_array_equal(truth[0].mask, targets["mask"][i])
+        assert truth[0].key[255] == "no class"
 
 
 def test_a_run_is_not_resumed_with_other_classes(run):

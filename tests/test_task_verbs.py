@@ -68,15 +68,15 @@ def test_train_resumes_and_evaluate_agrees_with_its_test(task, workdir, capsys):
     assert measured["targets"] == {
         {"multi_label": "labels", "regression": "value"}[name]: ["left", "right"]
     }
-    assert __main__.main(verb[:2]) == 0
+    assert __main__.main([*verb[:2], "--pictures=3"]) == 0
     table = capsys.readouterr().out
     assert "left" in table
     plots = sorted(path.name for path in workdir.glob("*.png"))
-    assert plots == (
-        ["scatter_left_test.png", "scatter_right_test.png"]
-        if name == "regression"
-        else []
-    )
+    scatters = ["scatter_left_test.png", "scatter_right_test.png"]
+    assert plots == [
+        "pictures_test.png",
+        *(scatters if name == "regression" else ()),
+    ]
 
 
 @pytest.mark.slow

@@ -13,28 +13,51 @@ from jaxcnn.report.overlay import INK, LINE, MARGIN, PAPER
 if TYPE_CHECKING:
     from jaxcnn.tasks.parts import Caption, HeatMap, Mark, Picture, Regions
 
+    Drawn = tuple[np.ndarray, Sequence[Mark]]  # an image and what is drawn on it
+
 _SIDE = 512  # pixels; side of the square that an image is fitted into
+_TILE = 192  # pixels; the same in a gallery
 _HEAT_OPACITY = 0.65  # of the colour of the largest number of a heat map
 _RADIUS = 9  # pixels; of the circle around the number of a place
 _MAX_NAME = 60  # letters of a file name; each has at most four bytes, of 255
 
 
-def draw(pixels: np.ndarray, marks: Sequence["Mark"]) -> Image.Image:
+def draw(pixels: np.ndarray, marks: Sequence["Mark"], side: int = _SIDE) -> Image.Image:
     """Draws marks on an image; small images are enlarged by an integer factor.
 
     Args:
         pixels: The image, uint8 [H, W, C], with 1 (grey) or 3 (RGB) channels.
         marks: The marks, in the order in which they are drawn.
+        side: Side of the square that the image is fitted into, pixels.
     """
-    picture = contact_sheet.fit(pixels, _SIDE)
+    picture = contact_sheet.fit(pixels, side)
     for mark in marks:
-        picture = _DRAWERS[mark.kind](picture, mark)
+        picture = _DRAWERS[mark.kind](picture, mark, side)
     return picture
 
 
-def _beside(picture: Image.Image, mark: "Picture") -> Image.Image:
+def write_gallery(path: Path, rows: Sequence[Sequence["Drawn"]]) -> None:
+    """Writes a PNG with a row for each example.
+
+    Args:
+        path: The file.
+        rows: Images with their marks, from left to right.
+    """
+    drawn = [[draw(*item, side=_TILE) for item in row] for row in rows]
+    widths = [max(tile.width for tile in column) for column in zip(*drawn, strict=True)]
+    heights = [max(tile.height for tile in row) for row in drawn]
+    lefts = np.cumsum([MARGIN, *(width + MARGIN for width in widths)]).tolist()
+    tops = np.cumsum([MARGIN, *(height + MARGIN for height in heights)]).tolist()
+    page = Image.new("RGB", (lefts[-1], tops[-1]), PAPER)
+    for top, row in zip(tops, drawn, strict=False):
+        for left, tile in zip(lefts, row, strict=False):
+            page.paste(tile, (left, top))
+    page.save(path)
+
+
+def _beside(picture: Image.Image, mark: "Picture", side: int) -> Image.Image:
     """Adds an image at the right of a picture."""
-    return _pair(picture, contact_sheet.fit(mark.pixels, _SIDE))
+    return _pair(picture, contact_sheet.fit(mark.pixels, side))
 
 
 def _pair(picture: Image.Image, other: Image.Image) -> Image.Image:
@@ -46,11 +69,11 @@ def _pair(picture: Image.Image, other: Image.Image) -> Image.Image:
     return page
 
 
-def _caption(picture: Image.Image, mark: "Caption") -> Image.Image:
+def _caption(picture: Image.Image, mark: "Caption", side: int) -> Image.Image:
     """Adds the text below a picture, in as many lines as it needs."""
     text = letters.drawable(mark.text)
     font = letters.font(14, text)
-    width = max(picture.width, min(round(font.getlength(text)) + 2 * MARGIN, _SIDE))
+    width = max(picture.width, min(round(font.getlength(text)) + 2 * MARGIN, side))
     lines = _lines(text, font, width - 2 * MARGIN)
     page = Image.new("RGB", (width, picture.height + LINE * len(lines)), PAPER)
     page.paste(picture)
@@ -73,12 +96,12 @@ def _lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-def _regions(picture: Image.Image, mark: "Regions") -> Image.Image:
+def _regions(picture: Image.Image, mark: "Regions", side: int) -> Image.Image:
     """Lays the colours of the classes over a picture, and adds a key below it."""
     return overlay.with_key(overlay.painted(picture, mark.mask), mark.key)
 
 
-def _heat_map(picture: Image.Image, mark: "HeatMap") -> Image.Image:
+def _heat_map(picture: Image.Image, mark: "HeatMap", side: int) -> Image.Image:
     """Adds the picture in grey under the colours of numbers, and numbers its places.
 
     Where the numbers are small, more of the picture shows through.

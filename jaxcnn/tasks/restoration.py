@@ -226,6 +226,9 @@ class Restoration(Task):
     def caption(self, example: Mapping[str, Any]) -> str:
         return ""
 
+    def truth(self, example: Mapping[str, Any]) -> tuple[np.ndarray, list[Mark]]:
+        return np.round(example[CLEAN]).astype(np.uint8), []
+
 
 def _channels(name: str, target: Target) -> int:
     """The channels of a target; UserError unless it holds images of 8 bits."""

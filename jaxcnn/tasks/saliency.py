@@ -296,13 +296,12 @@ class Saliency(Task):
             a little-endian uint16.
         """
         density = np.asarray(predicted["density"], np.float64)
-        peak = float(density.max())
-        levels = np.round(HIGHEST * (density / peak)).astype("<u2")
+        levels = _levels(density).astype("<u2")
         return {
             "places": self._places(density, limit),
             "height": density.shape[0],
             "width": density.shape[1],
-            "peak": peak,
+            "peak": float(density.max()),
             "levels": base64.b64encode(levels.tobytes()).decode("ascii"),
         }
 
@@ -347,6 +346,11 @@ class Saliency(Task):
             *(Caption(f"{number}: {text}") for number, text in cells),
         ]
 
+    def truth(self, example: Mapping[str, Any]) -> tuple[np.ndarray, list[Mark]]:
+        """The image, and the density of its fixations over it."""
+        batch = {name: jnp.asarray(example[name])[None] for name in self.targets}
+        return example["image"], [HeatMap(_levels(np.asarray(self.density(batch)[0])))]
+
     def spread(self, predicted: Predicted) -> dict[str, str]:
         """The place that is looked at most."""
         (place,) = self._places(np.asarray(predicted["density"], np.float64), 1)
@@ -389,6 +393,12 @@ def _in_cells(values: np.ndarray) -> np.ndarray:
     weights = values[tuple(places.T)]
     cells = np.bincount(rows * CELLS + columns, weights, minlength=CELLS**2)
     return cells.reshape(CELLS, CELLS)
+
+
+def _levels(density: np.ndarray) -> np.ndarray:
+    """Levels in proportion to a density, uint16 [H, W], HIGHEST for the largest."""
+    peak = density.max()
+    return np.round(HIGHEST * (density / (peak or 1))).astype(np.uint16)
 
 
 def _is_peak(values: np.ndarray) -> np.ndarray:

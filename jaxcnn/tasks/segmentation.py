@@ -398,6 +398,12 @@ class Segmentation(Task):
         names = [self.class_names[k] for k in order if pixels[k]]
         return ", ".join(names) or "no class"
 
+    def truth(self, example: Mapping[str, Any]) -> tuple[np.ndarray, list[Mark]]:
+        mask = np.asarray(example[self.target])
+        names = dict(enumerate(self.class_names))
+        key = {k: names.get(k, "no class") for k in np.unique(mask).tolist()}
+        return example["image"], [Regions(mask, key)]
+
     def groups(self, column: Column) -> dict[str, np.ndarray]:
         """Which images have a pixel of a class."""
         masks = column(self.target)

@@ -287,6 +287,14 @@ class Task(abc.ABC):
         """The target of an example, for people."""
         return ", ".join(f"{name} {example[name]}" for name in self.targets)
 
+    def truth(self, example: Mapping[str, Any]) -> tuple[np.ndarray, list[Mark]]:
+        """(image, what a right answer would have drawn on it) of an example.
+
+        Args:
+            example: "image", uint8 [H, W, C], and what else a batch has of it.
+        """
+        return example["image"], [Caption(self.caption(example))]
+
     def groups(self, column: Column) -> dict[str, np.ndarray]:
         """Name of a group of examples, such as a class -> which examples are in it,
         bool [N]."""
