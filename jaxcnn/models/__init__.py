@@ -45,6 +45,7 @@ from jaxcnn.models import (
     mobilenet_v2,
     mobilenet_v3,
     neocognitron,
+    pilotnet,
     pspnet,
     regnet,
     resnet,
@@ -105,6 +106,7 @@ MODELS: dict[str, Variant] = {
     **unet.VARIANTS,
     **dncnn.VARIANTS,
     **autoencoder.VARIANTS,
+    **pilotnet.VARIANTS,
 }
 
 CATALOGUE = pathlib.Path(__file__).with_name("catalogue.json")
