@@ -45,8 +45,8 @@ def test_outputs_and_gradients_are_those_of_the_same_network_in_torch():
 
 
 def test_its_numbers_are_those_of_the_paper():
-    # Section 4: "about 27 million connections and 250 thousand parameters". By hand from
-    # Figure 4: kernels and biases, and the multiplications of each output.
+    # Section 4: "about 27 million connections and 250 thousand parameters". By hand,
+    # from Figure 4: kernels and biases, and the multiplications of each output.
     parameters = [24 * 76, 36 * 601, 48 * 901, 64 * 433, 64 * 577]
     parameters += [100 * 1153, 50 * 101, 10 * 51, 11]
     outputs = [31 * 98 * 24, 14 * 47 * 36, 5 * 22 * 48, 3 * 20 * 64, 18 * 64]
@@ -73,7 +73,7 @@ def test_its_colours_are_those_of_bt_601():
         [0.114, 0.436, -0.10001],
     ]
     found = pilotnet.to_yuv(jnp.eye(3)[None, None])[0, 0]
-    np.testing.assert_allclose(found, 2 * np.array(printed) - [1, 0, 0], atol=1e-5)
+    np.testing.assert_allclose(found, 2 * np.array(printed) - [1, 0, 0], atol=2e-5)
     # Pillow's YCbCr has the same Y, and U and V in other units, rounded to 8 bits.
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     found = np.asarray(pilotnet.to_yuv(jnp.asarray(pixels[None] / 255.0))[0])
