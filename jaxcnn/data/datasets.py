@@ -17,6 +17,7 @@ from jaxcnn.data import (
     glyph_scenes,
     glyphs,
     mnist,
+    road,
     shapes,
     table,
     text_lines,
@@ -73,6 +74,7 @@ DATASETS: Mapping[str, Source] = {
     "shapes": shapes.multi_label,
     "disc": shapes.disc,
     "glyph_scenes": glyph_scenes.load,
+    "road": road.load,
     "mnist": _mnist("mnist", mnist.DIGITS),
     "fashion_mnist": _mnist("fashion_mnist", mnist.CLOTHES),
     "cifar10": _cifar("cifar10"),
@@ -115,7 +117,9 @@ READ_BY: Mapping[str, tuple[str, ...]] = {
 _CUTS = ("validation_fraction", "test_fraction", "split_seed")
 # Of these, a value that nothing reads is a mistake; of others it is remarked on.
 _REFUSED = ("target_kind", "target_columns")
-_FIXED = ("digits", "glyphs", "text_lines", "shapes", "disc", "glyph_scenes")
+_FIXED = (
+    *("digits", "glyphs", "text_lines", "shapes", "disc", "glyph_scenes", "road"),
+)
 
 
 def _kind(name: str) -> str | None:
