@@ -39,7 +39,7 @@ def write(
 
     Args:
         path: The file, whose name ends with ".gif".
-        lap: What happened.
+        lap: Record of the lap.
         centre_line: Points of the middle of the lane, metres, [N, 2].
         view: Function from the number of a step to the camera's view, uint8 [*VIEW, 3].
     """
