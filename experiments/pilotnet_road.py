@@ -20,7 +20,7 @@ def get_config() -> Config:
         optim=OptimConfig(
             name="adamw", peak_lr=1e-3, warmup_epochs=0.5, weight_decay=0.01
         ),
-        num_epochs=12.0,
-        eval_every_epochs=4.0,
+        num_epochs=5.0,
+        eval_every_epochs=1.0,
         log_every_steps=100,
     )
