@@ -29,7 +29,7 @@ def main(workdir: str, seed: str, file: str) -> None:
     page = Image.new("RGB", (2 * width, 2 * height))
     for i, frame in enumerate(chosen):
         page.paste(frame, (i % 2 * width, i // 2 * height))
-    page.quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+    page.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file)
 
 
 if __name__ == "__main__":
