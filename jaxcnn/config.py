@@ -139,7 +139,8 @@ class DataConfig(Section):
     )
     num_per_class: int | None = choice(
         None,
-        "training images kept per class, drawn with the run's seed; None: all",
+        "training images kept per class, or in all where they have no classes, drawn "
+        "with the run's seed; None: all",
         allowed="[1, 2147483647]",
     )
     train_transform: str = choice(

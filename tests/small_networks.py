@@ -15,6 +15,11 @@ FAMILIES = {
     "crnn": ("crnn", {}, 32),
     "deeplab": ("deeplabv3_resnet50", {"backbone": "resnet18"}, 32),
     "densenet": ("densenet121", ONE_EACH, 32),
+    "dilation": (
+        "dilated_vgg16_basic",
+        {"filters": NARROW, "hidden": (14, 14)},
+        32,
+    ),
     "dncnn": ("dncnn_s", {"depth": 4}, 16),
     "efficientnet": ("efficientnet_b0", {}, 32),
     "fcn": ("fcn_resnet50", {"backbone": "resnet18"}, 32),

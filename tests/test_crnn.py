@@ -1,5 +1,6 @@
 """The CRNN against its Table 1 in PyTorch's layers."""
 
+import functools
 import pathlib
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 
 from jaxcnn import models
 from jaxcnn.errors import UserError
+from tests.reference import compare, filling
 
 REFERENCE = np.load(pathlib.Path(__file__).parent / "reference" / "text.npz")
 TENSORS = {
@@ -87,6 +89,34 @@ def test_it_has_the_paper_s_number_of_parameters():
     ours = models.count_params(models.create_model("crnn", 37), (32, 100, 1))
     assert ours == REFERENCE["crnn_parameters"] - 4 * 4 * 256
     assert round(ours / 1e6, 1) == 8.3  # the paper's Table 3
+
+
+def test_residual_convolutions_are_those_written_in_torch():
+    fields = {"filters": (4, 6, 8, 10, 12, 12), "hidden": 5}
+    model = models.create_model("crnn_resnet", 3, **fields)
+    with np.load(compare.FOLDER / "paper_networks.npz") as file:
+        theirs = file["crnn_resnet"]
+    with jax.enable_x64(True):
+        images = filling.images((2, 32, 43, 3))
+        shapes = models.abstract_variables(model, images.shape[1:])
+        variables = compare.filled(shapes)
+        apply = jax.jit(
+            functools.partial(model.apply, train=False),
+            compiler_options=compare.IN_A_HURRY,
+        )
+        logits = apply(variables, images)
+    assert logits.shape == (2, 43 // 4 + 1, 3)
+    assert compare.relative_error(logits, theirs) < 1e-12
+
+
+def test_residual_convolutions_have_as_many_parameters_as_published():
+    model = models.create_model("crnn_resnet", 0)
+    params = models.abstract_variables(model, (32, 100, 1))["params"]
+    convolutions = {n: g for n, g in params.items() if not n.startswith("stage5")}
+    number = sum(leaf.size for leaf in jax.tree.leaves(convolutions))
+    linear = (512 + 1) * 37
+    # Baek et al. 2019, Table 4: None-ResNet-None-CTC.
+    assert round((number + linear) / 1e6, 1) == 44.3
 
 
 def test_a_frame_is_four_columns_and_the_width_is_free():

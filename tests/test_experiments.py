@@ -40,6 +40,7 @@ SHAPES = {
     "disc": (3, 1),
     "text_lines": (27, 1),
     "glyph_scenes": (11, 3),
+    "glyph_crops": (10, 3),
     "road": (2, 3),  # a second number, so that numbers differ
 }
 # Data sets whose target is no class -> its kind and dtype.

@@ -9,7 +9,16 @@ import pytest
 from scipy import ndimage
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import batches, datasets, glyph_scenes, glyphs, memory, transforms
+from jaxcnn.data import (
+    batches,
+    datasets,
+    drawn_letters,
+    glyph_crops,
+    glyph_scenes,
+    glyphs,
+    memory,
+    transforms,
+)
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.errors import UserError
 
@@ -103,10 +112,10 @@ def test_the_mask_is_where_the_background_is_covered():
 def test_a_letter_is_turned_as_scipy_turns_it():
     ink = np.zeros((40, 30), np.uint8)
     ink[4:36, 4:12] = ink[28:36, 4:26] = 255  # an L
-    upright = glyph_scenes.Letter((ink,), 40, 0.0)
+    upright = drawn_letters.Letter((ink,), 40, 0.0)
     assert upright.size == (40, 30)
     np.testing.assert_array_equal(upright.coverage(), ink)
-    turned = glyph_scenes.Letter((ink,), 40, math.radians(20)).coverage()
+    turned = drawn_letters.Letter((ink,), 40, math.radians(20)).coverage()
     expected = ndimage.rotate(ink.astype(float), 20, order=1)  # anticlockwise
     # Of sizes that may differ by a pixel: compared around the centre.
     high, wide = (
@@ -118,15 +127,62 @@ def test_a_letter_is_turned_as_scipy_turns_it():
         return x[top : top + high, left : left + wide].astype(float) / 255
 
     assert np.abs(middle(turned) - middle(expected)).mean() < 0.02
-    half = glyph_scenes.Letter((ink,), 20, 0.0).coverage()
+    half = drawn_letters.Letter((ink,), 20, 0.0).coverage()
     small = np.asarray(Image.fromarray(ink).reduce(2))
     assert np.abs(half.astype(float) - small).mean() < 4
+
+
+def test_a_letter_is_stretched_and_slanted():
+    ink = np.zeros((40, 30), np.uint8)
+    ink[:, 11:19] = 255  # an I
+    shape = drawn_letters.Shape(stretch=1.5, slant=0.25)
+    letter = drawn_letters.Letter((ink,), 40, 0.0, shape)
+    assert letter.size == (40, 55)  # 1.5 * 30 + 0.25 * 40
+    levels = letter.coverage() / 255
+    x = np.arange(55) + 0.5
+    assert levels[1:-1].sum(axis=1) == pytest.approx(1.5 * 8, abs=0.1)
+    centres = (levels @ x) / levels.sum(axis=1)
+    # Each row is a quarter of a column to the right of the one below it.
+    expected = 55 / 2 - 0.25 * (np.arange(40) - 19.5)
+    np.testing.assert_allclose(centres[1:-1], expected[1:-1], atol=0.1)
+
+
+def test_strokes_become_thinner_and_thicker():
+    # The H of a font with serifs: its bar in the middle, and its two stems above it.
+    font = glyphs.matplotlib_files("train")[4]
+    inks = {
+        w: drawn_letters.inks(font, "H", w)[0]
+        for w in ((0, 0), (-4, 0), (0, 4), (2, 2))
+    }
+    for ink in inks.values():
+        assert abs(ink.shape[0] - 64) <= 1
+
+    def thickness(weight, axis):
+        ink = inks[weight] / 255
+        return (ink[:, ink.shape[1] // 2] if axis == 0 else ink[16]).sum()
+
+    bar, stems = thickness((0, 0), 0), thickness((0, 0), 1)
+    assert bar - thickness((-4, 0), 0) == pytest.approx(2.56, abs=0.6)
+    assert thickness((0, 4), 1) - stems == pytest.approx(2 * 2.56, abs=0.6)
+    assert thickness((2, 2), 0) - bar == pytest.approx(1.28, abs=0.6)
+
+
+def test_only_letters_of_training_differ_from_their_fonts(dataset, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        glyph_scenes, "inks", lambda *args: asked.append(args[2]) or (INK,)
+    )
+    for split in dataset.splits:
+        asked.clear()
+        for i in range(20):
+            dataset.splits[split][i]
+        assert (len(set(asked)) == 1) == (split != "train")
 
 
 def test_each_split_is_drawn_with_its_fonts(dataset, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        glyph_scenes, "inks", lambda font, letter: asked.append(font) or (INK,)
+        glyph_scenes, "inks", lambda font, *_: asked.append(font) or (INK,)
     )
     for split in dataset.splits:
         asked.clear()
@@ -201,3 +257,26 @@ def test_the_size_is_that_of_the_config():
 def test_what_it_cannot_do_is_refused(changes, text):
     with pytest.raises(UserError, match=text):
         datasets.load(DataConfig(name="glyph_scenes", **changes))
+
+
+def test_a_crop_has_its_letter_in_the_middle(monkeypatch):
+    monkeypatch.setattr(
+        glyph_crops, "NUM_SCENES", {"train": 12, "validation": 3, "test": 3}
+    )
+    dataset = datasets.load(DataConfig(name="glyph_crops"))
+    assert dataset.info.targets["label"].names == tuple(glyph_scenes.LETTERS)
+    columns = dataset.splits["test"]
+    shown = [columns[i] for i in range(len(columns))]
+    fonts, first = glyphs.matplotlib_files("test"), 0
+    for index in range(3):
+        rng = np.random.default_rng((2, index, 1))
+        scene = glyph_scenes.scene(rng, fonts, (64, 64))
+        for box, label in zip(scene["boxes"], scene["labels"], strict=True):
+            example = shown[first]
+            assert example["label"] == label
+            y, x = (int(box[i] + box[i + 2]) // 2 for i in (0, 1))
+            np.testing.assert_array_equal(
+                example["image"][16, 16], scene["image"][y, x]
+            )
+            first += 1
+    assert first == len(shown)

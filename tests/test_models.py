@@ -45,8 +45,9 @@ def one_of_each(slow):
 
 
 # Networks that give logits for each frame, and their number: by hand, 100 columns are
-# halved twice, and the last kernel has two of them.
-FRAMES = {"crnn": (24,)}
+# halved twice, and the last kernel has two of them; one pool and one convolution of the
+# residual one see a column more.
+FRAMES = {"crnn": (24,), "crnn_resnet": (26,)}
 
 ONE_OF_EACH = one_of_each(LARGE.__contains__)
 TWO_OF_THEM = one_of_each(lambda name: name not in ("lenet5", "resnet18"))
@@ -123,15 +124,18 @@ def test_groups_end_with_the_head_and_the_others_are_told_whether_they_train(nam
 
 @pytest.mark.slow
 # The head of the TDNN is a weight for each class, and so is the layer before it. Those
-# of LR-ASPP and of FCN on VGG-16 are several layers. An autoencoder without outputs is
-# its encoder.
+# of LR-ASPP and of FCN and the dilated network on VGG-16 are several layers. An
+# autoencoder without outputs is its encoder.
 @pytest.mark.parametrize(
     "name",
     [
         n
         for n in ONE_OF_EACH
         if n.values[0]
-        not in ("tdnn", "lraspp_mobilenet_v3_large", "fcn32s_vgg16", "autoencoder")
+        not in (
+            *("tdnn", "lraspp_mobilenet_v3_large", "fcn32s_vgg16", "autoencoder"),
+            "dilated_vgg16",
+        )
     ],
 )
 def test_without_classes_a_network_gives_what_its_head_takes(name):

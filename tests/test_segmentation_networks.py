@@ -15,19 +15,27 @@ import numpy as np
 import pytest
 
 from jaxcnn import models
-from jaxcnn.models import backbone, unet
+from jaxcnn.models import backbone, dilation, unet
 from jaxcnn.training import intercept, transfer
 from tests.reference import compare, filling
 from tests.small_networks import small
 
 NARROW = (4, 6, 8, 10, 12)
-SIZES = {"unet_2015": (20, 36), "fcn": (70, 101), "segnet": (37, 50)}
-THEIRS = {"scale": "weight", "var": "running_var"}  # names that filling.py knows
+SIZES = {
+    "unet_2015": (20, 36),
+    "fcn": (70, 101),
+    "dilated": (72, 96),
+    "segnet": (37, 50),
+}
 FCN = {"filters": NARROW, "hidden": (14, 14)}
 NETWORKS = {
     "unet_2015": ("unet_2015", {"filters": NARROW}),
     "segnet": ("segnet", {"filters": NARROW}),
     **{f"fcn{stride}s": (f"fcn{stride}s_vgg16", FCN) for stride in (32, 16, 8)},
+    "fcn16s_bn": ("fcn16s_vgg16_bn", FCN),
+    "dilated": ("dilated_vgg16", FCN),
+    "dilated_basic": ("dilated_vgg16_basic", FCN),
+    "dilated_large": ("dilated_vgg16_large", FCN),
 }
 # Published counts: torchvision's documentation (21 classes, without the auxiliary
 # head); the U-Net of 2015 and SegNet in countless copies of them.
@@ -62,26 +70,16 @@ class Maps(nn.Module):
         )
 
 
-def filled(variables):
-    """Values for variables, each by its path and shape."""
-    values = {}
-    for path, leaf in traverse_util.flatten_dict(variables).items():
-        path_of_theirs = (*path[1:-1], THEIRS.get(path[-1], path[-1]))
-        name = "/".join(path_of_theirs)
-        values[path] = filling.tensors({name: leaf.shape})[name]
-    return traverse_util.unflatten_dict(values)
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_papers_are_those_written_in_torch(name):
     model_name, fields = NETWORKS[name]
     model = models.create_model(model_name, 3, **fields)
-    size = SIZES["fcn" if name.startswith("fcn") else name]
+    size = next(size for start, size in SIZES.items() if name.startswith(start))
     images = filling.images((2, *size, 3))
     with np.load(compare.FOLDER / "paper_networks.npz") as file:
         theirs = file[name]
     with jax.enable_x64(True):
-        variables = filled(models.abstract_variables(model, (*size, 3)))
+        variables = compare.filled(models.abstract_variables(model, (*size, 3)))
         apply = jax.jit(
             functools.partial(model.apply, train=False),
             compiler_options=compare.IN_A_HURRY,
@@ -98,6 +96,38 @@ def test_parameters_are_as_many_as_published(name):
     model = models.create_model(name, num_classes, **fields)
     shape = (64, 64, models.MODELS[name].channels)
     assert models.count_params(model, shape) == number
+
+
+# Table 1 of the paper: C channels, or 2C, 2C, 4C, 8C, 16C, 32C, 32C, and C.
+@pytest.mark.parametrize(
+    ("context", "multiples"),
+    [
+        (dilation.BASIC, [1, 1, 1, 1, 1, 1, 1, 1]),
+        (dilation.LARGE, [2, 2, 4, 8, 16, 32, 32, 1]),
+    ],
+)
+def test_a_context_module_starts_as_the_identity(context, multiples):
+    classes = dilation.Classes(3, context)
+    maps = jax.random.uniform(jax.random.key(0), (1, 24, 20, 3))
+    params = classes.init(jax.random.key(1), maps)["params"]
+    params["score"]["kernel"] = jnp.eye(3)[None, None]
+    found = classes.apply({"params": params}, maps)
+    assert compare.relative_error(found, maps) < (1e-6 if max(multiples) == 1 else 0.05)
+    widths = [params[f"context{i}"]["bias"].size for i in range(1, 9)]
+    assert widths == [3 * multiple for multiple in multiples]
+
+
+def test_a_context_module_sees_what_its_table_says():
+    model = dilation.Classes(3, dilation.BASIC)
+    variables = model.init(jax.random.key(0), jnp.zeros((1, 80, 80, 3)))
+    ones = jax.tree.map(jnp.ones_like, variables)
+
+    def centre(maps):
+        return model.apply(ones, maps)[0, 40, 40, 0]
+
+    seen = jax.grad(centre)(jnp.ones((1, 80, 80, 3)))[0, ..., 0] > 0
+    rows = np.flatnonzero(seen.any(axis=1))
+    assert rows[-1] - rows[0] + 1 == 67  # Table 1
 
 
 def test_unet_sees_and_gives_what_figure_1_says():
@@ -125,7 +155,7 @@ def test_dilated_maps_have_the_old_values_at_the_old_places(family):
     network = network.clone(num_classes=0)
     images = filling.images((2, 64, 96, channels))
     init = functools.partial(Maps(network).init, train=False)
-    variables = filled(
+    variables = compare.filled(
         jax.eval_shape(init, jax.random.key(0), images.astype(np.float32))
     )
 
@@ -237,6 +267,8 @@ def source(name, num_classes=10):
         ("unet_resnet18", {"backbone": "resnet20_cifar"}, "resnet20_cifar"),
         ("lraspp_mobilenet_v3_large", {}, "mobilenet_v3_large"),
         ("fcn8s_vgg16", {}, "vgg16"),
+        ("fcn8s_vgg16_bn", {}, "vgg16_bn"),
+        ("dilated_vgg16_basic", {}, "vgg16"),
         ("segnet", {}, "vgg16_bn"),
     ],
 )
@@ -252,8 +284,8 @@ def test_the_weights_of_a_classifier_start_a_segmenter(name, fields, backbone):
     }
     assert states == {"at random"}
     assert set(groups.values()) == {"loaded"}
-    last = {"fcn8s_vgg16": "stage6_block2"}.get(name)
-    assert last is None or last in groups  # the hidden layers, as convolutions
+    if name.startswith(("fcn8s", "dilated")):  # the hidden layers, as convolutions
+        assert "stage6_block2" in groups
 
 
 def test_a_classifier_is_no_start_for_a_segmenter_on_another():
@@ -271,7 +303,7 @@ def test_a_classifier_is_no_start_for_a_segmenter_on_another():
 def test_gradients_do_not_depend_on_what_is_recomputed(name, fields):
     model = models.create_model(name, 3, **fields)
     images = filling.images((2, 32, 32, 3)).astype(np.float32)
-    variables = filled(models.abstract_variables(model, (32, 32, 3)))
+    variables = compare.filled(models.abstract_variables(model, (32, 32, 3)))
     variables = jax.tree.map(np.float32, variables)
     params, others = variables.pop("params"), variables
 

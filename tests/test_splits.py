@@ -133,9 +133,17 @@ def test_more_of_each_class_than_there_are_is_refused(per_class, rule):
         few(dataset(MIXED), per_class)
 
 
-def test_examples_without_classes_have_no_few_of_each():
-    with pytest.raises(UserError, match="must be None for a task without classes"):
-        splits.few(dataset(MIXED), None, (), 5, 0)
+def test_of_examples_without_classes_there_are_a_few_in_all():
+    whole = dataset(MIXED)
+    five, ten = (
+        splits.few(whole, None, (), number, 0).splits["train"] for number in (5, 10)
+    )
+    assert (len(five), len(ten)) == (5, 10)
+    assert set(five.indices) < set(ten.indices)
+    number = len(whole.splits["train"])
+    rule = f"at most {number}, the number of training images, not {number + 1}"
+    with pytest.raises(UserError, match=rule):
+        splits.few(whole, None, (), number + 1, 0)
 
 
 def test_a_class_without_images_has_no_few():

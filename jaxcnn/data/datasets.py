@@ -14,6 +14,7 @@ from jaxcnn.data import (
     coco,
     embedded,
     folder,
+    glyph_crops,
     glyph_scenes,
     glyphs,
     mnist,
@@ -74,6 +75,7 @@ DATASETS: Mapping[str, Source] = {
     "shapes": shapes.multi_label,
     "disc": shapes.disc,
     "glyph_scenes": glyph_scenes.load,
+    "glyph_crops": glyph_crops.load,
     "road": road.load,
     "mnist": _mnist("mnist", mnist.DIGITS),
     "fashion_mnist": _mnist("fashion_mnist", mnist.CLOTHES),
@@ -118,7 +120,8 @@ _CUTS = ("validation_fraction", "test_fraction", "split_seed")
 # Of these, a value that nothing reads is a mistake; of others it is remarked on.
 _REFUSED = ("target_kind", "target_columns")
 _FIXED = (
-    *("digits", "glyphs", "text_lines", "shapes", "disc", "glyph_scenes", "road"),
+    *("digits", "glyphs", "text_lines", "shapes", "disc", "glyph_scenes"),
+    *("glyph_crops", "road"),
 )
 
 

@@ -3,8 +3,10 @@
 A scene is RGB, as large as data.image_size, and has 1 to 6 capital letters of LETTERS
 that do not overlap. Each has a font, size, angle and colour of its own. The fonts are
 those of glyphs.MATPLOTLIB_FONTS, split by family, so that a network is tested on fonts
-it has not seen. Background: a gradient of two colours, soft blobs, lines, ellipses and
-arcs; grey noise over everything.
+it has not seen. In training, what tells fonts apart varies, too: a letter is stretched
+and slanted, and its strokes are thicker or thinner, see
+drawn_letters.Shape. Background: a gradient
+of two colours, soft blobs, lines, ellipses and arcs; grey noise over everything.
 
 Each scene has four targets:
   mask    the class of each pixel: 0 background, 1 + number of the letter where it
@@ -34,6 +36,7 @@ from PIL import Image, ImageDraw, features
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import arrays, glyphs
+from jaxcnn.data.drawn_letters import Letter, Shape, inks
 from jaxcnn.data.examples import Dataset, fields_used, make_dataset
 from jaxcnn.data.transforms import check_size, height_and_width
 from jaxcnn.errors import require
@@ -49,7 +52,6 @@ CONTRAST = 90.0  # least distance in RGB of a letter from the mean of what is be
 SMALLEST_SIDE = 32  # pixels of an image, in which the smallest letters have 7
 _TRIES = 4  # letters that are tried for each that is wanted; colours of a letter
 _PLACES = 40  # that are tried for a letter
-_INK_HEIGHTS = (64, 32, 16)  # pixels of the glyphs that letters are scaled from
 _MEASURED = 256  # training scenes that mean and std are of
 
 TARGETS = {
@@ -83,7 +85,7 @@ class GlyphScenes:
         number = list(NUM_EXAMPLES).index(self.split)
         fonts = glyphs.matplotlib_files(self.split)
         rng = np.random.default_rng((number, index))
-        return scene(rng, fonts, self.size)
+        return scene(rng, fonts, self.size, varied=self.split == "train")
 
     def column(self, target: str) -> np.ndarray:
         return self._columns[target]
@@ -132,10 +134,20 @@ def load(config: DataConfig) -> Dataset:
 
 
 def scene(
-    rng: np.random.Generator, fonts: tuple[str, ...], size: tuple[int, int]
+    rng: np.random.Generator,
+    fonts: tuple[str, ...],
+    size: tuple[int, int],
+    varied: bool = False,
 ) -> dict[str, Any]:
     """One scene: image uint8 [H, W, 3], mask uint8 [H, W], boxes float32 [n, 4] and
-    labels and text int32 [n]."""
+    labels and text int32 [n].
+
+    Args:
+        rng: Generator of everything at random.
+        fonts: Files of the fonts.
+        size: Height and width, pixels.
+        varied: Whether letters differ from those of the fonts, see Shape.
+    """
     pixels = background(rng, size)
     mask = np.zeros(size, np.uint8)
     taken: list[tuple[int, int, int, int]] = []  # top, left, bottom, right
@@ -146,10 +158,13 @@ def scene(
     while len(found) < wanted and (tries > 0 or not found):
         tries -= 1
         number = int(rng.integers(len(LETTERS)))
+        font = fonts[int(rng.integers(len(fonts)))]
+        shape = Shape.draw(rng) if varied else Shape()
         letter = Letter(
-            inks(fonts[int(rng.integers(len(fonts)))], LETTERS[number]),
+            inks(font, LETTERS[number], shape.weight),
             height=least * (most / least) ** rng.random() * min(size),
             angle=math.radians(rng.uniform(-ANGLE_DEGREES, ANGLE_DEGREES)),
+            shape=shape,
         )
         high, wide = letter.size
         place = _free_place(rng, letter.size, size, taken)
@@ -254,62 +269,3 @@ def background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 
 def _fill(rng: np.random.Generator) -> tuple[int, int, int]:
     return tuple(rng.integers(0, 256, 3).tolist())
-
-
-@functools.cache
-def inks(font: str, letter: str) -> tuple[np.ndarray, ...]:
-    """The coverage of a letter, uint8 [h, w] cut to its ink, in three sizes.
-
-    Their heights are _INK_HEIGHTS or a pixel more.
-    """
-    reference = glyphs.open_font(font, 256)
-    _, top, _, bottom = reference.getbbox(letter, anchor="ls")
-    found = []
-    for height in _INK_HEIGHTS:
-        scaled = reference.font_variant(size=256 * height / (bottom - top))
-        box = scaled.getbbox(letter, anchor="ls")
-        image = Image.new("L", (box[2] - box[0], box[3] - box[1]))
-        ImageDraw.Draw(image).text((-box[0], -box[1]), letter, 255, scaled, anchor="ls")
-        found.append(np.asarray(image.crop(image.getbbox())))
-    return tuple(found)
-
-
-class Letter:
-    """A letter of some height, turned anticlockwise.
-
-    It is sampled linearly from the smallest ink that is at least as high, or from the
-    largest, so that no pixel of it is skipped.
-
-    Attributes:
-        size: Height and width of the smallest window that holds it, pixels.
-    """
-
-    def __init__(self, inks: tuple[np.ndarray, ...], height: float, angle: float):
-        """Measures the letter.
-
-        Args:
-            inks: Its coverage in several sizes, the largest first; see inks.
-            height: Its height before it is turned, pixels.
-            angle: Angle in radians.
-        """
-        self._ink = next((x for x in reversed(inks) if x.shape[0] >= height), inks[0])
-        self._scale = height / self._ink.shape[0]
-        self._turn = math.cos(angle), math.sin(angle)
-        cosine, sine = map(abs, self._turn)
-        h, w = (side * self._scale for side in self._ink.shape)
-        self.size = math.ceil(sine * w + cosine * h), math.ceil(cosine * w + sine * h)
-
-    def coverage(self) -> np.ndarray:
-        """Coverage of each pixel of the window, uint8 [h, w]."""
-        (high, wide), (h, w) = self.size, self._ink.shape
-        cosine, sine = (part / self._scale for part in self._turn)
-        # From a place (x, y) in the window to one in the ink; the centres correspond.
-        to_x = cosine, -sine, (w - cosine * wide + sine * high) / 2
-        to_y = sine, cosine, (h - sine * wide - cosine * high) / 2
-        image = Image.fromarray(self._ink).transform(
-            (wide, high),
-            Image.Transform.AFFINE,
-            (*to_x, *to_y),
-            Image.Resampling.BILINEAR,
-        )
-        return np.asarray(image)

@@ -386,23 +386,25 @@ def few(
 
     Args:
         dataset: Data set whose training split is reduced.
-        strata: int [N], the stratum of each training example, such as its class; None
-            where the task has none.
+        strata: int [N], the stratum of each training example, such as its class.
+            None: all are one.
         names: Names of the strata; those without one are called by their number.
         number: Number of examples of each stratum.
         seed: Seed of the random choice.
 
     Raises:
-        UserError: A stratum has fewer, the number is not positive, or there are none.
+        UserError: A stratum has fewer, or the number is not positive.
     """
     train = dataset.splits["train"]
+    if strata is None:
+        strata, names = np.zeros(len(train), int), ()
     indices = few_indices(strata, names, number, seed, names_of(train))
     some = Subset(train, indices)
     return dataset.with_splits({**dataset.splits, "train": some})
 
 
 def few_indices(
-    strata: np.ndarray | None,
+    strata: np.ndarray,
     names: Sequence[str],
     number: int,
     seed: int,
@@ -414,7 +416,6 @@ def few_indices(
     is added replaces at most one other.
     """
     field = "data.num_per_class"
-    require(strata is not None, field, number, "None for a task without classes")
     require(number >= 1, field, number, "at least 1")
     rng, kept, keys = generator(seed), [], None
     if example_names is not None:
@@ -422,8 +423,9 @@ def few_indices(
     for stratum, group in enumerate(_members(strata, len(names))):
         if len(group) == 0 and stratum >= len(names):
             continue  # a number that no example has
-        name = stratum_name(names, stratum)
-        rule = f"at most {len(group)}, the number of training images of {name!r}"
+        is_one = not names and not strata.any()
+        of = "" if is_one else f" of {stratum_name(names, stratum)!r}"
+        rule = f"at most {len(group)}, the number of training images{of}"
         require(number <= len(group), field, number, rule)
         if keys is None:
             order = rng.permutation(group)

@@ -10,6 +10,13 @@ The height of an image must be 32 pixels, of which one row is left; the width is
 An image of W pixels gives W // 4 - 1 frames: the third and the fourth max-pool halve
 the height alone, and the last convolution has a kernel of two columns and no padding.
 
+`crnn_resnet` has the residual convolutions of Cheng et al., "Focusing Attention:
+Towards Accurate Text Recognition in Natural Images", ICCV 2017,
+https://arxiv.org/abs/1709.02054, before the same LSTMs. An image of W pixels gives
+W // 4 + 1 frames. Baek et al., "What Is Wrong With Scene Text Recognition Model
+Comparisons?", ICCV 2019, https://arxiv.org/abs/1904.01906, compare both kinds of
+convolutions, and list the layers in their Table 6.
+
 What Table 1 leaves open is as in the authors' code,
 https://github.com/bgshih/crnn: ReLU after each convolution, before it the
 normalisation, and a linear layer that joins both directions of the first LSTM to as
@@ -25,6 +32,7 @@ image shrinks to a hundredth on its way through the first four convolutions.)
 """
 
 from collections.abc import Callable
+import functools
 
 from flax import linen as nn
 import jax
@@ -34,6 +42,7 @@ from jaxcnn.errors import UserError
 from jaxcnn.models.layers import (
     BatchNorm,
     Conv,
+    ConvNorm,
     Dense,
     Size,
     head,
@@ -41,9 +50,11 @@ from jaxcnn.models.layers import (
     max_pool,
     relu,
 )
+from jaxcnn.models.resnet import BasicBlock
 from jaxcnn.models.variant import Variant
 
 HEIGHT = 32  # pixels
+VALID = {"kernel": 2, "padding": 0}
 
 
 class ConvPool(nn.Module):
@@ -102,6 +113,33 @@ class BiLSTM(nn.Module):
         return y[:, None]
 
 
+def read(x: jax.Array, hidden: int, num_classes: int, *, train: bool) -> jax.Array:
+    """Two bidirectional LSTMs and a linear layer, layers of the module that calls it.
+
+    Args:
+        x: [B, 1, T, C].
+        hidden: Units of each direction of an LSTM.
+        num_classes: Characters and the blank; 0: there is no linear layer.
+        train: Whether the network is trained.
+
+    Returns:
+        [B, T, num_classes or 2 * hidden].
+    """
+    x = BiLSTM(hidden, hidden, name="stage5_block1")(x, train=train)
+    x = BiLSTM(hidden, name="stage5_block2")(x, train=train)
+    return head(num_classes)(x[:, 0])
+
+
+def check_size(images: jax.Array) -> None:
+    """Raises UserError for images that a CRNN cannot read."""
+    height, width = images.shape[1:3]
+    if height != HEIGHT or width < 8:
+        raise UserError(
+            f"CRNN reads images that are {HEIGHT} pixels high and at least 8 wide, "
+            f"not {height}x{width}."
+        )
+
+
 class CRNN(nn.Module):
     """Seven convolutions, two bidirectional LSTMs, a linear layer for each frame.
 
@@ -122,12 +160,7 @@ class CRNN(nn.Module):
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Returns logits [B, T, num_classes], T = W // 4 - 1, for images
         [B, 32, W, C]."""
-        height, width = images.shape[1:3]
-        if height != HEIGHT or width < 8:
-            raise UserError(
-                f"CRNN reads images that are {HEIGHT} pixels high and at least 8 wide, "
-                f"not {height}x{width}."
-            )
+        check_size(images)
         square, flat = (2, 2), (2, 1)
         norm = self.norm
         layers = {
@@ -143,20 +176,84 @@ class CRNN(nn.Module):
         for (name, fields), filters in zip(layers.items(), self.filters, strict=True):
             x = ConvPool(filters, **fields, name=name)(x, train=train)
         # [B, 1, T, filters[-1]]
-        x = BiLSTM(self.hidden, self.hidden, name="stage5_block1")(x, train=train)
-        x = BiLSTM(self.hidden, name="stage5_block2")(x, train=train)
-        return head(self.num_classes)(x[:, 0])  # [B, T, num_classes]
+        return read(x, self.hidden, self.num_classes, train=train)
 
+
+class Stem(nn.Module):
+    """Two 3x3 convolutions, each with normalisation and ReLU."""
+
+    filters: tuple[int, ...]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, filters[1]]."""
+        for i, filters in enumerate(self.filters, start=1):
+            x = ConvNorm(filters, 3, norm=self.norm, name=f"conv{i}")(x, train=train)
+        return x
+
+
+class ResNetCRNN(nn.Module):
+    """Two convolutions, four stages of residual blocks that end in one or two more
+    convolutions, two bidirectional LSTMs, a linear layer for each frame.
+
+    Attributes:
+        num_classes: Characters and the blank of CTC; 0: features [B, T, 2 * hidden].
+        filters: Number of filters of the two convolutions and of each stage.
+        depths: Number of residual blocks of each stage.
+        hidden: Units of each direction of an LSTM.
+        norm: Normalisation class, see layers.ConvNorm.
+    """
+
+    num_classes: int
+    filters: tuple[int, ...] = (32, 64, 128, 256, 512, 512)
+    depths: tuple[int, ...] = (1, 2, 5, 3)
+    hidden: int = 256
+    norm: Callable[..., nn.Module] = BatchNorm
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Returns logits [B, T, num_classes], T = W // 4 + 1, for images
+        [B, 32, W, C]."""
+        check_size(images)
+        conv = functools.partial(ConvNorm, norm=self.norm)
+        # The third pool, and a convolution later, halve the height alone, but see a
+        # column more.
+        flat = {"stride": (2, 1), "padding": (0, 1)}
+        x = Stem(self.filters[:2], self.norm, name="stem")(images, train=train)
+        stages = zip(self.filters[2:], self.depths, strict=True)
+        for i, (filters, depth) in enumerate(stages, start=1):
+            if i <= 2:
+                x = max_pool(x, 2, 2)
+            elif i == 3:
+                x = max_pool(x, 2, **flat)
+            for j in range(1, depth + 1):
+                block = BasicBlock(filters, 1, self.norm, name=f"stage{i}_block{j}")
+                x = block(x, train=train)
+            ends = [{"kernel": 3}] if i < 4 else [{"kernel": 2, **flat}, VALID]
+            for j, fields in enumerate(ends, start=depth + 1):
+                x = conv(filters, **fields, name=f"stage{i}_block{j}")(x, train=train)
+        # [B, 1, T, filters[-1]]
+        return read(x, self.hidden, self.num_classes, train=train)
+
+
+_row = functools.partial(
+    Variant,
+    image_size=(HEIGHT, 100),
+    channels=1,
+    num_classes=37,  # 36 letters and digits, and the blank
+    task="text",
+)
 
 VARIANTS = {
-    # Table 1: 36 letters and digits, and the blank; a line of about ten characters.
-    "crnn": Variant(
+    "crnn": _row(
         CRNN,
         "Shi, Bai and Yao 2015, https://arxiv.org/abs/1507.05717",
-        image_size=(HEIGHT, 100),
-        channels=1,
-        num_classes=37,
         reference="PyTorch layers as in the paper's Table 1",
-        task="text",
-    )
+    ),
+    "crnn_resnet": _row(
+        ResNetCRNN,
+        "Cheng et al. 2017, https://arxiv.org/abs/1709.02054",
+        reference="PyTorch layers as Baek et al. list them",
+    ),
 }

@@ -10,14 +10,14 @@ same weights: their parameters have the classifier's names and shapes, so that a
 The classes start at zero, and upsampling starts as bilinear interpolation, which is
 learned but for the last.
 
-Departure: the paper extends images by 100 pixels of zeros and crops the result; here
+Departures: the paper extends images by 100 pixels of zeros and crops the result; here
 the first hidden layer pads its map by 3 pixels, and images of any size of at least 32
-pixels will do.
+pixels will do. The networks on `vgg16_bn` normalise behind each 3x3 convolution: they
+can be trained from random weights, which the paper could not do.
 """
 
 from collections.abc import Callable
 import functools
-from typing import ClassVar
 
 from flax import linen as nn
 import jax
@@ -35,7 +35,7 @@ from jaxcnn.models.layers import (
     resize,
 )
 from jaxcnn.models.variant import Variant
-from jaxcnn.models.vgg import ConvRelu
+from jaxcnn.models.vgg import ConvNormRelu, ConvRelu
 
 zeros = nn.initializers.zeros
 normal = nn.initializers.normal(0.01)  # as in vgg.py
@@ -47,10 +47,12 @@ class DenseEverywhere(nn.Module):
     Attributes:
         features: Number of outputs.
         kernel: Size of the window, pixels.
+        dilation: Distance of the pixels of the window.
     """
 
     features: int
     kernel: int
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -60,7 +62,8 @@ class DenseEverywhere(nn.Module):
         kernel = self.param("kernel", normal, shape, jnp.float32)
         bias = self.param("bias", zeros, shape[1:], jnp.float32)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias)
-        return convolve(x, kernel.reshape(side, side, channels, -1), bias=bias)
+        kernel = kernel.reshape(side, side, channels, -1)
+        return convolve(x, kernel, dilation=self.dilation, bias=bias)
 
 
 class HiddenLayer(nn.Module):
@@ -69,11 +72,13 @@ class HiddenLayer(nn.Module):
     width: int
     kernel: int
     dropout: float
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H, W, width]."""
-        x = relu(DenseEverywhere(self.width, self.kernel, name="dense")(x))
+        dense = DenseEverywhere(self.width, self.kernel, self.dilation, name="dense")
+        x = relu(dense(x))
         return Dropout(self.dropout, name="dropout")(x, train=train)
 
 
@@ -117,11 +122,10 @@ class FCN(nn.Module):
         depths, filters: Those of VGG-16, see vgg.VGG.
         hidden: Width of each hidden layer.
         dropout: Dropout rate of the hidden layers.
-        norm: Unused, since VGG-16 does not normalise.
+        layer: Convolution class, see vgg.VGG.
+        norm: Normalisation class of layers with one, see layers.ConvNorm.
         backbone: Name of the classifier that it begins as.
     """
-
-    backbone: ClassVar[str] = "vgg16"
 
     num_classes: int
     num_maps: int
@@ -129,7 +133,9 @@ class FCN(nn.Module):
     filters: tuple[int, ...] = (64, 128, 256, 512, 512)
     hidden: tuple[int, ...] = (4096, 4096)
     dropout: float = 0.5
+    layer: Callable[..., nn.Module] = ConvRelu
     norm: Callable[..., nn.Module] = layers.BatchNorm
+    backbone: str = "vgg16"
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
@@ -140,7 +146,7 @@ class FCN(nn.Module):
         ):
             for j in range(depth):
                 name = f"stage{i + 1}_block{j + 1}"
-                x = ConvRelu(filters, self.norm, name=name)(x, train=train)
+                x = self.layer(filters, self.norm, name=name)(x, train=train)
             x = max_pool(x, 2, 2)  # [B, H/2, W/2, filters]
             pooled.append(x)
         for j, (width, kernel) in enumerate(zip(self.hidden, (7, 1), strict=True)):
@@ -154,13 +160,16 @@ class FCN(nn.Module):
         return resize(x, images.shape[1:3], "bilinear", align_corners=False)
 
 
+_LAYERS = {"vgg16": ConvRelu, "vgg16_bn": ConvNormRelu}
+
 VARIANTS = {
-    f"fcn{stride}s_vgg16": Variant(
-        functools.partial(FCN, num_maps=num_maps),
+    f"fcn{stride}s_{backbone}": Variant(
+        functools.partial(FCN, num_maps=num_maps, layer=layer, backbone=backbone),
         paper="Long et al. 2015, https://arxiv.org/abs/1411.4038",
         reference="the paper's section 4; torch",
         task="segmentation",
         num_classes=21,
     )
+    for backbone, layer in _LAYERS.items()
     for num_maps, stride in enumerate((32, 16, 8), start=1)
 }

@@ -239,12 +239,6 @@ def _parts(
     task = cls.create(config.task, targets, statistics)
     strata, names = task.strata(columns.__getitem__), task.strata_names
     number, per_class = len(next(iter(columns.values()))), config.data.num_per_class
-    require(
-        strata is not None or per_class is None,
-        "data.num_per_class",
-        per_class,
-        "None for a task without classes",
-    )
     if example_names is None:
         parts = _positional(number, num_folds, strata, names, config.data.split_seed)
     else:
@@ -260,6 +254,8 @@ def _parts(
         ]
     if per_class is None:
         return parts
+    if strata is None:
+        strata = np.zeros(number, int)
     return [
         (seen[_few(config, strata, names, example_names, seen)], unseen)
         for seen, unseen in parts

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from flax import linen as nn
+from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -180,6 +181,16 @@ class Comparison:
         num_params = len(jax.tree.leaves(variables["params"]))
         assert len(errors) == num_params + 1  # every gradient is compared
         return errors
+
+
+def filled(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for the variables of a network of ours, each by its path and shape."""
+    names = {"scale": "weight", "var": "running_var"}  # that filling.py knows
+    values = {}
+    for path, leaf in traverse_util.flatten_dict(variables).items():
+        name = "/".join((*path[1:-1], names.get(path[-1], path[-1])))
+        values[path] = filling.tensors({name: leaf.shape})[name]
+    return traverse_util.unflatten_dict(values)
 
 
 def relative_error(ours: Any, theirs: np.ndarray) -> float:
