@@ -14,6 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
+from jaxcnn import folders
 from jaxcnn.cli import _flags
 from jaxcnn.errors import UserError
 
@@ -76,4 +77,5 @@ def _film(values: flags.FlagValues) -> Path | None:
         )
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"--film={path} is a folder, or in a folder that is not there.")
+    folders.check_writable(path.parent, "--film")
     return path
