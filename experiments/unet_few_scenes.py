@@ -3,8 +3,7 @@ r"""Twenty masks: does a trained classifier help a segmenter?
 Recipe: a U-Net on ResNet-18 learns the letters of `glyph_scenes` from 20 of its 4,000
 training scenes. It starts at random, or its backbone is that of a ResNet-18 which has
 learned to name single letters of other scenes, `glyph_crops`, from labels for whole
-images. The 20 scenes depend on the seed. What is loaded learns more slowly than what
-is new.
+images, and which is frozen. The 20 scenes depend on the seed.
 
     python -m jaxcnn train --config=experiments/unet_few_scenes.py:crops \
         --workdir=runs/glyph_crops
@@ -24,8 +23,11 @@ from jaxcnn.config import (
 )
 from jaxcnn.errors import unknown
 
-# What a start changes: the weights, and the rate of each stage over that behind it.
-STARTS = {"random": ("", 1.0), "classifier": ("runs/glyph_crops", 0.7)}
+# What a start changes: the weights, and what of them stays.
+STARTS = {
+    "random": ("", ()),
+    "classifier": ("runs/glyph_crops", ("(?!decoder|head).*",)),
+}
 
 
 def get_config(name: str = "classifier") -> Config:
@@ -33,7 +35,7 @@ def get_config(name: str = "classifier") -> Config:
         return crops()
     if name not in STARTS:
         raise unknown("experiment", name, ("crops", *STARTS))
-    path, lr_decay = STARTS[name]
+    path, freeze = STARTS[name]
     return Config(
         model="unet_resnet18",
         data=DataConfig(
@@ -45,10 +47,10 @@ def get_config(name: str = "classifier") -> Config:
         task=TaskConfig(name="segmentation", loss="cross_entropy+dice"),
         optim=OptimConfig(
             name="adamw",
-            peak_lr=1e-3,
+            peak_lr=2e-3,
             warmup_epochs=10.0,
             weight_decay=0.05,
-            lr_decay=lr_decay,
+            freeze=freeze,
         ),
         init_from=InitConfig(path=path),
         num_epochs=160.0,

@@ -370,8 +370,8 @@ class TaskConfig(Section):
     )
     lexicon: str = choice(
         "",
-        "text: file of the words that a text may have, one on each line; empty: any "
-        "text",
+        "text: file of the words that a text may have, one on each line, which the run "
+        "keeps; empty: any text",
         changes_numbers=False,
     )
     aux_weight: float = choice(

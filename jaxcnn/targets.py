@@ -161,7 +161,7 @@ class Target:
         JAX would train on it: one_hot gives zeros and a gather clamps.
 
         Args:
-            values: [N, ...], the target of N examples; of a ragged target N arrays.
+            values: [N, ...], the target of N examples, or N arrays one by one.
             split: Name of their split, for errors.
             first: Index of the first of them in the split.
         """
@@ -170,10 +170,10 @@ class Target:
 
     def problems(self, values: Any) -> Iterator[tuple[int, str]]:
         """(index of the example, what is wrong) for each number that is not allowed."""
-        if not self.ragged and not _is_objects(values):
-            yield from self._problems(np.asarray(values))
+        if not self.ragged and _is_one_array(values):
+            yield from self._problems(values)
             return
-        for index, value in enumerate(values):  # of shapes that differ
+        for index, value in enumerate(values):  # of shapes that differ, or unread
             value = np.asarray(value)
             if value.size:
                 for _, problem in self._problems(value[None]):
@@ -256,8 +256,8 @@ def _numeric(name: str) -> np.dtype:
     return dtype
 
 
-def _is_objects(values: Any) -> bool:
-    return isinstance(values, np.ndarray) and values.dtype.kind == "O"
+def _is_one_array(values: Any) -> bool:
+    return isinstance(values, np.ndarray) and values.dtype.kind != "O"
 
 
 def _limits(dtype: np.dtype) -> range:

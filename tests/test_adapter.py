@@ -457,6 +457,14 @@ def test_a_norm_that_is_not_like_ours_stays_as_it_is(model):
         run(norm_examples=2)
 
 
+def test_a_norm_that_no_layer_uses_has_no_groups():
+    fields = {"depths": (1,), "filters": (2,), "hidden": (4,)}
+    model = models.create_model("vgg11", 2, **fields)
+    assert hasattr(model, "norm")  # that of vgg11_bn
+    with pytest.raises(UserError, match="norm_examples must be None for .* no Batch"):
+        prepare.prepare(make_config(norm_examples=2), dataset=noise(), model=model)
+
+
 def test_a_norm_of_flax_shares_its_statistics_but_has_no_groups():
     model = NormByName(nn.BatchNorm)
     config, dataset = make_config(parallel="pmap"), noise()

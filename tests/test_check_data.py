@@ -212,9 +212,7 @@ def test_a_task_without_classes_has_its_targets_checked_and_no_groups():
     assert report.groups == {}
     lines = data_check.as_text(report).splitlines()
     assert lines[1].split() == ["images", "30:", "train", "30"]
-    shown = [
-        place.index for place, _, _ in check_data.samples(dataset, report, None, 6)
-    ]
+    shown = [s.place.index for s in check_data.samples(dataset, report, None, 6)]
     assert set(shown) > {2, 4, 7}
     assert len(shown) == 6
 
@@ -234,18 +232,19 @@ def test_a_contact_sheet_shows_what_was_found_and_a_spread_of_the_rest(folder):
     report = check_data.check(dataset, config, 0.98)
     shown = list(check_data.samples(dataset, report, "temple", 20))
     assert len(shown) == 20
-    kinds = [kind for _, _, kind in shown]
+    kinds = [sample.finding for sample in shown]
     assert 6 <= sum(map(bool, kinds)) <= 10  # at most half
     assert not any(kinds[10:])
     assert {"test_in_train", "duplicates", "constant"} <= set(kinds)
-    assert {place.split for place, _, _ in shown} == {"train", "validation", "test"}
-    assert len({(place.split, place.index) for place, _, _ in shown}) == 20
-    for place, image, _ in shown:
+    assert {s.place.split for s in shown} == {"train", "validation", "test"}
+    assert len({(s.place.split, s.place.index) for s in shown}) == 20
+    for place, image, _, mask in shown:
+        assert mask is None
         assert place.caption == "temple"
         assert "/temple/" in place.path
         np.testing.assert_array_equal(image, Image.open(place.path).convert("RGB"))
     shown = list(check_data.samples(dataset, report, "temple", 6))
-    assert [bool(kind) for _, _, kind in shown] == 3 * [True] + 3 * [False]
+    assert [bool(s.finding) for s in shown] == 3 * [True] + 3 * [False]
     every = list(check_data.samples(dataset, report, "flower", 100))
     assert len(every) == 16
 
@@ -435,5 +434,11 @@ def test_scenes_of_letters_are_checked(monkeypatch):
     assert total == 40 * 64 * 64
     assert report.pixels["(void)"]["train"] == 0
     assert 0.8 < report.pixels["background"]["train"] / total < 0.95
-    shown = list(check_data.samples(data.load(config.data), report, None, 6))
+    loaded = data.load(config.data)
+    shown = list(check_data.samples(loaded, report, None, 6))
     assert len(shown) == 6
+    for sample in shown:
+        scene = loaded.splits[sample.place.split][sample.place.index]
+        np.testing.assert_array_equal(sample.mask, scene["mask"])
+    assert report.mask_names[0] == "background"
+    assert report.mask_names[-1] == "(void)"

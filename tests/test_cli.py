@@ -23,7 +23,10 @@ from sklearn import datasets
 from jaxcnn import __main__
 from jaxcnn.cli import _flags
 from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig
+from jaxcnn.errors import UserError
 from jaxcnn.report import parts
+from jaxcnn.targets import Target
+from jaxcnn.training import workdir
 from jaxcnn.training.run import Run
 
 CONFIG = """
@@ -540,11 +543,18 @@ def test_a_damaged_folder_is_refused_by_the_name_of_its_file(
     assert f"{path} cannot be read; it is damaged, or of another version" in line
 
 
-def test_other_images_than_before_are_refused(refuse, folder, tmp_path):
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "files or arrays are others than before"),
+        ({"decoder": "Pillow 1"}, "decoder: 'Pillow 1' -> None"),
+    ],
+)
+def test_other_images_than_before_are_refused(refuse, folder, tmp_path, changes, text):
     shutil.copytree(folder / "run", tmp_path / "run")
     path = tmp_path / "run" / "dataset.json"
     info = json.loads(path.read_text())
-    info |= {"fingerprint": "0", "decoder": "Pillow 1"}
+    info |= {"fingerprint": "0"} | changes
     del info["content_sha256"]
     path.write_text(json.dumps(info))
     line = refuse(
@@ -552,8 +562,37 @@ def test_other_images_than_before_are_refused(refuse, folder, tmp_path):
         f"--config={folder / 'experiment.py'}",
         f"--workdir={tmp_path / 'run'}",
     )
-    assert "dataset's fingerprint: '0' -> " in line
-    assert "dataset's decoder: 'Pillow 1' -> None" in line
+    assert f"holds another run (dataset's {text}); give another --workdir" in line
+
+
+def test_other_targets_than_before_are_refused_by_what_differs():
+    def targets(*names):
+        return {"mask": Target("mask", "uint8", names=names, fill=255)}
+
+    many = [f"class {k}" for k in range(30)]
+    for old, new, text in (
+        (
+            targets("class 0", "class 1"),
+            targets("ground", "tree"),
+            "targets.mask.names: 'class 0', 'class 1' -> 'ground', 'tree'",
+        ),
+        (
+            targets(*many),
+            targets(*many[:20], "a"),
+            "targets.mask.names from 20 on: 'class 20', 'class 21', 'class 22', 'class "
+            "23', 'class 24', 'class 25', 'class 26', 'class 27', 'class 28', 'class "
+            "29' -> 'a'",
+        ),
+        (
+            targets("a", "b"),
+            targets("a"),
+            "targets.mask.names from 1 on: 'b' -> none",
+        ),
+        (targets("a", "b"), {}, "targets.mask: 'kind', .* -> None"),
+    ):
+        with pytest.raises(UserError, match=rf"another run \(dataset's {text}\); give"):
+            workdir.check_targets(pathlib.Path("run"), old, new)
+    workdir.check_targets(pathlib.Path("run"), old, old)
 
 
 def test_metrics_are_printed_before_a_full_disk_is_noticed(folder, capsys, monkeypatch):

@@ -196,4 +196,4 @@ def test_reports_and_contact_sheets_take_every_name(tmp_path):
     assert "In the picture: " in shown
     assert len(parts.write(tmp_path, report)) == 4
     cells = [contact_sheet.Cell(np.zeros((4, 4, 1), np.uint8), n, n) for n in NAMES]
-    contact_sheet.write(tmp_path / "sheet.png", NAMES[2] + NAMES[10], cells)
+    contact_sheet.write(tmp_path / "sheet.png", NAMES[2] + NAMES[10], cells, {})

@@ -1,6 +1,7 @@
 """Maps of whole images: tiles, scales, mirrors."""
 
 import functools
+import tracemalloc
 import types
 
 from hypothesis import given
@@ -14,7 +15,7 @@ from jaxcnn import models
 from jaxcnn.errors import UserError
 from jaxcnn.serving import maps, predictor
 from jaxcnn.serving.maps import Passes
-from jaxcnn.tasks import Segmentation
+from jaxcnn.tasks import Restoration, Segmentation
 
 
 def picture(height, width, seed=0):
@@ -75,7 +76,7 @@ def test_passes_at_other_scales_and_mirrored_come_back_to_their_places():
     def forward(seen):
         return seen.astype(np.float32)
 
-    mean = functools.partial(np.mean, axis=0)
+    mean = Restoration().mean_output
     once = maps.predicted(forward, image, (40, 60), Passes(), mean)
     np.testing.assert_array_equal(once, image)
     sizes = []
@@ -98,6 +99,27 @@ def test_the_mean_of_logits_is_that_of_probabilities():
     expected = np.mean([special.softmax(x, axis=-1) for x in logits], axis=0)
     found = special.softmax(task.mean_output(logits), axis=-1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert task.mean_output(iter(logits)).dtype == np.float32
+    plain = Restoration().mean_output(iter(logits))
+    np.testing.assert_allclose(plain, np.mean(logits, axis=0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("task", [Segmentation(tuple("abcdefgh")), Restoration()])
+def test_the_maps_of_passes_are_not_kept(task):
+    image = np.zeros((200, 200, 3), np.uint8)
+    size = 200 * 200 * 8 * 4  # bytes of one map
+
+    def forward(seen):
+        return np.ones((*seen.shape[:2], 8), np.float32)
+
+    passes = Passes(scales=(1.0,) * 8, mirrored=True)
+    tracemalloc.start()
+    try:
+        maps.predicted(forward, image, (200, 200), passes, task.mean_output)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 6 * size  # of 16 passes
 
 
 @pytest.mark.parametrize(

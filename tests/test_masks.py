@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 import pytest
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import batches, datasets, masks, transforms
+from jaxcnn.data import batches, datasets, mask_coding, transforms
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import BadImageError, path_of
 from jaxcnn.errors import UserError
@@ -230,15 +230,46 @@ def test_a_mask_whose_pixels_are_not_exact_is_refused(tmp_path):
         (rgb_image(MASK), "0.png: this mask is RGB, and classes.txt does not"),
         (
             np.where(MASK == 1, 255, 0).astype(np.uint8),
-            "levels 0, 255. Without .* object",
+            "hold the levels 0 and 255, as .*0.png does. .* such as: background = 0 and"
+            ": object = 255",
         ),
-        (np.where(MASK == 1, 128, 0).astype(np.uint8), "hold the levels 0, 128. With"),
+        (MASK * 0, "All pixels of all masks are 0. Without .*, that is one class; at "),
+        (
+            MASK * 0 + 255,
+            "All pixels of all masks are 255. .*, 255 stands for no class",
+        ),
+        (
+            np.where(MASK == 1, 128, 0).astype(np.uint8),
+            "0.png holds the level 128, and the masks hold 0, 128. .* object = 128",
+        ),
+        (
+            np.choose(MASK % 4, [0, 1, 3, 255]).astype(np.uint8),
+            "0.png holds the level 3, and the masks hold 0, 1, 3, 255. Without",
+        ),
+        (
+            np.choose(MASK % 4, [1, 2, 2, 255]).astype(np.uint8),
+            "0.png holds the level 1, and the masks hold 1, 2, 255. Without",
+        ),
     ],
 )
 def test_masks_that_do_not_say_their_classes_need_a_file(tmp_path, mask, text):
     for i in range(4):
         write(tmp_path / "images" / f"{i}.png", photo(i))
         write(tmp_path / "masks" / f"{i}.png", mask)
+    with pytest.raises(UserError, match=text):
+        load(tmp_path)
+
+
+def test_the_mask_with_a_level_that_is_no_class_is_named(tmp_path):
+    write_pairs(tmp_path, 6)
+    write(tmp_path / "masks" / "4.png", np.where(MASK == 2, 9, MASK).astype(np.uint8))
+    with pytest.raises(
+        UserError, match="4.png holds the level 9, and the masks hold 0"
+    ):
+        load(tmp_path)
+    smooth = np.arange(0, 200, 5, dtype=np.uint8).reshape(5, 8)
+    write(tmp_path / "masks" / "2.png", smooth)
+    text = "2.png holds the level 5, .*, 10, .* a mask that was resized with smoothing"
     with pytest.raises(UserError, match=text):
         load(tmp_path)
 
@@ -262,7 +293,7 @@ def test_masks_that_do_not_say_their_classes_need_a_file(tmp_path, mask, text):
 def test_a_file_of_classes_that_cannot_be_is_refused(tmp_path, text, error):
     (tmp_path / "classes.txt").write_text(text)
     with pytest.raises(UserError, match=error):
-        masks.read_coding(str(tmp_path / "classes.txt"))
+        mask_coding.read_coding(str(tmp_path / "classes.txt"))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

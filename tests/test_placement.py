@@ -11,7 +11,8 @@ from PIL import Image
 import pytest
 
 from jaxcnn.data import transforms
-from jaxcnn.data.transforms import TRANSFORMS, Placement
+from jaxcnn.data.placement import Placement, move_points, place, place_mask
+from jaxcnn.data.transforms import TRANSFORMS
 from jaxcnn.errors import UserError
 from jaxcnn.targets import Target, to_batch
 from tests.reference.geometry_cases import FIXED, WINDOWS, example
@@ -39,7 +40,7 @@ def test_targets_move_as_torchvision_moves_them(name):
     else:
         window, size = WINDOWS[name]
         placement = Placement(window, size, (0, 0), size)
-        found = transforms.place(with_numbers(), TARGETS, placement)
+        found = place(with_numbers(), TARGETS, placement)
     seen = REFERENCE[f"{name}/seen"]
     np.testing.assert_array_equal(found["mask"], REFERENCE[f"{name}/mask"])
     assert found["image"].shape[:2] == found["mask"].shape
@@ -61,7 +62,7 @@ def test_a_mask_is_resized_as_by_pillow_to_the_nearest_pixel(size):
     mask = np.random.default_rng(0).integers(0, 256, (10, 14), np.uint8)
     placement = TRANSFORMS["resize"].place(mask.shape, size, None)
     expected = Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST)
-    np.testing.assert_array_equal(transforms.place_mask(mask, placement), expected)
+    np.testing.assert_array_equal(place_mask(mask, placement), expected)
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
@@ -133,11 +134,11 @@ def test_what_is_outside_gets_the_value_that_its_target_says():
 def test_a_point_outside_keeps_its_place_there_and_a_box_that_must_stay_is_empty():
     placement = Placement((2, 2, 4, 4), (8, 8), (0, 0), (8, 8))
     # Twice as large, from (2, 2) on.
-    found = transforms.move_points(np.array([[1.0, 2.0], [6.5, 3.0]]), placement)
+    found = move_points(np.array([[1.0, 2.0], [6.5, 3.0]]), placement)
     np.testing.assert_array_equal(found, [[-2.0, 0.0], [9.0, 2.0]])
     given = {"image": np.zeros((9, 9, 1), np.uint8), "box": np.array([0, 0, 1, 5.0])}
     targets = {"box": Target("boxes", "float32", (4,))}
-    found = transforms.place(given, targets, placement)
+    found = place(given, targets, placement)
     np.testing.assert_array_equal(found["box"], [0, 0, 0, 6])
 
 
@@ -158,7 +159,7 @@ def test_what_belongs_to_a_box_is_dropped_with_it_and_the_rest_stays():
         "text": Target("text", "int32", (8,), ragged=True),
     }
     right_half = Placement((0, 2, 4, 2), (4, 2), (0, 0), (4, 2))
-    found = transforms.place(given, targets, right_half)
+    found = place(given, targets, right_half)
     np.testing.assert_array_equal(found["boxes"], [[0, 0, 4, 2], [0, 0, 4, 2]])
     np.testing.assert_array_equal(found["label"], [6, 7])
     np.testing.assert_array_equal(found["joints"], given["joints"][1:] - [0, 2])

@@ -613,6 +613,31 @@ def test_class_names_are_lines_of_a_text_file_in_utf_8(lenet5, tmp_path, capsys)
     assert weights.open_folder(tmp_path / "new").class_names == tuple(lines)
 
 
+@pytest.mark.slow
+def test_weights_of_a_network_with_other_fields_are_imported(tmp_path, capsys):
+    model = models.create_model("mobilenet_v2", 3, width=0.25)
+    variables = jax.tree.map(
+        lambda leaf: np.zeros(leaf.shape, leaf.dtype),
+        models.abstract_variables(model, (32, 32, 3)),
+    )
+    path = tmp_path / "narrow.safetensors"
+    weights.export("mobilenet_v2", model, variables, "torchvision", path)
+    given = ["--model=mobilenet_v2", f"--weights={path}", f"--output={tmp_path}/new"]
+    for field, text in (
+        ("width=0.5", "does not fit mobilenet_v2 (torchvision)"),
+        ("depth=3", "Unknown field of mobilenet_v2 'depth'"),
+        ("path=3", "Unknown field of mobilenet_v2 'path'"),
+        ("width", "--field must be NAME=VALUE, not 'width'"),
+        ("num_classes=3", "--field must not name num_classes, which the file says"),
+    ):
+        assert run("import_weights", *given, f"--field={field}") == 2
+        assert text in capsys.readouterr().err
+    assert run("import_weights", *given, "--field=width=0.25") == 0
+    opened = weights.open_folder(tmp_path / "new")
+    assert opened.fields == {"width": 0.25}
+    assert opened.num_classes == 3
+
+
 @pytest.mark.parametrize(
     "content", [b"[" * 100_000, b"{}", b"\xff", b'{"pretrained_cfg": 1}', None]
 )

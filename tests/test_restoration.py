@@ -23,7 +23,9 @@ from jaxcnn.config import (
 )
 from jaxcnn.data import transforms
 from jaxcnn.errors import UserError
+from jaxcnn.report import evaluation as evaluation_report
 from jaxcnn.report import pictures
+from jaxcnn.serving import measure
 from jaxcnn.targets import Target, classes
 from jaxcnn.tasks import create_task, similarity
 from jaxcnn.tasks.corruptions import CORRUPTIONS, NUM_BOXES
@@ -334,7 +336,7 @@ def test_a_picture_stands_beside_the_image_and_is_written_on_its_own(tmp_path):
     answer = task.answer({"restored": restored}, 5)
     json.dumps(answer)
     (mark,) = task.marks(answer)
-    assert task.cells(answer) == ["restored: 16 x 12 pixels, RGB"]
+    assert task.cells(answer) == ["16 x 12 pixels, RGB"]
     assert task.rows(answer) == [{"height": 16, "width": 12, "channels": 3}]
     pixels = np.zeros((8, 8, 1), np.uint8)
     pictures.write(tmp_path, "a.png", pixels, [mark])
@@ -359,6 +361,19 @@ def folder(tmp_path_factory):
         path = folder / ("" if i % 2 else "trips") / f"{i}.png"
         Image.fromarray(pixels).save(path)
     return folder
+
+
+def check_samples(workdir):
+    """Images are drawn as they were restored, beside what they were before."""
+    done = measure.evaluate(workdir, num_samples=2)
+    rows = evaluation_report.gallery(done)
+    assert len(rows) == len(done.samples) == 2
+    for i, ((noisy, (mark,)), (clean, nothing)) in enumerate(rows):
+        assert nothing == []
+        assert (noisy != clean).any()
+        error = np.mean(np.square(mark.pixels.astype(float) - clean))
+        psnr = done.measured.records["psnr"][i]
+        assert 10 * np.log10(255**2 / error) == pytest.approx(psnr, rel=1e-5)
 
 
 def test_photos_train_a_denoiser_from_the_command_line(folder, tmp_path, capsys):
@@ -393,6 +408,7 @@ def test_photos_train_a_denoiser_from_the_command_line(folder, tmp_path, capsys)
     assert __main__.main(verb) == 0
     measured = json.loads(capsys.readouterr().out)
     assert measured["psnr"] == pytest.approx(tested["psnr"], rel=1e-6)
+    check_samples(workdir)
 
     output = tmp_path / "out"
     photo = str(folder / "1.png")

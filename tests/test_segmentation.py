@@ -183,8 +183,13 @@ def test_balanced_weights_are_those_of_scikit_learn_over_the_labelled_pixels():
     ("options", "text"),
     [
         ({"loss": "dise"}, "Unknown loss 'dise'; nearest: dice"),
-        ({"loss": "dice+"}, "Unknown loss ''"),
-        ({"loss": "dice+dice"}, "task.loss must be a sum of different losses"),
+        (
+            {"loss": "dice+"},
+            "task.loss must be one of cross_entropy, .*, or a sum of different ones "
+            r"such as cross_entropy\+dice, not 'dice\+'",
+        ),
+        ({"loss": "+"}, r"task.loss must be one of .*, not '\+'"),
+        ({"loss": "dice+dice"}, r"or a sum of different ones .*, not 'dice\+dice'"),
         ({"loss": "dice", "label_smoothing": 0.1}, "label_smoothing must be 0.0 for"),
         (
             {"loss": "lovasz", "class_weights": (1.0,) * 5},

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import pathlib
+import tracemalloc
 
 from flax import linen as nn
 import jax
@@ -12,12 +14,14 @@ import pytest
 from scipy import special
 
 import jaxcnn
-from jaxcnn import __main__, models
+from jaxcnn import __main__, data, models
 from jaxcnn.config import AugmentConfig, Config, DataConfig, OptimConfig, TaskConfig
+from jaxcnn.data import masks as masks_lib
+from jaxcnn.data.examples import Joined, path_of, paths_of
 from jaxcnn.errors import UserError
 from jaxcnn.models import layers
 from jaxcnn.models.variant import Variant
-from jaxcnn.report import palette
+from jaxcnn.report import evaluation, palette
 from jaxcnn.serving import measure
 from jaxcnn.targets import Target
 from jaxcnn.tasks import Segmentation
@@ -108,6 +112,33 @@ def test_a_network_learns_to_tell_the_pixels_apart(run):
     info = json.loads((folder / "dataset.json").read_text())
     counts = [int((masks == k).sum()) for k in range(3)]
     assert info["statistics"] == {"counts": counts}
+
+
+def test_samples_are_the_first_images_with_what_is_predicted_and_true(run):
+    folder, _ = run
+    done = measure.evaluate(folder, num_samples=18, dataset=dataset())
+    images, targets = scenes(21, 1)
+    expected = jaxcnn.load(folder)(list(images[:18]))["mask"]
+    rows = evaluation.gallery(done)
+    assert len(rows) == 18
+    for i, ((image, marks), (same, truth)) in enumerate(rows):
+        np.testing.assert_array_equal(image[..., 0], images[i])
+        np.testing.assert_array_equal(same, image)
+        np.testing.assert_array_equal(marks[0].mask, expected[i])
+        np.testing.assert_array_equal(truth[0].mask, targets["mask"][i])
+        assert truth[0].key[255] == "no class"
+
+
+def test_a_run_is_not_resumed_with_other_classes(run):
+    # Before the pixels of three classes are taken for those of four.
+    chosen = config(loss="cross_entropy+dice", class_weights="balanced")
+    targets = {"mask": Target("mask", "uint8", names=(*NAMES, "new"), fill=255)}
+    other = jaxcnn.Dataset.from_arrays(
+        *scenes(48, 0), targets=targets, test=scenes(21, 1), validation=scenes(8, 2)
+    )
+    text = r"another run \(dataset's targets.mask.names from 3 on: none -> 'new'\)"
+    with pytest.raises(UserError, match=text):
+        jaxcnn.fit(chosen, run[0], dataset=other)
 
 
 def test_eight_devices_measure_what_one_does(run):
@@ -244,3 +275,102 @@ def test_the_loss_of_a_mixture_is_the_cross_entropy_of_its_mixed_classes():
     mixed = (1 - share) * np.eye(3)[one] + share * np.eye(3)[two]
     expected = -np.sum(mixed * special.log_softmax(logits, axis=-1), axis=-1)
     np.testing.assert_allclose(losses, expected.mean(axis=(1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("fcn8s_vgg16", {"filters": (2, 2, 3, 3, 4), "hidden": (4, 4)}),
+        ("unet_2015", {"filters": (2, 3, 4)}),
+    ],
+)
+def test_networks_that_do_not_normalise_take_no_norm(name, fields):
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32), np.uint8)
+    arrays = images, {"mask": images % 3}
+    given = jaxcnn.Dataset.from_arrays(*arrays, targets=TARGETS, validation=arrays)
+    chosen = dataclasses.replace(config(), model=name)
+    chosen.data = dataclasses.replace(chosen.data, image_size=32)
+    chosen.model_fields = tuple(fields.items())
+    assert prepare.prepare(chosen, dataset=given).variable_shapes["batch_stats"] == {}
+    rule = f"norm_examples must be None for {name}, which has no BatchNorm, not 4"
+    with pytest.raises(UserError, match=rule):
+        prepare.prepare(dataclasses.replace(chosen, norm_examples=4), dataset=given)
+    if name == "unet_2015":  # the other has the field for its variants with one
+        chosen.model_fields += (("norm", "LayerNorm"),)
+        with pytest.raises(UserError, match=f"Unknown field of {name} 'norm'"):
+            prepare.prepare(chosen, dataset=given)
+
+
+def balanced_folder(root, number, side):
+    """A config of a folder with that many random masks of classes 0 and 1, and the
+    masks."""
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 2, (number, side, side), np.uint8)
+    for name in "images", "masks":
+        (root / name).mkdir()
+        for i, mask in enumerate(masks):
+            pixels = np.stack([mask] * 3, axis=-1) if name == "images" else mask
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+    (root / "classes.txt").write_text("ground\nobject\n")
+    chosen = config(class_weights="balanced")
+    chosen.data = dataclasses.replace(chosen.data, name=f"folder:{root}")
+    return chosen, masks
+
+
+def test_pixels_are_counted_one_mask_after_another(tmp_path, monkeypatch):
+    chosen, masks = balanced_folder(tmp_path, 40, 250)  # 2.5 MB in all
+    loaded = data.load(chosen.data)
+    read, decode = [], masks_lib.decode
+    monkeypatch.setattr(
+        masks_lib,
+        "decode",
+        lambda path, *rest: read.append(path) or decode(path, *rest),
+    )
+    tracemalloc.start()
+    try:
+        run = prepare.prepare(chosen, dataset=loaded)
+        counts = run.info.statistics["counts"]
+        read.clear()
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        column = prepare._readable(chosen, loaded)
+        again = Segmentation.measure(chosen.task, loaded.info.targets, column)
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert again == {"counts": counts}
+    train = loaded.splits["train"]
+    paths = [paths_of(train, i)[1] for i in range(len(train))]
+    assert read == paths  # of the training images, and each once
+    numbers = [int(pathlib.Path(path).stem) for path in paths]
+    assert counts == np.bincount(masks[numbers].ravel()).tolist()
+    assert peak < 1.2e6  # a mask of 62,500 bytes, and its pixels as integers of 64 bits
+
+
+def test_pixels_of_an_unreadable_image_are_not_counted(tmp_path):
+    chosen, masks = balanced_folder(tmp_path, 40, 8)
+    loaded = data.load(chosen.data)
+    bad = path_of(loaded.splits["train"], 0)
+    pathlib.Path(bad).write_bytes(b"no image")
+    with pytest.raises(UserError, match="Unreadable image in the train split: .*png"):
+        prepare.prepare(chosen, dataset=loaded)
+    with pytest.raises(UserError, match="Unreadable image: .*png"):
+        list(loaded.splits["train"].column("mask"))
+    chosen.data.bad_images = "skip"
+    counts = prepare.prepare(chosen, dataset=loaded).info.statistics["counts"]
+    assert sum(counts) == 64 * (len(loaded.splits["train"]) - 1)
+
+
+def test_masks_of_several_splits_are_one_column(tmp_path):
+    chosen, masks = balanced_folder(tmp_path, 20, 8)
+    splits = data.load(chosen.data).splits
+    parts = splits["train"], splits["validation"]
+    column = Joined(parts).column("mask")
+    numbers = [
+        int(pathlib.Path(path_of(part, i)).stem)
+        for part in parts
+        for i in range(len(part))
+    ]
+    np.testing.assert_array_equal(list(column), masks[numbers])
+    chosen_ones = column[np.array([len(numbers) - 1, 0])]
+    np.testing.assert_array_equal(list(chosen_ones), masks[[numbers[-1], numbers[0]]])

@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from jaxcnn import __main__, models
+from jaxcnn import __main__, models, tasks
+from jaxcnn.report import text
 from tests import tiny
 
 NUM_IMAGES = 40
@@ -67,15 +68,15 @@ def test_train_resumes_and_evaluate_agrees_with_its_test(task, workdir, capsys):
     assert measured["targets"] == {
         {"multi_label": "labels", "regression": "value"}[name]: ["left", "right"]
     }
-    assert __main__.main(verb[:2]) == 0
+    assert __main__.main([*verb[:2], "--pictures=3"]) == 0
     table = capsys.readouterr().out
     assert "left" in table
     plots = sorted(path.name for path in workdir.glob("*.png"))
-    assert plots == (
-        ["scatter_left_test.png", "scatter_right_test.png"]
-        if name == "regression"
-        else []
-    )
+    scatters = ["scatter_left_test.png", "scatter_right_test.png"]
+    assert plots == [
+        "pictures_test.png",
+        *(scatters if name == "regression" else ()),
+    ]
 
 
 @pytest.mark.slow
@@ -159,3 +160,39 @@ def test_a_classifier_is_fine_tuned_to_another_task(task, tmp_path, capsys):
     assert __main__.main([*verb, f"--workdir={tmp_path / 'tuned'}"]) == 0
     out = capsys.readouterr().out
     assert "at random: 10 classes in the source, 2 in this network" in out
+
+
+@pytest.mark.parametrize(
+    ("task", "answers", "lines"),
+    [
+        (
+            tasks.Segmentation(("sky", "sea", "sand")),
+            [
+                {
+                    "classes": [
+                        {"class": "sea", "share": 0.75},
+                        {"class": "sky", "share": 0.25},
+                    ]
+                }
+            ],
+            [
+                "image  largest, share of pixels  2",
+                "a.png  sea 75.0%                 sky 25.0%",
+            ],
+        ),
+        (
+            tasks.Text(("a", "b"), 9),
+            [{"text": "ab", "confidence": 0.5}, {"text": "abbab", "confidence": 0.25}],
+            ["image  text  confidence", "a.png  ab    0.5000", "b.png  abbab  0.2500"],
+        ),
+        (
+            tasks.Restoration(),
+            [{"height": 6, "width": 4, "channels": 3, "pixels": ""}],
+            ["image  restored, height x width", "a.png  6 x 4 pixels, RGB"],
+        ),
+    ],
+)
+def test_the_titles_of_predictions_say_what_is_below(task, answers, lines):
+    images = ["a.png", "b.png"][: len(answers)]
+    given = zip(images, answers, strict=True)
+    assert list(text.PREDICTIONS["table"](task, images, given)) == lines

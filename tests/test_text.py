@@ -209,7 +209,38 @@ def test_the_task_reads_its_characters_from_the_data_set(tmp_path):
     file = tmp_path / "words.txt"
     file.write_text("ab\n\ncab\nab\n")
     config = TaskConfig(name="text", beam_width=3, lexicon=str(file))
-    assert create_task(config, targets, {}).words == ("ab", "cab")
+    assert task_of(config, targets).words == ("ab", "cab")
+
+
+def task_of(config, targets):
+    """The task of a new run."""
+    return create_task(config, targets, Text.measure(config, targets, None))
+
+
+def test_the_words_of_a_lexicon_are_those_that_the_run_began_with(tmp_path):
+    targets, file = {"text": target_of(LETTERS, 7)}, tmp_path / "words.txt"
+    file.write_text("ab\nb\n")
+    config = TaskConfig(name="text", beam_width=2, lexicon=str(file))
+    kept = json.loads(json.dumps(Text.measure(config, targets, None)))
+    assert create_task(config, targets, kept).remarks(config) == []
+    for text in ("ab\nc\n", "ab\nz\n"):
+        file.write_text(text)
+        task = create_task(config, targets, kept)
+        assert task.words == ("ab", "b")
+        (remark,) = task.remarks(config)
+        assert "words.txt' was changed; the run keeps the 2 words that it had" in remark
+    file.unlink()
+    task = create_task(config, targets, kept)
+    assert task.words == ("ab", "b")
+    assert task.remarks(config) == []
+
+
+@pytest.mark.parametrize("words", [None, [], [1], "ab"])
+def test_words_that_are_damaged_are_refused(words):
+    config = TaskConfig(name="text", beam_width=2, lexicon="words.txt")
+    rule = "statistics.words must be the words of task.lexicon, not "
+    with pytest.raises(UserError, match=rule):
+        create_task(config, {"text": target_of(LETTERS, 7)}, {"words": words})
 
 
 @pytest.mark.parametrize(
@@ -226,15 +257,13 @@ def test_a_lexicon_that_cannot_be_used_is_refused(tmp_path, lines, options, text
     file.write_text(lines)
     options = {"beam_width": 2, "lexicon": str(file)} | options
     with pytest.raises(UserError, match=text):
-        create_task(
-            TaskConfig(name="text", **options), {"text": target_of(LETTERS, 7)}, {}
-        )
+        task_of(TaskConfig(name="text", **options), {"text": target_of(LETTERS, 7)})
 
 
 def test_a_lexicon_that_is_not_there_is_refused():
     config = TaskConfig(name="text", beam_width=2, lexicon="no such file")
     with pytest.raises(UserError, match="task.lexicon 'no such file' cannot be read"):
-        create_task(config, {"text": target_of(LETTERS, 7)}, {})
+        task_of(config, {"text": target_of(LETTERS, 7)})
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,21 @@
 import json
 import pathlib
 
+from flax import traverse_util
+import jax
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 import pytest
 
-from jaxcnn import __main__, data, fit
+from jaxcnn import __main__, config_fields, data, fit, models
 from jaxcnn.config import Config, DataConfig, OptimConfig, TaskConfig
 from jaxcnn.data import glyphs, text_lines, transforms
 from jaxcnn.errors import UserError
+from jaxcnn.pretrained import description, weights
+from jaxcnn.serving import export
+from jaxcnn.tasks import Text
+from jaxcnn.training import network, parallel, prepare, transfer
+from jaxcnn.training import workdir as workdir_lib
 from tests.interrupted import assert_same_bits, last_state, records, signalled
 
 FONTS = {
@@ -343,6 +350,67 @@ def test_every_verb_takes_lines_of_text(tmp_path, capsys):
     assert __main__.main(["predict", workdir, image, "--format=json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["text"] in ("", *words)
+    # The run has the words, so their file may be elsewhere.
+    (tmp_path / "words.txt").unlink()
+    assert __main__.main(["evaluate", workdir, "--format=json"]) == 0
+    assert __main__.main(["train", *flags, *beam, workdir]) == 0
+    capsys.readouterr()
+    assert __main__.main(["predict", workdir, image, "--format=json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [row]
+    # So does the description of its weights, from which other programs can read, too.
+    config, info = workdir_lib.read(tmp_path / "run")
+    task = network.open_task(config, info)
+    about = description.parse(path, export._describe(config, info, task).to_json())
+    assert about.names == (*sorted(set("".join(words))), "(blank)")
+    mesh = parallel.data_mesh(1)
+    _, variables = network.load_variables(tmp_path / "run", config, info, "best", mesh)
+    weights.save(
+        weights.Weights(
+            model="crnn",
+            fields=about.fields,
+            num_classes=task.num_classes,
+            class_names=about.names,
+            channels=info.channels,
+            preprocessing=about.preprocessing,
+            library="jaxcnn",
+            file="crnn",
+            sha256="",
+            variables=jax.tree.map(np.asarray, variables),
+            task=about.task,
+        ),
+        tmp_path / "weights",
+    )
+    imported = f"--workdir={tmp_path / 'weights'}"
+    assert __main__.main(["predict", imported, image, "--format=json"]) == 0
+    (same,) = json.loads(capsys.readouterr().out)
+    assert same == row | {"confidence": pytest.approx(row["confidence"], rel=1e-5)}
+
+
+def test_the_head_of_a_network_for_other_characters_starts_at_random():
+    fields, shape = dict(tiny_config().model_fields), (32, 32, 1)
+    model = models.create_model("crnn", 3, **fields)
+    variables = model.init(jax.random.key(0), np.zeros((1, *shape)), train=False)
+    arrays = traverse_util.flatten_dict(jax.tree.map(np.asarray, variables), sep="/")
+    names = Text(("a", "b"), 7).output_names
+    source = transfer.Source("ab", arrays, (0.5,), (0.25,), names=names)
+    same = transfer.make_start(source, model, shape, names=names)
+    assert {*same.arrays} == {*arrays}
+    names = Text(("a", "c"), 7).output_names
+    other = transfer.make_start(source, model, shape, names=names)
+    assert {*arrays} - {*other.arrays} == {"params/head/bias", "params/head/kernel"}
+
+
+def test_each_column_of_targets_is_read_once(short_lines, monkeypatch):
+    read, column = [], text_lines.Lines.column
+    monkeypatch.setattr(
+        text_lines.Lines,
+        "column",
+        lambda self, target: read.append(self.seed) or column(self, target),
+    )
+    config = tiny_config()
+    stages = ((32, 64), 0.0), ((32, 128), 1.0)
+    prepare.prepare(config_fields.replace(config, {"data.image_size_stages": stages}))
+    assert sorted(read) == [0, 1, 2]
 
 
 # Training.

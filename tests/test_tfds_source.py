@@ -385,5 +385,8 @@ def test_masks_that_are_missing_or_wrong_are_refused(toy, tmp_path):
     ):
         test[0]
     prepare_pets(tmp_path / "gap", "gap")
-    with pytest.raises(ValueError, match="The masks hold the levels 1, 2, 3. Without"):
+    with pytest.raises(
+        ValueError,
+        match=r"train\[0\] \(mask\) holds the level 1, and the masks hold 1, 2, 3.",
+    ):
         load(tmp_path / "gap", "tfds:gap", target_kind="mask")

@@ -1,17 +1,19 @@
 """Flags that several verbs share."""
 
+import ast
 from collections.abc import Sequence
 import os
 from pathlib import Path
 import re
 import runpy
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
 from jaxcnn import config_fields, folders
 from jaxcnn.config import Config
-from jaxcnn.errors import UserError, in_one_line
+from jaxcnn.errors import UserError, in_one_line, require
 
 _MAX_SIDE = 2**14  # pixels
 
@@ -170,6 +172,34 @@ def image_size(values: flags.FlagValues) -> int | tuple[int, int] | None:
     if max(sides) > _MAX_SIDE:
         raise UserError(f"--image_size must be at most {_MAX_SIDE}, not {text}.")
     return sides[0] if len(sides) == 1 else (sides[0], sides[1])
+
+
+def define_fields(values: flags.FlagValues) -> None:
+    """Defines --field=NAME=VALUE for the fields of a network."""
+    flags.DEFINE_multi_string(
+        "field",
+        [],
+        "NAME=VALUE, a field of the model, such as output_stride=16 or "
+        "backbone=resnet50; may be given several times",
+        flag_values=values,
+    )
+
+
+def fields(values: flags.FlagValues) -> dict[str, Any]:
+    """The fields of --field: each value is a Python literal, or else a text.
+
+    Raises:
+        UserError: One is not of the form NAME=VALUE.
+    """
+    found = {}
+    for text in values.field:
+        name, equals, value = text.partition("=")
+        require(name.isidentifier() and bool(equals), "--field", text, "NAME=VALUE")
+        try:
+            found[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            found[name] = value
+    return found
 
 
 def define_format(values: flags.FlagValues, *formats: str) -> None:

@@ -5,8 +5,9 @@ r"""Checks a data set for copies, imbalance and broken images.
 
 Every image of every split is read once. Copies and near-duplicates (rescaled,
 recompressed, brightened) are found within and across splits. With --output, a contact
-sheet of each group of images, such as a class, and check_data.json with all findings
-are written. Findings are not errors: the exit code is 0.
+sheet of each group of images, such as a class, with masks over their images, and
+check_data.json with all findings are written. Findings are not errors: the exit code is
+0.
 """
 
 from collections.abc import Sequence
@@ -56,12 +57,16 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
             title = ", ".join(f"{count} {split}" for split, count in counts.items())
             cells = (
                 contact_sheet.Cell(
-                    image, data_check.caption(place), kind.replace("_", " ")
+                    sample.image,
+                    data_check.caption(sample.place),
+                    sample.finding.replace("_", " "),
+                    sample.mask,
                 )
-                for place, image, kind in study.samples(dataset, report, group, _SHEET)
+                for sample in study.samples(dataset, report, group, _SHEET)
             )
             file = re.sub(r"[^\w.-]", "_", f"{number:03}_{name[:60]}.png")
-            contact_sheet.write(output / file, f"{name}: {title}", cells)
+            heading, classes = f"{name}: {title}", report.mask_names
+            contact_sheet.write(output / file, heading, cells, classes)
         if values.format == "table":
             print(
                 f"\nWritten: {output / 'check_data.json'} and "

@@ -4,6 +4,11 @@
         --output=weights/resnet50
     jaxcnn predict --workdir=weights/resnet50 IMAGE ...
 
+Fields of the network are given as for summarize:
+
+    jaxcnn import_weights --model=mobilenet_v2 --field=width=0.5 --weights=half.pth \\
+        --output=weights/half
+
 Reads files of PyTorch (.pth), safetensors and Keras (.h5). The format, and whether the
 names are those of torchvision, timm, Keras, pytorchcv or facenet-pytorch, is detected.
 No code in a file is executed. The folder holds variables.safetensors and model.json,
@@ -32,6 +37,7 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
         "it has none, 1000 classes are assumed to be those of ImageNet",
         flag_values=values,
     )
+    _flags.define_fields(values)
 
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
@@ -40,12 +46,17 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         if not values[name].value:
             raise UserError(f"--{name} is missing.")
     folders.check_writable(Path(values.output), "--output")
+    from jaxcnn import models
     from jaxcnn.pretrained import weights
     from jaxcnn.report import text
     from jaxcnn.serving import predictor
 
     class_names = _lines(values.class_names) if values.class_names else None
-    loaded = weights.load(values.model, values.weights, class_names)
+    fields = _flags.fields(values)
+    if "num_classes" in fields:
+        raise UserError("--field must not name num_classes, which the file says.")
+    models.build(values.model, fields, {"num_classes": 1})  # refuses an unknown field
+    loaded = weights.load(values.model, values.weights, class_names, **fields)
     predictor.check_imported(loaded)
     weights.save(loaded, values.output)
     print(

@@ -20,9 +20,7 @@ directory: a flax.linen.Module, its class, or a function that returns one. A cla
 function is called with num_classes if --num_classes is given.
 """
 
-import ast
 from collections.abc import Sequence
-from typing import Any
 
 from absl import flags
 
@@ -52,27 +50,11 @@ def define_flags(values: flags.FlagValues, argv: Sequence[str]) -> None:
         "number of classes; default: the paper's or the model's own",
         flag_values=values,
     )
-    flags.DEFINE_multi_string(
-        "field",
-        [],
-        "NAME=VALUE, a field of the model, such as output_stride=16 or "
-        "backbone=resnet50; may be given several times",
-        flag_values=values,
-    )
+    _flags.define_fields(values)
     flags.DEFINE_bool(
         "groups", False, "print one row per stage and per block", flag_values=values
     )
     _flags.define_format(values, "table", "json", "csv")
-
-
-def _field(text: str) -> tuple[str, Any]:
-    """The name and the value of a field: a Python literal, or else a text."""
-    name, equals, value = text.partition("=")
-    require(name.isidentifier() and bool(equals), "--field", text, "NAME=VALUE")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
 
 
 def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
@@ -90,7 +72,7 @@ def run(values: flags.FlagValues, arguments: Sequence[str]) -> int:
         require(value is None or value >= 1, f"--{name}", value, "at least 1")
     variant = models.MODELS.get(values.model)
     outputs = {} if variant is None else {"num_classes": variant.num_classes}
-    chosen = dict(map(_field, values.field))
+    chosen = _flags.fields(values)
     if values.num_classes:
         chosen["num_classes"] = values.num_classes
     model = models.build(values.model, chosen, outputs)

@@ -16,7 +16,7 @@ import glob
 import os
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import masks
+from jaxcnn.data import mask_coding, masks
 from jaxcnn.data.examples import Dataset
 from jaxcnn.errors import UserError
 
@@ -44,7 +44,7 @@ CLASSES = {
     "bicycle": 33,
 }
 _NUM_LABELS = 34
-CODING = masks.Coding(
+CODING = mask_coding.Coding(
     tuple(CLASSES),
     dict.fromkeys(range(_NUM_LABELS)) | {i: k for k, i in enumerate(CLASSES.values())},
     source="Cityscapes",

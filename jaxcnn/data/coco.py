@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import masks
+from jaxcnn.data import mask_coding, masks
 from jaxcnn.data.examples import Dataset
 from jaxcnn.data.files import size_of
 from jaxcnn.data.folder import split_of
@@ -60,10 +60,10 @@ class CocoMasks:
 
     sizes: Sequence[tuple[int, int]]
     objects: Sequence[Sequence[tuple[int, Polygons | Runs]]]
-    coding: masks.Coding
+    coding: mask_coding.Coding
     where: str
 
-    def __call__(self, index: int, image: Encoded) -> masks.Mask:
+    def __call__(self, index: int, image: Encoded) -> mask_coding.Mask:
         target = self.coding.target
         size = self.sizes[index]
         turn = masks.turn_of(size, image, f"{self.where}, image {index}")
@@ -95,7 +95,7 @@ def load(path: str, config: DataConfig) -> Dataset:
                 f"{next(iter(files.values()))} {', '.join(names.values())}; they must "
                 "be the same."
             )
-        coding = masks.Coding((BACKGROUND, *names.values()), source=file)
+        coding = mask_coding.Coding((BACKGROUND, *names.values()), source=file)
         whole[split] = _examples(file, content, coding, list(names), config)
         about.append(f"{split} {size_of(file)} {_digest_of(content)}")
     is_cut = "all" in whole
@@ -173,7 +173,7 @@ def _categories(content: Mapping[str, Any], file: str) -> dict[int, str]:
 def _examples(
     file: str,
     content: Mapping[str, Any],
-    coding: masks.Coding,
+    coding: mask_coding.Coding,
     categories: Sequence[int],
     config: DataConfig,
 ) -> masks.MaskedImages:

@@ -4,7 +4,7 @@ The pipeline asks an Examples for numbers and indices only, so a source is a cla
 three members, and nothing else needs to know of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import dataclasses
 import hashlib
 from typing import Any, Protocol
@@ -20,6 +20,54 @@ class BadImageError(Exception):
     """An image that cannot be decoded. Its text is 'where: why', in one line."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Unread:
+    """A column of values that are read when they are asked for, and not kept, such as
+    masks: all of them need not fit into memory.
+
+    Attributes:
+        read: Function from the index of an example to its value.
+        indices: int64 [N], the examples of the column, in order.
+    """
+
+    read: Callable[[int], np.ndarray]
+    indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: Any) -> Any:
+        """The value of one example, or the column of several.
+
+        Raises:
+            UserError: The file of an example cannot be read.
+        """
+        if np.ndim(self.indices[index]):
+            return Unread(self.read, self.indices[index])
+        try:
+            return self.value(index)
+        except BadImageError as error:
+            raise UserError(f"Unreadable image: {error}.") from error
+
+    def value(self, position: int) -> np.ndarray:
+        """The value at a position; BadImageError where its file cannot be read."""
+        return self.read(int(self.indices[position]))
+
+    def readable(self, handle: Callable[[BadImageError], None]) -> Iterator[np.ndarray]:
+        """The values that can be read, one after another.
+
+        Args:
+            handle: Called with the error of each other one; may raise another.
+        """
+        for position in range(len(self)):
+            try:
+                value = self.value(position)
+            except BadImageError as error:
+                handle(error)
+            else:
+                yield value
+
+
 class Examples(Protocol):
     """The examples of one split, in an order of their own that never changes.
 
@@ -28,10 +76,11 @@ class Examples(Protocol):
     be used, and a run keeps which examples it was trained on.
     """
 
-    def column(self, target: str) -> np.ndarray:
+    def column(self, target: str) -> np.ndarray | Unread:
         """One target of all examples, [N, ...]; an object array where shapes differ.
 
-        It may read the whole split, and is cached.
+        It may read the whole split, and is cached. What is as large as its image and
+        not in memory is Unread.
         """
 
     def __len__(self) -> int: ...
@@ -81,7 +130,7 @@ class Subset:
     examples: Examples
     indices: np.ndarray
 
-    def column(self, target: str) -> np.ndarray:
+    def column(self, target: str) -> np.ndarray | Unread:
         return self.examples.column(target)[self.indices]
 
     def __len__(self) -> int:
@@ -101,8 +150,16 @@ class Joined:
 
     parts: Sequence[Examples]
 
-    def column(self, target: str) -> np.ndarray:
-        return np.concatenate([part.column(target) for part in self.parts])
+    def column(self, target: str) -> np.ndarray | Unread:
+        columns = [part.column(target) for part in self.parts]
+        if not all(isinstance(column, Unread) for column in columns):
+            return np.concatenate(columns)
+
+        def read(index: int) -> np.ndarray:
+            part, index = self._place(index)
+            return columns[part].value(index)
+
+        return Unread(read, np.arange(len(self)))
 
     def __len__(self) -> int:
         return sum(map(len, self.parts))
@@ -113,9 +170,14 @@ class Joined:
 
     def part(self, index: int) -> tuple[Examples, int]:
         """The part that an example is in, and its index there."""
-        for part in self.parts:
+        part, index = self._place(index)
+        return self.parts[part], index
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """The number of the part that an example is in, and its index there."""
+        for number, part in enumerate(self.parts):
             if index < len(part):
-                return part, index
+                return number, index
             index -= len(part)
         raise IndexError(f"There are {len(self)} examples.")
 

@@ -37,7 +37,7 @@ from PIL import Image, ImageDraw, features
 from jaxcnn.config import DataConfig
 from jaxcnn.data import arrays, glyphs
 from jaxcnn.data.drawn_letters import Letter, Shape, inks
-from jaxcnn.data.examples import Dataset, fields_used, make_dataset
+from jaxcnn.data.examples import Dataset, Unread, fields_used, make_dataset
 from jaxcnn.data.transforms import check_size, height_and_width
 from jaxcnn.errors import require
 from jaxcnn.targets import Target, masks
@@ -87,15 +87,16 @@ class GlyphScenes:
         rng = np.random.default_rng((number, index))
         return scene(rng, fonts, self.size, varied=self.split == "train")
 
-    def column(self, target: str) -> np.ndarray:
+    def column(self, target: str) -> np.ndarray | Unread:
+        if target == "mask":
+            return Unread(lambda i: self[i]["mask"], np.arange(len(self)))
         return self._columns[target]
 
     @functools.cached_property
     def _columns(self) -> dict[str, np.ndarray]:
-        """Targets of all scenes, which are drawn for it."""
+        """Targets of all scenes but masks; the scenes are drawn for it."""
         number = len(self)
-        columns = {name: np.empty(number, object) for name in TARGETS}
-        columns["mask"] = np.empty((number, *self.size), np.uint8)
+        columns = {name: np.empty(number, object) for name in TARGETS if name != "mask"}
         for index in range(number):
             example = self[index]
             for name, column in columns.items():

@@ -6,7 +6,7 @@
 
 Split folders are called as in folder.py. A mask has the path and name of its image, up
 to the suffix. PATH/classes.txt names the classes and may say what their levels or
-colours are, see masks.py; without it, all masks are read to find the classes.
+colours are, see mask_coding.py; without it, all masks are read to find the classes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ import dataclasses
 import os
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import masks
+from jaxcnn.data import mask_coding, masks
 from jaxcnn.data.examples import Dataset, Examples
 from jaxcnn.data.folder import Listing, find_images, split_of
 from jaxcnn.errors import UserError
@@ -61,7 +61,7 @@ def load(path: str, config: DataConfig) -> Dataset:
     """
     pairs = _pairs(path)
     files = [mask for of_split in pairs.values() for mask in of_split.masks]
-    coding, remarks = masks.coding_in(path, files, config)
+    coding, remarks = mask_coding.coding_in(path, files, config)
     whole = {
         split: masks.listed(
             of_split.files,

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxcnn import targets as targets_lib
 from jaxcnn.config import DataConfig
-from jaxcnn.data import transforms
+from jaxcnn.data import placement, transforms
 from jaxcnn.data.bad_images import BadImages
 from jaxcnn.data.examples import (
     ArrayExamples,
@@ -141,7 +141,7 @@ def is_gatherable(
         isinstance(examples, ArrayExamples)
         and not transform.random
         and examples.images.shape[1:3] == size
-        and transforms.is_identity(transform.place(size, size, None), size)
+        and placement.is_identity(transform.place(size, size, None), size)
         and not any(target.ragged for target in targets.values())
     )
 

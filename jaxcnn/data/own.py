@@ -15,6 +15,7 @@ from jaxcnn.data.examples import (
     BadImageError,
     Dataset,
     Examples,
+    Unread,
     check_example,
     fields_used,
     make_dataset,
@@ -386,12 +387,15 @@ class _Columns:
         self._targets = targets
         self._columns: dict[str, np.ndarray] = {}
 
-    def column(self, target: str) -> np.ndarray:
+    def column(self, target: str) -> np.ndarray | Unread:
+        row = self._targets[target]
+        if row.kind in SPATIAL:
+            return Unread(
+                lambda i: np.asarray(self._examples[i][target]), np.arange(len(self))
+            )
         if target not in self._columns:
             values = [self._examples[i][target] for i in range(len(self))]
-            row = self._targets[target]
-            may_differ = row.ragged or row.kind in SPATIAL
-            self._columns[target] = _ragged(values) if may_differ else np.array(values)
+            self._columns[target] = _ragged(values) if row.ragged else np.array(values)
         return self._columns[target]
 
     def __len__(self) -> int:

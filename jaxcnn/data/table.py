@@ -21,7 +21,7 @@ The first line names the columns. The first column is the path of an image, rela
 the folder of the CSV file; an image that is listed twice is called the same. A column
 `split` says train, validation or test. All other columns are targets, unless
 data.target_columns names some of them. The path of a mask is relative to the same
-folder, where a file classes.txt may say what its pixels mean, see masks.py.
+folder, where a file classes.txt may say what its pixels mean, see mask_coding.py.
 
 Where `split` says train alone, or is missing, the test split (data.test_fraction) and
 then the validation split (data.validation_fraction) are cut off by data.split_seed.
@@ -38,7 +38,7 @@ import unicodedata
 import numpy as np
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import groups, images, masks, splits
+from jaxcnn.data import groups, images, mask_coding, masks, splits
 from jaxcnn.data.examples import Dataset, Examples, Subset, fields_used, make_dataset
 from jaxcnn.data.files import FileExamples
 from jaxcnn.errors import UserError, unknown
@@ -130,7 +130,7 @@ def _with_masks(
     for line, file in zip(rows, found, strict=True):
         if not os.path.isfile(file):
             raise UserError(f"{path}, line {line}: there is no mask {file!r}.")
-    coding, remarks = masks.coding_in(folder, found, config)
+    coding, remarks = mask_coding.coding_in(folder, found, config)
     whole = masks.listed(
         files, names, masks.MaskFiles(found, coding, config.max_pixels), config
     )

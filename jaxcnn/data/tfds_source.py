@@ -7,8 +7,8 @@ decoded by data/images.py, like those of other sources, not by TFDS.
 With data.target_kind=mask, the target is the only feature that is an image of one
 channel (or integers [H, W] or [H, W, 1]), such as "segmentation_mask" of Oxford-IIIT
 Pet. The meaning of its levels is that of a file classes.txt in data.dir/NAME, see
-masks.py; or else the names of a LabeledImage feature; or of MASKS here; or else the
-levels that the records hold, all of which are then read.
+mask_coding.py; or else the names of a LabeledImage feature; or of MASKS here; or else
+the levels that the records hold, all of which are then read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import arrays, images, masks, splits
-from jaxcnn.data.examples import Dataset, fields_used, make_dataset
+from jaxcnn.data import arrays, images, mask_coding, masks, splits
+from jaxcnn.data.examples import Dataset, Unread, fields_used, make_dataset
 from jaxcnn.errors import UserError, require
 from jaxcnn.targets import classes
 
@@ -39,7 +39,7 @@ NAMES = {
 MASKS = {
     # "1: Foreground 2: Background 3: Not classified", README of its annotations,
     # https://www.robots.ox.ac.uk/~vgg/data/pets/
-    "oxford_iiit_pet": masks.Coding(
+    "oxford_iiit_pet": mask_coding.Coding(
         ("background", "pet"), {2: 0, 1: 1, 3: None}, source="Oxford-IIIT Pet"
     ),
 }
@@ -147,18 +147,20 @@ class TfdsSet:
         feature: Any,
         examples: Mapping[str, "TfdsExamples"],
         config: DataConfig,
-    ) -> tuple[masks.Coding, list[str]]:
+    ) -> tuple[mask_coding.Coding, list[str]]:
         """(the meaning of the masks' levels, remarks), see the module docstring."""
         name = self.name.split("/")[0]
-        file = pathlib.Path(config.dir, name, masks.CLASSES_FILE)
-        coding = masks.read_coding(str(file))
+        file = pathlib.Path(config.dir, name, mask_coding.CLASSES_FILE)
+        coding = mask_coding.read_coding(str(file))
         if coding is None and (getattr(feature, "num_classes", None) or 0) > 1:
-            coding = masks.Coding(tuple(feature.names), source=f"TFDS data set {name}")
+            coding = mask_coding.Coding(
+                tuple(feature.names), source=f"TFDS data set {name}"
+            )
         coding = coding or MASKS.get(name)
         if coding is not None:
             return coding, []
         places = [(part, i) for part in examples.values() for i in range(len(part))]
-        coding = masks.found_coding(
+        coding = mask_coding.found_coding(
             len(places),
             lambda number: places[number][0].stored_mask(places[number][1]),
             config.num_threads,
@@ -227,16 +229,12 @@ class TfdsExamples:
     channels: int
     where: str
     max_pixels: int = images.MAX_PIXELS
-    coding: masks.Coding | None = None
+    coding: mask_coding.Coding | None = None
 
-    def column(self, target: str) -> np.ndarray:
-        """The labels, or an object array of the masks, which are read each time."""
+    def column(self, target: str) -> np.ndarray | Unread:
         if self.coding is None:
             return {"label": self._labels}[target]
-        column = np.empty(len(self), object)
-        for index in range(len(self)):
-            column[index] = self.encoded(index)[target]
-        return column
+        return Unread(lambda i: self.encoded(i)[target], np.arange(len(self)))
 
     @functools.cached_property
     def _labels(self) -> np.ndarray:

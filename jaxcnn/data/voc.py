@@ -18,12 +18,12 @@ import glob
 import os
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import masks
+from jaxcnn.data import mask_coding, masks
 from jaxcnn.data.examples import Dataset
 from jaxcnn.errors import UserError
 
 # Class -> its colour, as VOClabelcolormap.m of VOC's development kit makes it.
-CLASSES: dict[str, masks.Colour] = {
+CLASSES: dict[str, mask_coding.Colour] = {
     "background": (0, 0, 0),
     "aeroplane": (128, 0, 0),
     "bicycle": (0, 128, 0),
@@ -46,7 +46,7 @@ CLASSES: dict[str, masks.Colour] = {
     "train": (128, 192, 0),
     "tvmonitor": (0, 64, 128),
 }
-CODING = masks.Coding(
+CODING = mask_coding.Coding(
     tuple(CLASSES),
     colours={colour: k for k, colour in enumerate(CLASSES.values())},
     source="PASCAL VOC",

@@ -73,7 +73,7 @@ class DilatedConvRelu(nn.Module):
     dilation: int
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, H, W, C] -> [B, H, W, filters]."""
         return relu(Conv3x3(self.filters, dilation=self.dilation)(x))
 
@@ -135,9 +135,9 @@ class DilatedVGG(nn.Module):
         x = images
         stages = zip(self.depths, self.filters, strict=True)
         for i, (depth, filters) in enumerate(stages, start=1):
-            dilation = 2 if i == 5 else 1
+            layer = functools.partial(DilatedConvRelu, filters, 2 if i == 5 else 1)
             for j in range(1, depth + 1):
-                x = DilatedConvRelu(filters, dilation, name=f"stage{i}_block{j}")(x)
+                x = layer(name=f"stage{i}_block{j}")(x, train=train)
             if i <= 3:
                 x = max_pool(x, 2, 2)  # [B, H/8, W/8, filters] in the end
         for j, (width, kernel) in enumerate(zip(self.hidden, (7, 1), strict=True)):

@@ -131,13 +131,11 @@ class UNet2015(nn.Module):
         num_classes: Number of classes. 0: no head, the output is the last map.
         filters: Filters of each level, from the finest.
         dropout: Dropout rate behind the last two levels of the contracting path.
-        norm: Unused, since the network of the paper does not normalise.
     """
 
     num_classes: int
     filters: tuple[int, ...] = (64, 128, 256, 512, 1024)
     dropout: float = 0.5
-    norm: Callable[..., nn.Module] = BatchNorm
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:

@@ -1,13 +1,13 @@
 """A contact sheet: many small images on one page."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from jaxcnn.report import letters
+from jaxcnn.report import letters, overlay
 
 _COLUMNS = 8
 _SIDE = 112  # pixels; side of the square that each image is fitted into
@@ -25,15 +25,27 @@ class Cell:
         caption: Text below the image, cut to its width.
         warning: Text below the caption, in red, with a red frame around the image.
             Empty: no warning and no frame.
+        mask: Class of each pixel, which is drawn over the image, integers [H, W]; -1
+            for none. None: nothing is drawn over it.
     """
 
     pixels: np.ndarray
     caption: str
     warning: str = ""
+    mask: np.ndarray | None = None
 
 
-def write(path: Path, title: str, cells: Iterable[Cell]) -> None:
-    """Writes a PNG with the images in rows; small ones are enlarged by an integer."""
+def write(
+    path: Path, title: str, cells: Iterable[Cell], classes: Mapping[int, str]
+) -> None:
+    """Writes a PNG with the images in rows; small ones are enlarged by an integer.
+
+    Args:
+        path: The file.
+        title: Title of the page.
+        cells: The images.
+        classes: Number in the masks -> name; those that are seen are in a key below.
+    """
     cells = list(cells)
     rows = -(-len(cells) // _COLUMNS)
     columns = min(_COLUMNS, max(len(cells), 4))  # room for the title
@@ -43,10 +55,14 @@ def write(path: Path, title: str, cells: Iterable[Cell]) -> None:
     draw = ImageDraw.Draw(page)
     title = letters.drawable(title)
     draw.text((_GAP, _GAP), title, _INK, letters.font(16, title))
+    seen: set[int] = set()
     for i, cell in enumerate(cells):
         row, column = divmod(i, _COLUMNS)
         x, y = _GAP + column * across, top + row * down
         small = fit(cell.pixels, _SIDE)
+        if cell.mask is not None:
+            small = overlay.painted(small, cell.mask)
+            seen |= {*np.unique(cell.mask).tolist()}
         draw.rectangle((x, y, x + _SIDE - 1, y + _SIDE - 1), _SHADE)
         page.paste(
             small, (x + (_SIDE - small.width) // 2, y + (_SIDE - small.height) // 2)
@@ -59,7 +75,8 @@ def write(path: Path, title: str, cells: Iterable[Cell]) -> None:
             place = (x, y + _SIDE + 2 + line * _LINE)
             shown = _cut(text)
             draw.text(place, shown, colour, letters.font(11, shown))
-    page.save(path)
+    key = {number: name for number, name in classes.items() if number in seen}
+    (overlay.with_key(page, key) if key else page).save(path)
 
 
 def as_image(pixels: np.ndarray) -> Image.Image:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from jaxcnn.report import parts, strict_json, text
 
 if TYPE_CHECKING:
+    from jaxcnn.report.pictures import Drawn
     from jaxcnn.serving.measure import Evaluation
 
 
@@ -42,6 +43,16 @@ def as_json(done: "Evaluation") -> str:
             **done.measured.metrics,
         }
     )
+
+
+def gallery(done: "Evaluation") -> list[list["Drawn"]]:
+    """A row for each sample: what is predicted, what is true."""
+    rows: list[list[Drawn]] = []
+    for sample in done.samples:
+        answer = done.task.answer(sample.predicted, 1)
+        predicted = sample.example["image"], done.task.marks(answer)
+        rows.append([predicted, done.task.truth(sample.example)])
+    return rows
 
 
 FORMATS = {"table": as_text, "json": as_json}

@@ -7,53 +7,73 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxcnn.report import contact_sheet, letters, palette
+from jaxcnn.report import contact_sheet, letters, overlay, palette
+from jaxcnn.report.overlay import INK, LINE, MARGIN, PAPER
 
 if TYPE_CHECKING:
     from jaxcnn.tasks.parts import Caption, Mark, Picture, Regions
 
+    Drawn = tuple[np.ndarray, Sequence[Mark]]  # an image and what is drawn on it
+
 _SIDE = 512  # pixels; side of the square that an image is fitted into
-_MARGIN, _LINE = 6, 20  # pixels
-_INK, _PAPER = "#222222", "#ffffff"
-_OPACITY = 0.55  # of the colour of a region; the image shows through
-_SWATCH = 12  # pixels; side of a square of colour in a key
+_TILE = 192  # pixels; the same in a gallery
 _MAX_NAME = 60  # letters of a file name; each has at most four bytes, of 255
 
 
-def draw(pixels: np.ndarray, marks: Sequence["Mark"]) -> Image.Image:
+def draw(pixels: np.ndarray, marks: Sequence["Mark"], side: int = _SIDE) -> Image.Image:
     """Draws marks on an image; small images are enlarged by an integer factor.
 
     Args:
         pixels: The image, uint8 [H, W, C], with 1 (grey) or 3 (RGB) channels.
         marks: The marks, in the order in which they are drawn.
+        side: Side of the square that the image is fitted into, pixels.
     """
-    picture = contact_sheet.fit(pixels, _SIDE)
+    picture = contact_sheet.fit(pixels, side)
     for mark in marks:
-        picture = _DRAWERS[mark.kind](picture, mark)
+        picture = _DRAWERS[mark.kind](picture, mark, side)
     return picture
 
 
-def _beside(picture: Image.Image, mark: "Picture") -> Image.Image:
+def write_gallery(path: Path, rows: Sequence[Sequence["Drawn"]]) -> None:
+    """Writes a PNG with a row for each example.
+
+    Args:
+        path: The file.
+        rows: Images with their marks, from left to right.
+    """
+    drawn = [[draw(*item, side=_TILE) for item in row] for row in rows]
+    widths = [max(tile.width for tile in column) for column in zip(*drawn, strict=True)]
+    heights = [max(tile.height for tile in row) for row in drawn]
+    lefts = np.cumsum([MARGIN, *(width + MARGIN for width in widths)]).tolist()
+    tops = np.cumsum([MARGIN, *(height + MARGIN for height in heights)]).tolist()
+    page = Image.new("RGB", (lefts[-1], tops[-1]), PAPER)
+    for top, row in zip(tops, drawn, strict=False):
+        for left, tile in zip(lefts, row, strict=False):
+            page.paste(tile, (left, top))
+    page.save(path)
+
+
+def _beside(picture: Image.Image, mark: "Picture", side: int) -> Image.Image:
     """Adds an image at the right of a picture."""
-    other = contact_sheet.fit(mark.pixels, _SIDE)
-    width = picture.width + _MARGIN + other.width
-    page = Image.new("RGB", (width, max(picture.height, other.height)), _PAPER)
+    other = contact_sheet.fit(mark.pixels, side)
+    width = picture.width + MARGIN + other.width
+    page = Image.new("RGB", (width, max(picture.height, other.height)), PAPER)
     page.paste(picture)
-    page.paste(other, (picture.width + _MARGIN, 0))
+    page.paste(other, (picture.width + MARGIN, 0))
     return page
 
 
-def _caption(picture: Image.Image, mark: "Caption") -> Image.Image:
+def _caption(picture: Image.Image, mark: "Caption", side: int) -> Image.Image:
     """Adds the text below a picture, in as many lines as it needs."""
     text = letters.drawable(mark.text)
     font = letters.font(14, text)
-    width = max(picture.width, min(round(font.getlength(text)) + 2 * _MARGIN, _SIDE))
-    lines = _lines(text, font, width - 2 * _MARGIN)
-    page = Image.new("RGB", (width, picture.height + _LINE * len(lines)), _PAPER)
+    width = max(picture.width, min(round(font.getlength(text)) + 2 * MARGIN, side))
+    lines = _lines(text, font, width - 2 * MARGIN)
+    page = Image.new("RGB", (width, picture.height + LINE * len(lines)), PAPER)
     page.paste(picture)
     draw = ImageDraw.Draw(page)
     for number, line in enumerate(lines):
-        draw.text((_MARGIN, picture.height + number * _LINE), line, _INK, font)
+        draw.text((MARGIN, picture.height + number * LINE), line, INK, font)
     return page
 
 
@@ -70,44 +90,9 @@ def _lines(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-def _regions(picture: Image.Image, mark: "Regions") -> Image.Image:
-    """Lays the colours of the classes over a picture, and adds a key below it.
-
-    Each region has an outline in its full colour, at the resolution of the picture.
-    """
-    numbers = Image.fromarray(np.asarray(mark.mask, np.int32))
-    numbers = np.asarray(numbers.resize(picture.size, Image.Resampling.NEAREST))
-    colours = palette.colours(int(numbers.max()) + 1)[numbers]  # [H, W, 3]
-    is_edge = np.zeros(numbers.shape, bool)
-    is_edge[:-1] |= numbers[:-1] != numbers[1:]
-    is_edge[:, :-1] |= numbers[:, :-1] != numbers[:, 1:]
-    opacity = np.where(is_edge, 1.0, _OPACITY)[..., None]
-    mixed = (1 - opacity) * np.asarray(picture) + opacity * colours
-    return _with_key(Image.fromarray(np.uint8(np.round(mixed))), mark.key)
-
-
-def _with_key(picture: Image.Image, key: Mapping[int, str]) -> Image.Image:
-    """Adds squares of the colours of classes, each with its text, in rows below."""
-    texts = {number: letters.drawable(text) for number, text in key.items()}
-    font = letters.font(14, "".join(texts.values()))
-    left = _SWATCH + 2 * _MARGIN  # of the text of an entry
-    widths = {n: left + round(font.getlength(t)) + _MARGIN for n, t in texts.items()}
-    width = max(picture.width, *widths.values(), 1)
-    places, x, y = {}, 0, picture.height
-    for number, length in widths.items():
-        if x and x + length > width:
-            x, y = 0, y + _LINE
-        places[number] = x, y
-        x += length
-    page = Image.new("RGB", (width, y + _LINE), _PAPER)
-    page.paste(picture)
-    draw, colours = ImageDraw.Draw(page), palette.colours(max(key, default=0) + 1)
-    for number, (x, y) in places.items():
-        top = y + (_LINE - _SWATCH) // 2
-        corners = (x + _MARGIN, top, x + _MARGIN + _SWATCH - 1, top + _SWATCH - 1)
-        draw.rectangle(corners, fill=tuple(colours[number]), outline=_INK)
-        draw.text((x + left, y), texts[number], _INK, font)
-    return page
+def _regions(picture: Image.Image, mark: "Regions", side: int) -> Image.Image:
+    """Lays the colours of the classes over a picture, and adds a key below it."""
+    return overlay.with_key(overlay.painted(picture, mark.mask), mark.key)
 
 
 _DRAWERS: Mapping[str, Callable[..., Image.Image]] = {

@@ -114,12 +114,13 @@ def _predictions_table(
     widths = [max(first, len("image"))]
     for number, (image, answer) in enumerate(predictions):
         row = [image, *map(printable, task.cells(answer))]
+        header = [["image", *task.titles(len(row) - 1)]] if number == 0 else []
         widths += [0] * (len(row) - len(widths))
-        for i, cell in enumerate(row[1:], start=1):
-            widths[i] = max(widths[i], rich.cells.cell_len(cell))
-        if number == 0:
-            yield _padded(["image", *(str(i) for i in range(1, len(row)))], widths)
-        yield _padded(row, widths)
+        for line in [*header, row]:
+            for i, cell in enumerate(line[1:], start=1):
+                widths[i] = max(widths[i], rich.cells.cell_len(cell))
+        for line in [*header, row]:
+            yield _padded(line, widths)
 
 
 def _padded(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -11,15 +11,8 @@ from jaxcnn.pretrained import rules
 from jaxcnn.pretrained import weights as weights_lib
 from jaxcnn.pretrained.description import Description
 from jaxcnn.pretrained.preprocessing import Preprocessing
-from jaxcnn.tasks import (
-    Classification,
-    MultiLabel,
-    Regression,
-    Restoration,
-    Segmentation,
-    Task,
-)
-from jaxcnn.training import network, parallel, transfer, workdir
+from jaxcnn.tasks import TASKS, Classification, Task
+from jaxcnn.training import network, parallel, workdir
 
 
 def export_weights(
@@ -81,12 +74,12 @@ def _describe(config: Config, info: DatasetInfo, task: Task) -> Description:
     described = {}
     if type(task) is not Classification:
         described["name"] = config.task.name
-    if type(task) in (MultiLabel, Regression, Restoration, Segmentation):
-        described |= dataclasses.asdict(task)
+        if type(task) in TASKS.values():
+            described |= dataclasses.asdict(task)
     return Description(
         model=config.model,
         fields=dict(config.model_fields),
-        names=transfer.output_names(task),
+        names=task.output_names,
         preprocessing=Preprocessing(
             image_size=size[0] if size[0] == size[1] else size,
             crop_ratio=transforms.CROP_FRACTION if transform == "center_crop" else 1.0,

@@ -6,13 +6,13 @@ the memory of one tile and compile for few sizes; at several scales and mirrored
 which a mean is taken.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.data import transforms
+from jaxcnn.data import placement
 from jaxcnn.errors import require
 
 ALIGNED = 32  # pixels; tiles begin at multiples of the largest stride of a network
@@ -60,7 +60,7 @@ def predicted(
     image: np.ndarray,
     seen_size: tuple[int, int],
     passes: Passes,
-    mean: Callable[[Sequence[np.ndarray]], np.ndarray],
+    mean: Callable[[Iterable[np.ndarray]], np.ndarray],
 ) -> np.ndarray:
     """The network's map of an image, float32 [H, W, K].
 
@@ -69,18 +69,26 @@ def predicted(
         image: uint8 [H, W, C].
         seen_size: (height, width) in which it sees the image, pixels.
         passes: Its tiles, scales and mirroring.
-        mean: Mean of the maps of several passes, each [H, W, K].
+        mean: Mean of the maps of several passes, each [H, W, K], made one by one.
     """
-    maps = []
+    maps = _maps(forward, image, seen_size, passes)
+    is_one = len(passes.scales) == 1 and not passes.mirrored
+    return next(maps) if is_one else mean(maps)
+
+
+def _maps(
+    forward: Forward, image: np.ndarray, seen_size: tuple[int, int], passes: Passes
+) -> Iterator[np.ndarray]:
+    """The map of each pass, see predicted; one after another, since all of them may not
+    fit into memory."""
     for scale in passes.scales:
         scaled = tuple(max(1, round(scale * side)) for side in seen_size)
-        seen = transforms.resized(image, scaled)
+        seen = placement.resized(image, scaled)
         for is_mirrored in (False, True)[: 1 + passes.mirrored]:
             flipped = seen[:, ::-1] if is_mirrored else seen
             found = tiled(forward, flipped, passes.tile, passes.overlap)
             found = found[:, ::-1] if is_mirrored else found
-            maps.append(transforms.resized(found, image.shape[:2]))
-    return maps[0] if len(maps) == 1 else mean(maps)
+            yield placement.resized(found, image.shape[:2])
 
 
 def tiled(

@@ -1,6 +1,6 @@
 """Evaluates a trained network on a split of a data set."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from jaxcnn.data.examples import Dataset
 from jaxcnn.ops import backends
 from jaxcnn.tasks import Task
 from jaxcnn.training import evaluation, network, prepare, used, workdir
-from jaxcnn.training.evaluation import Measured
+from jaxcnn.training.evaluation import Measured, Sample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Evaluation:
         num_used: "train" and "validation" -> number of the measured examples that the
             run was trained or validated on; {} where it is not known.
         measured: Metrics of the split.
+        samples: First examples of the split, as many as were asked for.
     """
 
     task: Task
@@ -34,6 +35,7 @@ class Evaluation:
     same_images: bool
     num_used: Mapping[str, int]
     measured: Measured
+    samples: Sequence[Sample] = ()
 
     @property
     def remark(self) -> str | None:
@@ -58,6 +60,7 @@ def evaluate(
     model: Any = None,
     dataset: Dataset | None = None,
     task: Any = None,
+    num_samples: int = 0,
 ) -> Evaluation:
     """Metrics of a run's checkpoint, each example counted once.
 
@@ -72,6 +75,7 @@ def evaluate(
         dataset: The data set that was given to fit, or one with the same targets. None:
             it is loaded by its name.
         task: The task that was given to fit. None: it is created by its name.
+        num_samples: Number of examples of which is kept what the network says.
 
     Raises:
         UserError: There is no such run, checkpoint, data set or split, or the targets
@@ -126,6 +130,9 @@ def evaluate(
         num_used=used.count(folder, run.dataset.splits[split]),
         same_images=run.info.fingerprint == info.fingerprint,
         measured=evaluation.evaluator(run, None)(split, variables),
+        samples=evaluation.samples(run, split, variables, num_samples)
+        if num_samples
+        else (),
     )
 
 

@@ -432,18 +432,19 @@ def _task_of(weights: Weights) -> Task:
     name = values.pop("name", None)
     if name not in tuple(TASKS):
         raise errors.unknown("task of imported weights", str(name)[:80], TASKS)
-    hints = typing.get_type_hints(TASKS[name])
-    fields = {
-        field.name: hints[field.name] for field in dataclasses.fields(TASKS[name])
-    }
-    holds = values.keys() == fields.keys() and all(
-        models.is_a(value, fields[field])
-        and (not isinstance(value, tuple) or len(value) == weights.num_classes)
+    cls = TASKS[name]
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+    lengths = {
+        len(value)
         for field, value in values.items()
-    )
-    if not holds:
+        if isinstance(value, tuple) and field not in cls.LISTS
+    }
+    holds = values.keys() == fields.keys() and len(lengths) <= 1
+    holds = holds and all(models.is_a(x, fields[field]) for field, x in values.items())
+    if not holds or cls(**values).outputs != {"num_classes": weights.num_classes}:
         raise errors.UserError(
             f"{weights.file} has {weights.num_classes} outputs, which its task {name} "
             f"does not describe; it must say {', '.join(fields)}."
         )
-    return TASKS[name](**values)
+    return cls(**values)

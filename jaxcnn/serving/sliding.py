@@ -12,7 +12,8 @@ from jaxcnn import augment, config_fields, errors
 from jaxcnn.analysis import sliding
 from jaxcnn.data import images as images_lib
 from jaxcnn.data.examples import BadImageError
-from jaxcnn.data.transforms import place_image, resize
+from jaxcnn.data.placement import place_image
+from jaxcnn.data.transforms import resize
 from jaxcnn.ops import backends
 from jaxcnn.tasks import Classification
 from jaxcnn.training import network, parallel, workdir

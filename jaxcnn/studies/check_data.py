@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import itertools
 import os
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from jaxcnn.config import Config, DataConfig, TaskConfig
 from jaxcnn.data import arrays, duplicates
 from jaxcnn.data.examples import BadImageError, Dataset, Examples, path_of, paths_of
 from jaxcnn.data.folder import other_files
-from jaxcnn.data.masks import CLASSES_FILE
+from jaxcnn.data.mask_coding import CLASSES_FILE
 from jaxcnn.data.transforms import check_size, height_and_width, size_text
 from jaxcnn.errors import UserError, require
 from jaxcnn.targets import SPATIAL, Target, Targets
@@ -97,6 +98,7 @@ class Report:
         pixels: Name of each class of a mask, and "(void)" -> split -> number of its
             pixels. Empty: the task has no mask with named classes. With one, groups
             are the images that show a class.
+        mask: Name of that mask. None: there is none.
     """
 
     name: str
@@ -107,6 +109,13 @@ class Report:
     network_size: tuple[int, int]
     findings: tuple[Finding, ...]
     pixels: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
+    mask: str | None = None
+
+    @property
+    def mask_names(self) -> dict[int, str]:
+        """Number of a pixel in Sample.mask -> the name of its class."""
+        names = [name for name in self.pixels if name != VOID]
+        return {**dict(enumerate(names)), -1: VOID} if names else {}
 
     def group_counts(self, name: str) -> dict[str, int]:
         """Split -> number of images of a group."""
@@ -155,13 +164,31 @@ def check(
         network_size=height_and_width(config.data.image_size),
         findings=tuple(findings),
         pixels=_pixels(seen),
+        mask=seen.mask,
     )
+
+
+class Sample(NamedTuple):
+    """An image for a contact sheet.
+
+    Attributes:
+        place: Its position.
+        image: uint8 [H, W, C].
+        finding: Kind of a finding that it is a case of; empty: of none.
+        mask: Class of each pixel, int32 [H, W]; -1 for none. None: the task has no
+            mask with named classes.
+    """
+
+    place: Place
+    image: np.ndarray
+    finding: str
+    mask: np.ndarray | None
 
 
 def samples(
     dataset: Dataset, report: Report, group: str | None, count: int
-) -> Iterator[tuple[Place, np.ndarray, str]]:
-    """Yields images for a contact sheet: (place, uint8 [H, W, C], kind of finding).
+) -> Iterator[Sample]:
+    """Yields images for a contact sheet.
 
     Images with findings come first, in at most half of the places, then others, spread
     evenly over the splits.
@@ -190,7 +217,11 @@ def samples(
     for split, index in chosen:
         examples = dataset.splits[split]
         place = Place(split, index, path_of(examples, index), group or "")
-        yield place, examples[index]["image"], notes.get((split, index), "")
+        example, mask = examples[index], None
+        if report.mask is not None:
+            mask = np.asarray(example[report.mask]).astype(np.int32)
+            mask = np.where(mask < len(report.mask_names) - 1, mask, -1)
+        yield Sample(place, example["image"], notes.get((split, index), ""), mask)
 
 
 # Reading.

@@ -209,7 +209,10 @@ class Restoration(Task):
 
     def cells(self, answer: Mapping[str, Any]) -> list[str]:
         colours = "grey" if answer["channels"] == 1 else "RGB"
-        return [f"restored: {answer['height']} x {answer['width']} pixels, {colours}"]
+        return [f"{answer['height']} x {answer['width']} pixels, {colours}"]
+
+    def titles(self, number: int) -> list[str]:
+        return ["restored, height x width"]
 
     def marks(self, answer: Mapping[str, Any]) -> list[Mark]:
         levels = np.frombuffer(base64.b64decode(answer["pixels"]), np.uint8)
@@ -222,6 +225,9 @@ class Restoration(Task):
 
     def caption(self, example: Mapping[str, Any]) -> str:
         return ""
+
+    def truth(self, example: Mapping[str, Any]) -> tuple[np.ndarray, list[Mark]]:
+        return np.round(example[CLEAN]).astype(np.uint8), []
 
 
 def _channels(name: str, target: Target) -> int:

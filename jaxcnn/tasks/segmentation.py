@@ -4,7 +4,7 @@ The network gives logits [B, H, W, K], as high and wide as the image. Pixels of 
 whose value is none of the K classes are void; they count in no loss and no metric.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 import dataclasses
 import math
 from typing import Any, ClassVar
@@ -101,9 +101,10 @@ class Segmentation(Task):
         if config.class_weights != "balanced":
             return {}
         name = only_target(config, targets, "mask")
-        masks, number = column(name), len(targets[name].names)
-        targets[name].check(masks, "train")
-        counts = sum(_pixels(mask, number) for mask in masks)
+        counts = np.zeros(len(targets[name].names), np.int64)
+        for index, mask in enumerate(column(name)):  # one after another: they are large
+            targets[name].check(mask[None], "train", index)
+            counts += _pixels(mask, len(counts))
         return {"counts": counts.tolist()}
 
     @classmethod
@@ -318,10 +319,13 @@ class Segmentation(Task):
             "confidence": jnp.exp(largest),
         }
 
-    def mean_output(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+    def mean_output(self, outputs: Iterable[np.ndarray]) -> np.ndarray:
         """The logarithm of the mean of the probabilities."""
-        logs = jax.nn.log_softmax(np.stack(outputs), axis=-1)
-        return np.asarray(jax.nn.logsumexp(logs, axis=0)) - math.log(len(outputs))
+        total, number = np.float32(-np.inf), 0
+        for output in outputs:
+            total = np.logaddexp(total, jax.nn.log_softmax(output, axis=-1))
+            number += 1
+        return total - np.float32(math.log(number))
 
     def answer(self, predicted: Predicted, limit: int) -> dict[str, Any]:
         """The classes by size, and the mask.
@@ -368,6 +372,10 @@ class Segmentation(Task):
     def cells(self, answer: Mapping[str, Any]) -> list[str]:
         return [f"{row['class']} {row['share']:.1%}" for row in answer["classes"]]
 
+    def titles(self, number: int) -> list[str]:
+        first = "largest, share of pixels"
+        return [first, *super().titles(number)[1:]]
+
     def marks(self, answer: Mapping[str, Any]) -> list[Mark]:
         """The mask, with the name and share of each class in its key."""
         key, mask = {}, np.zeros(answer["mask"][0]["size"], np.int32)
@@ -390,6 +398,12 @@ class Segmentation(Task):
         names = [self.class_names[k] for k in order if pixels[k]]
         return ", ".join(names) or "no class"
 
+    def truth(self, example: Mapping[str, Any]) -> tuple[np.ndarray, list[Mark]]:
+        mask = np.asarray(example[self.target])
+        names = dict(enumerate(self.class_names))
+        key = {k: names.get(k, "no class") for k in np.unique(mask).tolist()}
+        return example["image"], [Regions(mask, key)]
+
     def groups(self, column: Column) -> dict[str, np.ndarray]:
         """Which images have a pixel of a class."""
         masks = column(self.target)
@@ -400,13 +414,15 @@ class Segmentation(Task):
 def _check_loss(loss: str, config: TaskConfig) -> None:
     """Raises UserError for an unknown loss, or for an option that it ignores."""
     names = loss.split("+")
+    rule = f"one of {', '.join(LOSSES)}, or a sum of different ones such as "
+    rule += "cross_entropy+dice"
+    holds = "" not in names and len({*names}) == len(names)
+    require(holds, "task.loss", loss, rule)
     used = set()
     for name in names:
         if name not in LOSSES:
             raise unknown("loss", name, LOSSES)
         used |= LOSSES[name].options
-    rule = "a sum of different losses"
-    require(len({*names}) == len(names), "task.loss", loss, rule)
     default = TaskConfig()
     for option in (
         "class_weights",

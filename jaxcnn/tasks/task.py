@@ -6,7 +6,7 @@ user's own that config.task.name names as "module:attribute".
 """
 
 import abc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import inspect
 import math
@@ -22,7 +22,8 @@ from jaxcnn.targets import Targets
 from jaxcnn.tasks.parts import Caption, Mark, Part
 
 Batch = Mapping[str, jax.Array]  # each target [B, ...]; in evaluation "weight" [B]
-Column = Callable[[str], np.ndarray]  # name of a target -> its values, [N, ...]
+# Name of a target -> its values, [N, ...], or each of them as it is iterated over.
+Column = Callable[[str], Any]
 Predicted = Mapping[str, np.ndarray]  # what Task.predict says of one example
 
 
@@ -59,6 +60,8 @@ class Task(abc.ABC):
         OPTIONS: Fields of TaskConfig that the task uses, besides name, target and
             aux_weight; another value of any other field is refused.
         IMBALANCE_ADVICE: Advice for data in which some groups are small.
+        LISTS: Fields that are tuples of any length; other tuples have an item for each
+            class, number or character.
         IS_MAP: Whether the network's output is an array [B, H, W, ...] as high and wide
             as its images. What is predicted is then that of an image's own size.
     """
@@ -68,20 +71,25 @@ class Task(abc.ABC):
     )
     OPTIONS: ClassVar[frozenset[str]] = frozenset({"fields"})
     IMBALANCE_ADVICE: ClassVar[str] = ""
+    LISTS: ClassVar[frozenset[str]] = frozenset()
     IS_MAP: ClassVar[bool] = False
 
     @classmethod
     def measure(
         cls, config: TaskConfig, targets: Targets, column: Column
     ) -> dict[str, Any]:
-        """What must be known of the training targets, as JSON has it.
+        """What must be known of the training targets, and of files that the config
+        names, as JSON has it.
 
-        A run's folder keeps it, so that nothing is measured twice.
+        A run's folder keeps it, so that nothing is measured twice. When a run is
+        resumed with other options, it is measured again.
 
         Args:
             config: The task's options.
             targets: Targets of the data set.
             column: Gives one target of all training examples; may read all of them.
+                Targets as large as their images, such as masks, are read as they are
+                iterated over, without those of examples that cannot be read.
         """
         return {}
 
@@ -117,6 +125,14 @@ class Task(abc.ABC):
         """
         return self
 
+    def remarks(self, config: TaskConfig) -> list[str]:
+        """Messages for the log of a run that begins or is resumed.
+
+        Args:
+            config: The task's options.
+        """
+        return []
+
     # Training.
 
     def inputs(self, batch: Batch, keys: jax.Array) -> Batch:
@@ -143,6 +159,12 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def outputs(self) -> dict[str, Any]:
         """Fields that the network is built with, such as {"num_classes": 10}."""
+
+    @property
+    def output_names(self) -> tuple[str, ...] | None:
+        """Name of each of the network's outputs; None: they are not known."""
+        named = [target.names for target in self.targets.values() if target.names]
+        return named[0] if len(named) == 1 else None
 
     @property
     def output_shape(self) -> tuple[int | None, ...] | None:
@@ -217,10 +239,18 @@ class Task(abc.ABC):
     def predict(self, output: Any) -> dict[str, jax.Array]:
         """What is said of each example, [B, ...], from what the network gives."""
 
-    def mean_output(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+    def mean_output(self, outputs: Iterable[np.ndarray]) -> np.ndarray:
         """The output for an image that the network has seen several times, mirrored or
-        at other scales, of those outputs: here their mean."""
-        return np.mean(outputs, axis=0)
+        at other scales: here the mean.
+
+        Args:
+            outputs: Those outputs, each computed when it is asked for. They are large:
+                keep one at a time.
+        """
+        total, number = 0.0, 0
+        for output in outputs:
+            total, number = total + output, number + 1
+        return total / number
 
     def answer(self, predicted: Predicted, limit: int) -> dict[str, Any]:
         """What predict says of one example, as JSON has it.
@@ -239,6 +269,10 @@ class Task(abc.ABC):
         """Cells of one row of a table that people read, for an answer."""
         return [f"{name} {value}" for name, value in answer.items()]
 
+    def titles(self, number: int) -> list[str]:
+        """Titles of the first `number` of the columns of these cells."""
+        return [str(i) for i in range(1, number + 1)]
+
     def marks(self, answer: Mapping[str, Any]) -> list[Mark]:
         """What is drawn on the image for an answer."""
         return [Caption(cell) for cell in self.cells(answer)]
@@ -252,6 +286,14 @@ class Task(abc.ABC):
     def caption(self, example: Mapping[str, Any]) -> str:
         """The target of an example, for people."""
         return ", ".join(f"{name} {example[name]}" for name in self.targets)
+
+    def truth(self, example: Mapping[str, Any]) -> tuple[np.ndarray, list[Mark]]:
+        """(image, what a right answer would have drawn on it) of an example.
+
+        Args:
+            example: "image", uint8 [H, W, C], and what else a batch has of it.
+        """
+        return example["image"], [Caption(self.caption(example))]
 
     def groups(self, column: Column) -> dict[str, np.ndarray]:
         """Name of a group of examples, such as a class -> which examples are in it,

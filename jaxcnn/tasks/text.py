@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
 import functools
 import math
+import os
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +35,7 @@ from jaxcnn.tasks.task import (
 )
 
 SPACE = " "
+BLANK = "(blank)"  # name of the last output, which is no character
 LISTED = 20  # lines in the table of a report
 
 
@@ -71,6 +73,15 @@ def _read_lexicon(path: str, characters: Sequence[str]) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _stated_words(statistics: Mapping[str, Any]) -> tuple[str, ...]:
+    """The words that statistics hold; UserError where they hold something else."""
+    words = statistics.get("words")
+    holds = isinstance(words, list | tuple) and len(words) > 0
+    holds = holds and all(isinstance(word, str) for word in words)
+    require(holds, "statistics.words", words, "the words of task.lexicon")
+    return tuple(words)
+
+
 @dataclasses.dataclass(frozen=True)
 class Text(Task):
     """The loss and the metrics of texts.
@@ -91,6 +102,7 @@ class Text(Task):
         Metric("loss", greater_is_better=False),
     )
     OPTIONS: ClassVar[frozenset[str]] = frozenset({"beam_width", "lexicon"})
+    LISTS: ClassVar[frozenset[str]] = frozenset({"words"})
 
     characters: tuple[str, ...]
     longest: int
@@ -99,14 +111,24 @@ class Text(Task):
     words: tuple[str, ...] = ()
 
     @classmethod
+    def measure(
+        cls, config: TaskConfig, targets: Targets, column: Column
+    ) -> dict[str, Any]:
+        """The words of the lexicon, which a run's folder keeps: its file may move."""
+        if not config.lexicon:
+            return {}
+        name = only_target(config, targets, "text")
+        return {"words": list(_read_lexicon(config.lexicon, targets[name].names))}
+
+    @classmethod
     def create(
         cls, config: TaskConfig, targets: Targets, statistics: Mapping[str, Any]
     ) -> "Text":
         """The task for a data set whose examples have a text each.
 
         Raises:
-            UserError: No text with names of its characters, or a lexicon that cannot
-                be read or is not used.
+            UserError: No text with names of its characters, or a lexicon that is not
+                used or whose words are not among the statistics.
         """
         name = only_target(config, targets, "text")
         target = targets[name]
@@ -120,8 +142,24 @@ class Text(Task):
         if config.lexicon:
             rule = "over 1 with task.lexicon, which a beam search needs"
             require(config.beam_width > 1, "task.beam_width", config.beam_width, rule)
-            words = _read_lexicon(config.lexicon, target.names)
+            words = _stated_words(statistics)
         return cls(target.names, target.shape[0], name, config.beam_width, words)
+
+    def remarks(self, config: TaskConfig) -> list[str]:
+        """Whether the file of the lexicon has other words than the run has."""
+        if not config.lexicon or not os.path.isfile(config.lexicon):
+            return []
+        try:
+            found = _read_lexicon(config.lexicon, self.characters)
+        except UserError:
+            found = ()
+        if found == self.words:
+            return []
+        return [
+            f"Warning: task.lexicon {config.lexicon!r} was changed; the run keeps the "
+            f"{len(self.words):,} words that it had. A file of another name replaces "
+            "them."
+        ]
 
     @property
     def num_classes(self) -> int:
@@ -137,6 +175,10 @@ class Text(Task):
     @property
     def outputs(self) -> dict[str, Any]:
         return {"num_classes": self.num_classes}
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return (*self.characters, BLANK)
 
     @property
     def output_shape(self) -> tuple[int | None, ...]:
@@ -264,6 +306,9 @@ class Text(Task):
 
     def cells(self, answer: Mapping[str, Any]) -> list[str]:
         return [answer["text"], f"{answer['confidence']:.4f}"]
+
+    def titles(self, number: int) -> list[str]:
+        return ["text", "confidence"]
 
     def spread(self, predicted: Predicted) -> dict[str, str]:
         text, confidence = self._read(predicted)

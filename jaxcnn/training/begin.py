@@ -42,8 +42,8 @@ class Started:
         state: Its state after `start` updates.
         start: Updates that were taken before.
         batches: Those that follow, on the devices; to be closed.
-        remarks: Messages for the log: what the config has without effect, and the
-            chosen micro-batch size.
+        remarks: Messages for the log, of the data and the task, of what the config has
+            without effect, and of the chosen micro-batch size.
     """
 
     run: Run
@@ -119,7 +119,7 @@ def begin(
     start, state = resumed.start, resumed.state
     batches = Batches(run, folder, start)
     try:
-        of_data = [*run.dataset.remarks]
+        of_data = [*run.dataset.remarks, *run.task.remarks(run.config.task)]
         begin_time = time.perf_counter()
         if not resumed.is_over:
             batches.draw(1)

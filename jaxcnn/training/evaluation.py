@@ -9,10 +9,13 @@ import numbers
 from pathlib import Path
 from typing import Any
 
+import jax
 from jax.sharding import Mesh
 import numpy as np
 
 from jaxcnn import config_fields, errors
+from jaxcnn import targets as targets_lib
+from jaxcnn.data.examples import Subset
 from jaxcnn.tasks import Task
 from jaxcnn.training import feed, parallel
 from jaxcnn.training import step as step_lib
@@ -146,6 +149,55 @@ def evaluator(run: Run, folder: Path | None) -> Callable[[str, Any], Measured]:
         return result
 
     return evaluate
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """An example and what a network says of it.
+
+    Attributes:
+        example: "image", uint8 [H, W, C], as the network sees it but for its mean and
+            standard deviation, and what else the task has in a batch.
+        predicted: Result of the task's predict for it.
+    """
+
+    example: dict[str, np.ndarray]
+    predicted: dict[str, np.ndarray]
+
+
+def samples(run: Run, split: str, variables: Any, number: int) -> list[Sample]:
+    """The first examples of a split, `number` or all that there are, each with what a
+    network says of it."""
+
+    def step(variables: Any, batch: Any) -> Any:
+        batch = step_lib.evaluated(batch, run.task)
+        output = step_lib.forward(
+            variables,
+            batch["image"],
+            model=run.model,
+            normalise=run.normalise,
+            precision=run.precision,
+        )
+        return batch, run.task.predict(output)
+
+    found: list[Sample] = []
+    compiled = parallel.jit_eval(step, run.mesh, run.compiler_options)
+    whole = run.dataset.splits[split]
+    examples = Subset(whole, np.arange(min(number, len(whole))))
+    with contextlib.closing(feed.eval_batches(run, split, None, examples)) as batches:
+        for batch in batches:
+            result = compiled(variables, parallel.put_batch(batch, run.mesh))
+            seen, predicted = jax.tree.map(np.asarray, result)
+            for i in np.flatnonzero(seen["weight"] > 0):
+                example = {name: x[i] for name, x in seen.items()}
+                for name, target in run.task.targets.items():
+                    if target.ragged:
+                        is_real = example[targets_lib.mask_name(name, target)] > 0
+                        example[name] = example[name][is_real]
+                levels = np.clip(np.round(example["image"]), 0, 255)
+                example["image"] = levels.astype(np.uint8)
+                found.append(Sample(example, {k: x[i] for k, x in predicted.items()}))
+    return found
 
 
 def average_finisher(

@@ -148,12 +148,18 @@ def fit(
     config = given.named(config, model=model, dataset=dataset, task=task)
     begun = workdir.begun(folder)
     existing = workdir.existing_run(folder)
-    info = None
+    info = check_targets = None
     if existing is not None:
         old_config, info = existing
         config = workdir.resolve_auto(config, old_config)
         workdir.check_config(folder, old_config, config)
-    run = prepare.prepare(config, info, dataset, model=model, task=task)
+        if config.task != old_config.task:  # such as by another lexicon
+            info = dataclasses.replace(info, statistics={})
+        # Before what the task learned of the targets is used for others.
+        check_targets = functools.partial(workdir.check_targets, folder, info.targets)
+    run = prepare.prepare(
+        config, info, dataset, model=model, task=task, check_targets=check_targets
+    )
     if profile_steps is not None:
         profile.check(profile_steps, run.num_steps)
     if info is not None:

@@ -3,7 +3,7 @@
 Nothing is compiled and nothing is written.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import itertools
@@ -12,17 +12,18 @@ from typing import Any
 
 from flax import linen as nn
 import jax
-from jax.sharding import Mesh
 import numpy as np
 
 from jaxcnn import augment, config_fields, data, errors, models, optim, tasks
 from jaxcnn import targets as targets_lib
 from jaxcnn.config import AUTO, AugmentConfig, Config
 from jaxcnn.data import batches, splits, transforms
-from jaxcnn.data.examples import Dataset, DatasetInfo, path_of
+from jaxcnn.data.bad_images import BadImages
+from jaxcnn.data.examples import Dataset, DatasetInfo, Unread, path_of
 from jaxcnn.data.transforms import check_size, height_and_width, size_text
 from jaxcnn.models.adapter import Adapted
 from jaxcnn.ops import backends
+from jaxcnn.targets import Targets
 from jaxcnn.tasks import Task
 from jaxcnn.training import (
     early_stopping,
@@ -35,7 +36,7 @@ from jaxcnn.training.averaging import make_average
 from jaxcnn.training.precision import make_precision
 from jaxcnn.training.run import Run
 from jaxcnn.training.state import init_variables, init_with_output
-from jaxcnn.training.transfer import Start, make_start, open_source, output_names
+from jaxcnn.training.transfer import Start, make_start, open_source
 
 _MAX_STEPS = 2**31 - 1  # the number of a step is an int32
 _MAX_BATCH_BYTES = 2**32  # on one host
@@ -50,6 +51,7 @@ def prepare(
     *,
     model: Any = None,
     task: Any = None,
+    check_targets: Callable[[Targets], None] | None = None,
 ) -> Run:
     """Checks the choices of a config and puts the parts of a run together.
 
@@ -63,6 +65,8 @@ def prepare(
         model: A Linen module, or a class or function that gives one; None: the one
             that config.model names.
         task: A task, or its class; None: the one that config.task names.
+        check_targets: Called with the targets of the data set before a task is made
+            for them; may refuse them. None: it is not called.
 
     Raises:
         UserError: A choice that is not allowed, or data that is not there or not
@@ -80,6 +84,8 @@ def prepare(
     if info is None or info.fingerprint == dataset.info.fingerprint:
         _check_made_with(config, dataset)  # other examples are cut as they are
     targets_lib.check_targets(dataset.info.targets)
+    if check_targets is not None:
+        check_targets(dataset.info.targets)
     dataset, task = _with_task(config, dataset, info, task)
     _check_statistics(dataset)
     model = network.make_model(config, task, model)
@@ -106,8 +112,8 @@ def prepare(
     start = None
     if info is None and config.init_from.path:
         only, skip = config.init_from.only, config.init_from.skip
-        names = output_names(task)
-        start = make_start(open_source(config), model, shape, only, skip, names)
+        source = open_source(config)
+        start = make_start(source, model, shape, only, skip, task.output_names)
     dataset = _with_scale(dataset, info or start, models.normalisation(config.model))
     run = Run(
         config=config,
@@ -129,7 +135,7 @@ def prepare(
     run.tx(0)  # refuses what the optimizer does not take
     augment.check(config.augment, run.info.channels, task.targets)
     _check_mixing(config, task)
-    _check_norm(config, model, mesh)
+    _check_norm(run)
     _check_adapted(run)
     return run
 
@@ -159,12 +165,12 @@ def _with_task(
 
     def with_task(dataset: Dataset) -> tuple[Dataset, Task]:
         statistics: Mapping[str, Any]
-        targets, train = dataset.info.targets, dataset.splits["train"]
-        if info is not None:
+        targets = dataset.info.targets
+        if info is not None and info.statistics:
             statistics = info.statistics
         elif given is None or isinstance(given, type):
             cls = tasks.find(config.task, given)
-            statistics = cls.measure(config.task, targets, train.column)
+            statistics = cls.measure(config.task, targets, _readable(config, dataset))
         else:
             statistics = {}
         measured = dataclasses.replace(dataset.info, statistics=statistics)
@@ -180,6 +186,21 @@ def _with_task(
     return with_task(
         splits.few(dataset, strata, task.strata_names, number, config.seed)
     )
+
+
+def _readable(config: Config, dataset: Dataset) -> Callable[[str], Any]:
+    """The columns of the training examples; of those that are read as they are iterated
+    over, without unreadable examples, where the config skips them."""
+    train, number = dataset.splits["train"], sum(dataset.info.num_examples.values())
+    bad_images = BadImages(config.data.bad_images, "train", number)
+
+    def column(target: str) -> Any:
+        values = train.column(target)
+        if isinstance(values, Unread):
+            return values.readable(bad_images.handle)
+        return values
+
+    return column
 
 
 def _with_scale(
@@ -251,12 +272,17 @@ def _check_examples(
     sizes += [size for size, _ in config.data.image_size_stages]
     if type(task).problems is Task.problems:
         return
+    # Each column is read once for all sizes.
+    columns = {
+        split: functools.cache(examples.column)
+        for split, examples in dataset.splits.items()
+    }
     for size in dict.fromkeys(map(height_and_width, sizes)):
         shape = (*size, dataset.info.channels)
         init = functools.partial(init_with_output, model, image_shape=shape)
         output, _ = jax.eval_shape(init, jax.random.key(0))
         for split, examples in dataset.splits.items():
-            for index, problem in task.problems(output, examples.column):
+            for index, problem in task.problems(output, columns[split]):
                 path = path_of(examples, index)
                 where = "" if path is None else f" ({path})"
                 raise errors.UserError(
@@ -378,13 +404,16 @@ def _check_auxiliary(config: Config, params: Any) -> None:
     errors.require(holds, "task.aux_weight", weight, rule)
 
 
-def _check_norm(config: Config, model: nn.Module, mesh: Mesh) -> None:
+def _check_norm(run: Run) -> None:
     """Raises UserError where BatchNorm cannot take its batch in groups."""
+    config, mesh = run.config, run.mesh
     number, batch_size = config.norm_examples, config.data.batch_size
     if number is None:
         return
     rule = f"None for {config.model}, which has no BatchNorm"
-    has_norm = network.norm_takes(model, "num_examples")
+    # The networks of VGG's paper have the field `norm`, but no layer that uses it.
+    has_norm = bool(run.variable_shapes["batch_stats"])
+    has_norm = has_norm and network.norm_takes(run.model, "num_examples")
     errors.require(has_norm, "norm_examples", number, rule)
     parts = config.data.micro_batch_size
     rule = "None with data.micro_batch_size, whose parts have their own statistics"

@@ -15,7 +15,6 @@ from jaxcnn.config import Config
 from jaxcnn.errors import UserError
 from jaxcnn.optim import layerwise
 from jaxcnn.pretrained import weights as weights_lib
-from jaxcnn.tasks import Task
 from jaxcnn.training import network, parallel, workdir
 
 Arrays = dict[str, np.ndarray]  # "params/stem/conv/kernel" -> numbers
@@ -86,7 +85,7 @@ def open_source(config: Config) -> Source:
         mesh = parallel.data_mesh(1)
         step, variables = network.load_variables(path, run, info, "best", mesh)
         name = f"{run.model} of {path}, step {step}"
-        names = output_names(network.open_task(run, info))
+        names = network.open_task(run, info).output_names
         return Source(name, _flat(variables), info.mean, info.std, names=names)
     weights = _weights(config, path)
     expected = weights.preprocessing
@@ -116,12 +115,6 @@ def _weights(config: Config, path: Path) -> weights_lib.Weights:
             return weights_lib.load(backbone, path)
         except UserError:
             raise error from None
-
-
-def output_names(task: Task) -> tuple[str, ...] | None:
-    """Names of what a network of a task gives; None: they are not known."""
-    named = [target.names for target in task.targets.values() if target.names]
-    return tuple(named[0]) if len(named) == 1 else None
 
 
 def _flat(variables: Any) -> Arrays:

@@ -5,7 +5,6 @@ must know of the images. Both are written before the first step.
 """
 
 import dataclasses
-import json
 import math
 import os
 from pathlib import Path
@@ -16,6 +15,7 @@ from jaxcnn import targets as targets_lib
 from jaxcnn.config import AUTO, Config
 from jaxcnn.data.examples import DatasetInfo
 from jaxcnn.ops import backends
+from jaxcnn.targets import Targets
 
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
@@ -24,6 +24,7 @@ PROFILE = "profile"
 _CONFIG = "config.json"
 _DATASET = "dataset.json"
 _MAX_NUMBERS = 2**31  # of one target of an example
+_MAX_SHOWN = 10  # items of a list in an error
 
 
 def read(workdir: Path) -> tuple[Config, DatasetInfo]:
@@ -102,23 +103,53 @@ def check_config(workdir: Path, existing: Config, config: Config) -> None:
     _check(workdir, config_fields.differences(existing, config))
 
 
-def _comparable(info: DatasetInfo) -> dict[str, Any]:
-    """The values of its fields, with lists for tuples as JSON has them."""
-    return json.loads(json.dumps(dataclasses.asdict(info)))
+def check_targets(workdir: Path, existing: Targets, targets: Targets) -> None:
+    """Raises UserError where the run of a folder has other targets."""
+    old, new = (
+        {name: dataclasses.asdict(target) for name, target in those.items()}
+        for those in (existing, targets)
+    )
+    _check(workdir, _differences("targets", old, new))
 
 
 def check_dataset(workdir: Path, existing: DatasetInfo, info: DatasetInfo) -> None:
     """Raises UserError where the run of a folder has another data set."""
-    old, new = (_comparable(info) for info in (existing, info))
-    names = ("targets", "num_examples", "fingerprint", "decoder")
-    _check(
-        workdir,
-        [
-            f"dataset's {name}: {old[name]!r} -> {new[name]!r}"
+    check_targets(workdir, existing.targets, info.targets)
+    changed = [
+        text
+        for name in ("num_examples", "decoder")
+        for text in _differences(name, getattr(existing, name), getattr(info, name))
+    ]
+    if not changed and existing.fingerprint != info.fingerprint:
+        changed = ["dataset's files or arrays are others than before"]
+    _check(workdir, changed)
+
+
+def _differences(path: str, old: Any, new: Any) -> list[str]:
+    """A text for each value in which two nested dicts differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = {**old, **new}
+        return [
+            text
             for name in names
-            if old[name] != new[name]
-        ],
-    )
+            for text in _differences(f"{path}.{name}", old.get(name), new.get(name))
+        ]
+    if old == new:
+        return []
+    if isinstance(old, tuple) and isinstance(new, tuple):
+        same = [a == b for a, b in zip(old, new, strict=False)]
+        first = [*same, False].index(False)
+        path += f" from {first} on" if first else ""
+        old, new = old[first:], new[first:]
+    return [f"dataset's {path}: {_in_words(old)} -> {_in_words(new)}"]
+
+
+def _in_words(value: Any) -> str:
+    """A value; of a dict its keys, of a long tuple its first items."""
+    if not isinstance(value, dict | tuple):
+        return errors.shown(value)
+    items = [*map(errors.shown, [*value][:_MAX_SHOWN])]
+    return ", ".join(items + ["..."] * (len(value) > _MAX_SHOWN)) or "none"
 
 
 def _check(workdir: Path, changed: list[str]) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from jaxcnn.config import DataConfig
 from jaxcnn.data import datasets, images, transforms
+from jaxcnn.data import placement as placing
 from jaxcnn.data.examples import BadImageError
-from jaxcnn.data.transforms import Placement
+from jaxcnn.data.placement import Placement
 from tests.faults import bad_images
 from tests.faults.bad_images import encoded, photo
 
@@ -187,16 +188,16 @@ def test_the_visible_part_of_a_strip_is_that_of_the_whole(monkeypatch, interpola
     # Of 400 x 9 pixels, resized to 32 x 1422, columns 600 to 631 are shown.
     placement = Placement((0, 0, 9, 400), (32, 1422), (0, -600), (32, 32))
     whole = Image.fromarray(image).resize(
-        (1422, 32), transforms.INTERPOLATIONS[interpolation]
+        (1422, 32), placing.INTERPOLATIONS[interpolation]
     )
     expected = np.asarray(whole)[:, 600:632].astype(int)
     for large in (100, 8):  # computed in full; in part
-        monkeypatch.setattr(transforms, "_LARGE", large)
-        found = transforms.place_image(image, placement, interpolation=interpolation)
+        monkeypatch.setattr(placing, "_LARGE", large)
+        found = placing.place_image(image, placement, interpolation=interpolation)
         # Pillow's weights have 22 bits, so a rare pixel is rounded the other way.
         assert np.abs(found - expected).max() <= (large == 8)
     nearest = np.asarray(
         Image.fromarray(mask).resize((1422, 32), Image.Resampling.NEAREST)
     )
-    found = transforms.place_mask(mask, placement)
+    found = placing.place_mask(mask, placement)
     np.testing.assert_array_equal(found, nearest[:, 600:632])
