@@ -36,6 +36,7 @@ FAMILIES = {
     "mobilenet_v2": ("mobilenet_v2", {}, 32),
     "mobilenet_v3": ("mobilenet_v3_small", {}, 32),
     "neocognitron": ("neocognitron", {}, 16),
+    "pilotnet": ("pilotnet", {}, 66),
     "pspnet": ("pspnet_resnet50", {"backbone": "resnet18"}, 32),
     "regnet": ("regnet_y_400mf", {"depth": 5}, 32),
     "resnet": ("resnet50", ONE_EACH, 32),

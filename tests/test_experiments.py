@@ -41,11 +41,13 @@ SHAPES = {
     "text_lines": (27, 1),
     "glyph_scenes": (11, 3),
     "glyph_crops": (10, 3),
+    "road": (2, 3),  # a second number, so that numbers differ
 }
 # Data sets whose target is no class -> its kind and dtype.
 KINDS = {
     "shapes": ("labels", "uint8"),
     "disc": ("value", "float32"),
+    "road": ("value", "float32"),
     "text_lines": ("text", "int32"),
 }
 
@@ -63,6 +65,7 @@ COMPILED = {
     "lenet5_digits": 32,
     "mobilenet_v3_large_imagenet": 32,
     "neocognitron_digits": 16,
+    "pilotnet_road": 66,
     "resnet20_cifar10": 32,
     "resnet50_modern_imagenet": 32,
     "resnetv2_50_imagenet": 32,

@@ -18,6 +18,7 @@ from jaxcnn.data import (
     glyph_scenes,
     glyphs,
     mnist,
+    road,
     shapes,
     table,
     text_lines,
@@ -75,6 +76,7 @@ DATASETS: Mapping[str, Source] = {
     "disc": shapes.disc,
     "glyph_scenes": glyph_scenes.load,
     "glyph_crops": glyph_crops.load,
+    "road": road.load,
     "mnist": _mnist("mnist", mnist.DIGITS),
     "fashion_mnist": _mnist("fashion_mnist", mnist.CLOTHES),
     "cifar10": _cifar("cifar10"),
@@ -119,7 +121,7 @@ _CUTS = ("validation_fraction", "test_fraction", "split_seed")
 _REFUSED = ("target_kind", "target_columns")
 _FIXED = (
     *("digits", "glyphs", "text_lines", "shapes", "disc", "glyph_scenes"),
-    "glyph_crops",
+    *("glyph_crops", "road"),
 )
 
 

@@ -47,6 +47,7 @@ from jaxcnn.models import (
     mobilenet_v2,
     mobilenet_v3,
     neocognitron,
+    pilotnet,
     pspnet,
     regnet,
     resnet,
@@ -111,6 +112,7 @@ MODELS: dict[str, Variant] = {
     **autoencoder.VARIANTS,
     **salnet.VARIANTS,
     **deepgaze.VARIANTS,
+    **pilotnet.VARIANTS,
 }
 
 CATALOGUE = pathlib.Path(__file__).with_name("catalogue.json")
