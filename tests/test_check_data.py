@@ -10,7 +10,7 @@ from sklearn import datasets
 
 from jaxcnn import __main__, data
 from jaxcnn.config import Config, DataConfig, TaskConfig
-from jaxcnn.data import glyph_scenes
+from jaxcnn.data import glyph_scenes, rendered
 from jaxcnn.data.examples import ArrayExamples
 from jaxcnn.data.examples import make_dataset as of_splits
 from jaxcnn.errors import UserError
@@ -421,7 +421,7 @@ def test_scenes_of_letters_are_checked(monkeypatch):
     monkeypatch.setattr(
         glyph_scenes, "NUM_EXAMPLES", {"train": 40, "validation": 5, "test": 5}
     )
-    monkeypatch.setattr(glyph_scenes, "_MEASURED", 4)
+    monkeypatch.setattr(rendered, "_MEASURED", 4)
     config = Config(data=DataConfig(name="glyph_scenes", image_size=64))
     config.task.name = f"{__name__}:Pixels"
     report = check_data.check(data.load(config.data), config, 0.98)

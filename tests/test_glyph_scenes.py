@@ -13,7 +13,6 @@ from jaxcnn.data import (
     batches,
     datasets,
     drawn_letters,
-    glyph_crops,
     glyph_scenes,
     glyphs,
     memory,
@@ -259,24 +258,31 @@ def test_what_it_cannot_do_is_refused(changes, text):
         datasets.load(DataConfig(name="glyph_scenes", **changes))
 
 
-def test_a_crop_has_its_letter_in_the_middle(monkeypatch):
-    monkeypatch.setattr(
-        glyph_crops, "NUM_SCENES", {"train": 12, "validation": 3, "test": 3}
-    )
-    dataset = datasets.load(DataConfig(name="glyph_crops"))
+@pytest.mark.parametrize("size", [32, (41, 36)])
+def test_a_crop_is_the_middle_of_a_scene_with_its_letter_there(size):
+    dataset = datasets.load(DataConfig(name="glyph_crops", image_size=size))
+    assert dataset.info.num_examples == {
+        "train": 8000,
+        "validation": 1000,
+        "test": 1000,
+    }
     assert dataset.info.targets["label"].names == tuple(glyph_scenes.LETTERS)
-    columns = dataset.splits["test"]
-    shown = [columns[i] for i in range(len(columns))]
-    fonts, first = glyphs.matplotlib_files("test"), 0
-    for index in range(3):
-        rng = np.random.default_rng((2, index, 1))
-        scene = glyph_scenes.scene(rng, fonts, (64, 64))
-        for box, label in zip(scene["boxes"], scene["labels"], strict=True):
-            example = shown[first]
-            assert example["label"] == label
-            y, x = (int(box[i] + box[i + 2]) // 2 for i in (0, 1))
-            np.testing.assert_array_equal(
-                example["image"][16, 16], scene["image"][y, x]
+    height, width = transforms.height_and_width(size)
+    for number, split in enumerate(("train", "validation", "test")):
+        part, fonts = dataset.splits[split], glyphs.matplotlib_files(split)
+        for index in range(12):
+            example, label = part[index], index % 10
+            assert example["label"] == part.column("label")[index] == label
+            rng = np.random.default_rng((number, index, 1))
+            scene = glyph_scenes.scene(
+                rng, fonts, (2 * height, 2 * width), split == "train", label
             )
-            first += 1
-    assert first == len(shown)
+            rows = slice(height // 2, height // 2 + height)
+            columns = slice(width // 2, width // 2 + width)
+            np.testing.assert_array_equal(
+                example["image"], scene["image"][rows, columns]
+            )
+            # The letter whose box has the middle of the scene in its own middle.
+            middles = (scene["boxes"][:, :2] + scene["boxes"][:, 2:]) / 2
+            near = np.abs(middles - (height, width)).max(axis=1) <= 0.15 * height
+            assert label in scene["labels"][near]

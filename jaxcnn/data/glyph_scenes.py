@@ -26,20 +26,16 @@ what was drawn where it fits.
 
 import dataclasses
 import functools
-import hashlib
 import math
 from typing import Any
 
 import numpy as np
-import PIL
-from PIL import Image, ImageDraw, features
+from PIL import Image, ImageDraw
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import arrays, glyphs
+from jaxcnn.data import glyphs, rendered
 from jaxcnn.data.drawn_letters import Letter, Shape, inks
-from jaxcnn.data.examples import Dataset, Unread, fields_used, make_dataset
-from jaxcnn.data.transforms import check_size, height_and_width
-from jaxcnn.errors import require
+from jaxcnn.data.examples import Dataset, Unread
 from jaxcnn.targets import Target, masks
 
 LETTERS = "AEHKMORSTX"
@@ -52,7 +48,6 @@ CONTRAST = 90.0  # least distance in RGB of a letter from the mean of what is be
 SMALLEST_SIDE = 32  # pixels of an image, in which the smallest letters have 7
 _TRIES = 4  # letters that are tried for each that is wanted; colours of a letter
 _PLACES = 40  # that are tried for a letter
-_MEASURED = 256  # training scenes that mean and std are of
 
 TARGETS = {
     **masks(("background", *LETTERS)),
@@ -108,30 +103,11 @@ def load(config: DataConfig) -> Dataset:
     """The data set glyph_scenes, 4,000 scenes to train on and 500 and 500 others.
 
     Raises:
-        UserError: data.image_size is below 32 pixels, or data.groups is set.
+        UserError: See rendered.size_of_images.
     """
-    check_size("data.image_size", config.image_size)
-    size = height_and_width(config.image_size)
-    holds, rule = min(size) >= SMALLEST_SIDE, f"at least {SMALLEST_SIDE} x"
-    require(holds, "data.image_size", config.image_size, f"{rule} {SMALLEST_SIDE}")
-    rule = "None for glyph_scenes, whose examples have no names"
-    require(config.groups is None, "data.groups", config.groups, rule)
-    rule = "3 or None for glyph_scenes"
-    require(config.channels in (3, None), "data.channels", config.channels, rule)
+    size = rendered.size_of_images(config, SMALLEST_SIDE)
     parts = {split: GlyphScenes(split, size) for split in NUM_EXAMPLES}
-    first = np.stack([parts["train"][i]["image"] for i in range(_MEASURED)])
-    mean, std = arrays.channel_statistics(first)
-    return make_dataset(
-        parts,
-        targets=TARGETS,
-        channels=3,
-        mean=mean,
-        std=std,
-        # Of pixels: another version of FreeType may draw others.
-        fingerprint=hashlib.sha256(first).hexdigest(),
-        made_with=fields_used(config, "image_size"),
-        decoder=f"Pillow {PIL.__version__}, FreeType {features.version('freetype2')}",
-    )
+    return rendered.dataset(parts, TARGETS, config)
 
 
 def scene(
@@ -139,6 +115,7 @@ def scene(
     fonts: tuple[str, ...],
     size: tuple[int, int],
     varied: bool = False,
+    first: int | None = None,
 ) -> dict[str, Any]:
     """One scene: image uint8 [H, W, 3], mask uint8 [H, W], boxes float32 [n, 4] and
     labels and text int32 [n].
@@ -148,6 +125,7 @@ def scene(
         fonts: Files of the fonts.
         size: Height and width, pixels.
         varied: Whether letters differ from those of the fonts, see Shape.
+        first: Number of a letter that stands in the middle. None: all are anywhere.
     """
     pixels = background(rng, size)
     mask = np.zeros(size, np.uint8)
@@ -158,7 +136,9 @@ def scene(
     tries = wanted * _TRIES
     while len(found) < wanted and (tries > 0 or not found):
         tries -= 1
-        number = int(rng.integers(len(LETTERS)))
+        number, in_middle = int(rng.integers(len(LETTERS))), False
+        if first is not None and not found:
+            number, in_middle = first, True
         font = fonts[int(rng.integers(len(fonts)))]
         shape = Shape.draw(rng) if varied else Shape()
         letter = Letter(
@@ -168,7 +148,11 @@ def scene(
             shape=shape,
         )
         high, wide = letter.size
-        place = _free_place(rng, letter.size, size, taken)
+        place = (
+            ((size[0] - high) // 2, (size[1] - wide) // 2)
+            if in_middle
+            else _free_place(rng, letter.size, size, taken)
+        )
         if place is None:
             continue
         top, left = place

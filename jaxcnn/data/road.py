@@ -23,10 +23,8 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.config import DataConfig
-from jaxcnn.data import arrays, road_view, tracks
-from jaxcnn.data.examples import Dataset, fields_used, make_dataset
-from jaxcnn.data.transforms import check_size, height_and_width
-from jaxcnn.errors import require
+from jaxcnn.data import rendered, road_view, tracks
+from jaxcnn.data.examples import Dataset
 from jaxcnn.targets import Target
 
 SPEED = 10.0  # of the car, m/s
@@ -41,7 +39,6 @@ TARGETS = {"value": Target("value", "float32", (1,), names=("curvature",))}
 # Seeds of the splits, and of the tracks that are driven around.
 _SEEDS = {"train": 0, "validation": 1, "test": 2, "drive": 3}
 _VERSION = 1  # of what is drawn: to be raised when it changes
-_MEASURED = 64  # training views that mean and std are of
 
 
 @functools.lru_cache(maxsize=256)
@@ -120,30 +117,12 @@ def load(config: DataConfig) -> Dataset:
     """The data set road, 12,000 views to train on and 1,000 and 1,000 others.
 
     Raises:
-        UserError: data.image_size is below 16 pixels, data.channels is 1, or
-            data.groups is set.
+        UserError: See rendered.size_of_images.
     """
-    check_size("data.image_size", config.image_size)
-    size = height_and_width(config.image_size)
-    holds, rule = min(size) >= SMALLEST_SIDE, f"at least {SMALLEST_SIDE} x"
-    require(holds, "data.image_size", config.image_size, f"{rule} {SMALLEST_SIDE}")
-    rule = "None for road, whose examples have no names"
-    require(config.groups is None, "data.groups", config.groups, rule)
-    holds, rule = config.channels in (3, None), "3 or None for road"
-    require(holds, "data.channels", config.channels, rule)
+    size = rendered.size_of_images(config, SMALLEST_SIDE)
     parts = {split: Views(split, size) for split in NUM_TRACKS}
-    first = np.stack([parts["train"][i]["image"] for i in range(_MEASURED)])
-    mean, std = arrays.channel_statistics(first)
     # Not of pixels, which a processor with other instructions may round otherwise.
     digest = hashlib.sha256(f"road {_VERSION}".encode())
     for part in parts.values():
         digest.update(np.rint(1e4 * part.column("value")).astype(np.int32))
-    return make_dataset(
-        parts,
-        targets=TARGETS,
-        channels=3,
-        mean=mean,
-        std=std,
-        fingerprint=digest.hexdigest(),
-        made_with=fields_used(config, "image_size"),
-    )
+    return rendered.dataset(parts, TARGETS, config, digest.hexdigest())
