@@ -47,9 +47,11 @@ def test_others_are_normalised_by_their_own_mean_and_deviation():
     # scikit-learn's digits, all but the second half: their mean grey is 0.3.
     assert digits.info.mean[0] == pytest.approx(0.3, abs=0.02)
     with_scale = [name for name, row in models.MODELS.items() if row.scale is not None]
-    tasks = {models.MODELS[name].task for name in with_scale[2:]}
-    assert with_scale[:2] == ["zipcode_1989", "lenet5_1998"]
-    assert tasks == {"restoration"}  # in which black is 0 and white 1
+    restored = [n for n in with_scale if models.MODELS[n].task == "restoration"]
+    # Of black 0 and white 1: images that are restored, and what becomes YUV.
+    black_and_white = [*restored, "pilotnet"]
+    assert {models.MODELS[name].scale for name in black_and_white} == {(0.0, 1.0)}
+    assert {*with_scale} == {"zipcode_1989", "lenet5_1998", *black_and_white}
 
 
 @pytest.mark.slow
