@@ -270,7 +270,8 @@ def test_a_crop_is_the_middle_of_a_scene_with_its_letter_there(size):
     height, width = transforms.height_and_width(size)
     for number, split in enumerate(("train", "validation", "test")):
         part, fonts = dataset.splits[split], glyphs.matplotlib_files(split)
-        for index in range(12):
+        # The first letter that is drawn for the training one 262 is too wide.
+        for index in (*range(12), 262):
             example, label = part[index], index % 10
             assert example["label"] == part.column("label")[index] == label
             rng = np.random.default_rng((number, index, 1))

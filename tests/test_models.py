@@ -126,8 +126,8 @@ def test_groups_end_with_the_head_and_the_others_are_told_whether_they_train(nam
 
 @pytest.mark.slow
 # The head of the TDNN is a weight for each class, and so is the layer before it. Those
-# of LR-ASPP and of FCN and the dilated network on VGG-16 are several layers. An
-# autoencoder without outputs is its encoder.
+# of LR-ASPP, FCN and the dilated network on VGG-16 and those that predict saliency are
+# several layers. An autoencoder without outputs is its encoder.
 @pytest.mark.parametrize(
     "name",
     [
@@ -136,7 +136,7 @@ def test_groups_end_with_the_head_and_the_others_are_told_whether_they_train(nam
         if n.values[0]
         not in (
             *("tdnn", "lraspp_mobilenet_v3_large", "fcn32s_vgg16", "autoencoder"),
-            "dilated_vgg16",
+            *("dilated_vgg16", "deepgaze2", "salnet"),
         )
     ],
 )

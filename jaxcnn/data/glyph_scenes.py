@@ -148,11 +148,12 @@ def scene(
             shape=shape,
         )
         high, wide = letter.size
-        place = (
-            ((size[0] - high) // 2, (size[1] - wide) // 2)
-            if in_middle
-            else _free_place(rng, letter.size, size, taken)
-        )
+        if high > size[0] or wide > size[1]:
+            continue
+        if in_middle:
+            place = (size[0] - high) // 2, (size[1] - wide) // 2
+        else:
+            place = _free_place(rng, letter.size, size, taken)
         if place is None:
             continue
         top, left = place
@@ -193,8 +194,6 @@ def _free_place(
 ) -> tuple[int, int] | None:
     """A random (top, left) at which a letter touches no other; None: none was found."""
     (high, wide), (height, width) = letter, size
-    if high > height or wide > width:
-        return None
     for top, left in zip(
         rng.integers(height - high + 1, size=_PLACES).tolist(),
         rng.integers(width - wide + 1, size=_PLACES).tolist(),
